@@ -1,0 +1,163 @@
+// A TURN server without sockets (RFC 8656; PROTOCOL decisions in the README): feed it requests and
+// the time, and it answers and says which flows to open and close. It never reads a clock, draws a
+// random number or touches a thread by itself: everything it wants of the world is a ServerHost.
+//
+// One Server is one shard: it owns the allocations whose five-tuples were sent to it, with their
+// permissions, channels, timers and relay ports. One thread calls it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "turnpike/address.h"
+#include "turnpike/flow.h"
+#include "turnpike/integrity.h"
+#include "turnpike/stun.h"
+#include "turnpike/time.h"
+
+namespace turnpike {
+
+class NonceKeeper;      // src/wire/nonce.h
+class TokenSealer;      // src/wire/reservation_token.h
+class QuotaLedger;      // src/turn/quota.h
+
+// One request's way back; the caller's own number, handed through untouched.
+enum class RequestToken : std::uint64_t {};
+
+// Why a request was given up without an answer.
+enum class Discard : std::uint8_t {
+  kMalformed = 0,      // not a request this server handles
+  kKeyTimeout,         // the key never came
+  kParkingFull,        // too many requests wait for keys
+  kDuplicateParked,    // a retransmission of a request that waits for its key
+  kCount,
+};
+
+// What is known of a user. Several candidates where several secrets are valid at once (REST).
+struct UserKeys {
+  std::string username;    // whole, as the client gives it; USERHASH of the same user resolves to it
+  std::string quota_name;  // what quotas count: without REST's timestamp
+  std::vector<stun::Key> md5;
+  std::vector<stun::Key> sha256;  // empty: this user can't use SHA-256
+};
+
+// How the client named itself: by exactly one of the two.
+struct UserName {
+  std::string_view username;                                  // empty when a hash was given
+  std::optional<std::array<std::uint8_t, 32>> userhash;
+};
+
+enum class KeyPurpose : std::uint8_t { kAllocate, kRefresh, kOther };
+enum class KeyState : std::uint8_t { kFound, kUnknown, kPending };
+
+// Whether a peer may be reached, by address.
+enum class PeerVerdict : std::uint8_t { kAllowed, kForbidden };
+
+class ServerHost {
+ public:
+  virtual ~ServerHost() = default;
+
+  // `message` is valid during the call.
+  virtual void reply(RequestToken token, stun::Bytes message) = 0;
+  virtual void discard(RequestToken token, Discard reason) = 0;
+
+  // Asks for a user's keys. kFound: `out` is set. kPending: Server::keys_arrived() will be called
+  // with the same user and realm; `out` is untouched. A credential that has expired is kUnknown
+  // where `purpose` is kAllocate (and kRefresh, if the configuration is strict).
+  virtual KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+                             UserKeys& out) = 0;
+
+  virtual PeerVerdict check_peer(const Address& peer) = 0;
+
+  // Uniform in [0, bound), from a cryptographic source (RFC 6056).
+  virtual std::uint32_t random_below(std::uint32_t bound) = 0;
+
+  virtual FlowSink& flows() = 0;
+};
+
+// An address this node relays from, and how the world sees it.
+struct RelayedAddress {
+  Address internal;                  // on the wire of this node
+  std::optional<Address> external;   // behind a 1:1 NAT: what clients and peers see
+  const Address& face() const { return external ? *external : internal; }
+};
+
+struct ServerConfig {
+  std::string realm;
+  std::string software;  // SOFTWARE in answers; empty: none
+
+  std::vector<RelayedAddress> relayed;  // several per family are drawn from at random
+  std::uint16_t port_min = 49152;       // even
+  std::uint16_t port_max = 65535;       // odd
+  // Families given where the client doesn't say: IPv4 if there is an IPv4 relayed address, as
+  // RFC 8656 §7.2 wants.
+
+  std::uint32_t lifetime_default_s = 600;  // also the floor (PROTOCOL.md 13)
+  std::uint32_t lifetime_max_s = 3600;
+  std::uint32_t permission_lifetime_s = 300;
+  std::uint32_t channel_lifetime_s = 600;
+  std::uint32_t port_rest_s = 30;
+  std::uint32_t reservation_lifetime_s = 30;
+  std::uint32_t tombstone_s = 40;
+
+  std::uint16_t channel_max = 0x4FFF;  // 0x7FFF for RFC 5766 clients
+  bool strict_expiry = false;          // expired REST credentials can't Refresh
+  bool sha256_offered = true;          // PASSWORD-ALGORITHMS lists SHA-256 besides MD5
+
+  std::uint32_t max_allocations = 1024;  // of this shard
+  std::uint32_t max_permissions_per_allocation = 256;
+  std::uint32_t max_channels_per_allocation = 256;
+  std::uint32_t max_parked = 256;
+  std::uint32_t parked_timeout_ms = 2000;
+
+  // Where every valid Allocate is sent instead, by the listening address it came to (RFC 8489 §10,
+  // RFC 8155 §6).
+  struct Redirect {
+    Endpoint server;
+    std::vector<Endpoint> alternates;
+  };
+  std::vector<Redirect> redirects;
+
+  std::uint8_t shard = 0;
+  std::uint8_t shard_count = 1;  // relay ports are shared out in blocks of 64, block i to shard i mod n
+};
+
+// Counts since the start; single writer, any reader (each field is written with relaxed stores by
+// the shard's thread). Indexed as the comments say.
+struct ServerCounters;  // src/turn/counters.h
+
+class Server {
+ public:
+  // Keeps references to all four; they outlive it. `nonces`, `tokens` and `quotas` are shared with
+  // other shards and are thread-safe as their headers say. `port_live`… is the sink's business.
+  Server(const ServerConfig& config, ServerHost& host, const NonceKeeper& nonces,
+         const TokenSealer& tokens, QuotaLedger& quotas);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // One STUN request from `five_tuple`. Exactly one reply() or discard() for `token` follows, during
+  // this call or, if a key has to be fetched, during a later call of any method.
+  void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request, RequestToken token);
+
+  // Answer to a kPending find_keys(); nullptr: no such user. Unasked answers are ignored.
+  void keys_arrived(Instant now, const UserName& user, std::string_view realm,
+                    const UserKeys* keys);
+
+  // Does all that is due at `now`. Call at least once a second.
+  void tick(Instant now);
+
+  // Any thread.
+  const ServerCounters& counters() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace turnpike

@@ -1,0 +1,55 @@
+// Quiescent-state-based reclamation: readers say when they hold nothing, the writer waits (without
+// blocking) until each has said so once. One Qsbr serves one set of readers (workers) and any
+// number of writers (shards, control).
+//
+// Why not rte_rcu_qsbr: the same idea, but Debian's DPDK is not instrumented for ThreadSanitizer,
+// and the tables that rely on it are tested without DPDK.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+namespace turnpike {
+
+class Qsbr {
+ public:
+  static constexpr std::size_t kMaxReaders = 64;
+  using Token = std::uint64_t;
+
+  // Reader side. A reader is offline until its first quiescent() and again after offline(); an
+  // offline reader holds nothing and delays nobody.
+  void quiescent(std::size_t reader) {
+    assert(reader < kMaxReaders);
+    // seq_cst: everything this reader has read is read before the writer can see the new value, and
+    // everything it reads from here on is read after.
+    readers_[reader].seen.store(current_.load(std::memory_order_acquire), std::memory_order_seq_cst);
+  }
+  void offline(std::size_t reader) {
+    assert(reader < kMaxReaders);
+    readers_[reader].seen.store(kOffline, std::memory_order_release);
+  }
+
+  // Writer side. Call start() after unlinking; what was unlinked may be reused once passed(token).
+  Token start() { return current_.fetch_add(1, std::memory_order_seq_cst) + 1; }
+  bool passed(Token token) const {
+    for (const Reader& reader : readers_) {
+      const std::uint64_t seen = reader.seen.load(std::memory_order_seq_cst);
+      if (seen != kOffline && seen < token) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uint64_t kOffline = ~std::uint64_t{0};
+  struct alignas(64) Reader {
+    std::atomic<std::uint64_t> seen{kOffline};  // reader: wo, writers: ro
+  };
+
+  alignas(64) std::atomic<std::uint64_t> current_{1};  // writers: rw, readers: ro
+  std::array<Reader, kMaxReaders> readers_;
+};
+
+}  // namespace turnpike

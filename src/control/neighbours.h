@@ -1,0 +1,50 @@
+// The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip neigh`, FRR and BIRD
+// configure the relay. Control's thread runs it; shards and workers read.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flow/next_hop.h"
+
+namespace turnpike::control {
+
+class Neighbours final : public flow::NextHopResolver {
+ public:
+  struct Port {
+    std::string interface;  // of the kernel: the shared one or the exception TAP; empty: none
+    std::uint16_t mtu = 1500;
+    std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination, this MAC
+  };
+
+  // Reads the kernel's tables once. Throws std::runtime_error when netlink fails.
+  Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops);
+  ~Neighbours() override;
+
+  flow::NextHopIndex resolve(const Address& destination) override;
+  std::uint32_t epoch() const override;
+  flow::NextHop* table() override;
+
+  // For poll(2): readable when the kernel has said something.
+  int fd() const;
+  // Takes in what the kernel said; asks it for MACs that workers want, and keeps those in use alive. Control's
+  // thread, at least every 100 ms.
+  void poll();
+
+  // Addresses of the kernel interface, for defaults; broadcast addresses of connected networks.
+  static std::vector<Address> interface_addresses(const std::string& interface);
+  static std::vector<Address> broadcast_addresses();
+
+  std::uint32_t in_use() const;
+  std::uint32_t capacity() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace turnpike::control

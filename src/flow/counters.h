@@ -1,0 +1,51 @@
+// A worker's counters: plain numbers on its own cache lines, read by the collector while they
+// change (each is written by one thread with relaxed stores).
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "flow/drop.h"
+
+namespace turnpike::flow {
+
+// Single writer: add() is a plain add, not a locked one.
+class Counter {
+ public:
+  void add(std::uint64_t more = 1) {
+    value_.store(value_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+  }
+  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct Traffic {
+  Counter packets;
+  Counter bytes;  // of UDP payload relayed, without TURN's framing
+};
+
+struct alignas(64) WorkerCounters {
+  // By family_index() of the side named.
+  std::array<Traffic, 2> client_in;   // ChannelData and Send from clients, relayed
+  std::array<Traffic, 2> client_out;  // ChannelData and Data to clients
+  std::array<Traffic, 2> peer_in;     // from peers, relayed
+  std::array<Traffic, 2> peer_out;    // to peers
+  Counter binding_success;
+  Counter answered_400, answered_401, answered_420, answered_438;
+  Counter to_engine;
+  Counter to_kernel;
+  Counter hairpin;
+  Counter icmp_sent, icmp_relayed;
+  Counter received_packets, transmitted_packets;
+  Counter bursts;        // non-empty receive bursts
+  Counter burst_packets; // packets in them: the fill is burst_packets / bursts
+  Counter busy_cycles;   // TSC cycles of iterations that had packets
+  Counter polls;
+  std::array<Counter, static_cast<std::size_t>(Drop::kCount)> drops;
+};
+
+}  // namespace turnpike::flow

@@ -1,0 +1,64 @@
+// Every reason for which a packet ends here: one list, from which the counter, its metric label and
+// its explanation come.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace turnpike::flow {
+
+// X(enumerator, metric label, explanation)
+#define TURNPIKE_DROPS(X)                                                                         \
+  X(kNone, "none", "not dropped")                                                                 \
+  X(kMalformedFrame, "malformed_frame", "Ethernet, VLAN or IP header cut short or inconsistent")  \
+  X(kOwnFrame, "own_frame", "our own frame seen again (source MAC is the port's)")                \
+  X(kBadIpChecksum, "bad_ip_checksum", "IPv4 header checksum wrong")                              \
+  X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \
+  X(kMalformedUdp, "malformed_udp", "UDP length inconsistent with IP, or source port 0")          \
+  X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
+  X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
+  X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
+  X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \
+  X(kUnknownMethod, "unknown_method", "STUN of a method or class that a server doesn't take")     \
+  X(kBindingIndication, "binding_indication", "Binding indication, accepted in silence")          \
+  X(kBadChannelData, "bad_channel_data", "ChannelData longer than its datagram")                  \
+  X(kNoAllocation, "no_allocation", "ChannelData or Send from a five-tuple without allocation")   \
+  X(kNoChannel, "no_channel", "ChannelData on a channel that is not bound, or has expired")       \
+  X(kNoPermission, "no_permission", "no live permission for this peer")                           \
+  X(kNoRelay, "no_relay", "from a peer to a relay port that nobody has")                          \
+  X(kBadSend, "bad_send", "Send indication without a peer address or data, or with unknown attributes") \
+  X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \
+  X(kTtlExpired, "ttl_expired", "TTL or hop limit would reach zero")                              \
+  X(kTooBig, "too_big", "longer than the outgoing link's MTU and must not be fragmented")         \
+  X(kNoHeadroom, "no_headroom", "no room to grow headers")                                        \
+  X(kNoRoute, "no_route", "the kernel has no route to the destination")                           \
+  X(kNoNeighbour, "no_neighbour", "the next hop's MAC address stayed unknown")                    \
+  X(kStatelessLimit, "stateless_limit", "more stateless answers wanted in a burst than are made") \
+  X(kEngineRingFull, "engine_ring_full", "requests come faster than the engine answers")          \
+  X(kEngineDiscard, "engine_discard", "the engine gave the request up without an answer")         \
+  X(kExceptionRingFull, "exception_ring_full", "more for the kernel than the exception path takes") \
+  X(kIcmpUnrelated, "icmp_unrelated", "ICMP error that quotes nothing we sent, or of another type") \
+  X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
+  X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
+
+enum class Drop : std::uint8_t {
+#define X(name, label, text) name,
+  TURNPIKE_DROPS(X)
+#undef X
+      kCount
+};
+
+struct DropInfo {
+  std::string_view label;
+  std::string_view explanation;
+};
+
+inline constexpr std::array<DropInfo, static_cast<std::size_t>(Drop::kCount)> kDropInfo{{
+#define X(name, label, text) {label, text},
+    TURNPIKE_DROPS(X)
+#undef X
+}};
+
+}  // namespace turnpike::flow

@@ -1,0 +1,41 @@
+// Next hops: which port, MAC, VLAN and MTU lead to a neighbour. Control writes them from the kernel's
+// tables; workers read by index; shards look destinations up when they publish a flow.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "turnpike/address.h"
+
+namespace turnpike::flow {
+
+enum class NextHopIndex : std::uint32_t {};
+inline constexpr NextHopIndex kNoNextHop{0};  // the table's first entry is never used: no route
+
+// 48 bits of MAC in the low bytes (first octet lowest), bit 63: resolved.
+using MacWord = std::uint64_t;
+inline constexpr MacWord kMacResolved = MacWord{1} << 63;
+
+// One neighbour. Written by control; read by workers.
+struct alignas(64) NextHop {
+  std::atomic<MacWord> mac{0};          // control: wo, workers: ro
+  std::atomic<std::uint32_t> wanted{0}; // workers: add when the MAC is missing or in use, control: swaps to 0
+  std::uint16_t port = 0;               // index into the port list; set before the index is given out
+  std::uint16_t mtu = 1500;             // of IP
+  Address gateway;                      // the neighbour's address
+};
+
+// Finds, or makes, the next hop towards a destination, from control's mirror of the kernel's routes.
+// Thread-safe; no system call.
+class NextHopResolver {
+ public:
+  virtual ~NextHopResolver() = default;
+  // kNoNextHop: no route.
+  virtual NextHopIndex resolve(const Address& destination) = 0;
+  // Changes whenever a route did: publishers then resolve again.
+  virtual std::uint32_t epoch() const = 0;
+  // The table, for workers; fixed in size and place.
+  virtual NextHop* table() = 0;
+};
+
+}  // namespace turnpike::flow

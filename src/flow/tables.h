@@ -1,0 +1,131 @@
+// The flow tables: what workers look packets up in, and how a shard publishes into them.
+//
+// Each shard is the only writer of its own part; every worker reads all parts without a lock.
+//   client side: (listener, client endpoint) → allocation, in a hash per shard;
+//                (allocation, channel number) → channel.
+//   peer side:   [relayed address][port] → allocation, a direct index;
+//                (allocation, peer endpoint) → channel; (allocation, peer address) → permission.
+// An entry is immutable but for its expiry and next-hop words. A withdrawn entry's slot waits on its shard's
+// retire list until every worker has passed a quiescent state (base/qsbr.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/keyed_hash.h"
+#include "base/qsbr.h"
+#include "flow/next_hop.h"
+#include "turnpike/address.h"
+#include "turnpike/flow.h"
+#include "turnpike/server.h"
+
+namespace turnpike::flow {
+
+struct TableLimits {
+  std::uint8_t shards = 1;
+  std::uint32_t allocations_per_shard = 1024;
+  std::uint32_t permissions_per_shard = 4096;
+  std::uint32_t channels_per_shard = 4096;
+};
+
+struct alignas(64) AllocationEntry {
+  // First line: what a packet from a peer needs.
+  Endpoint client;
+  std::uint16_t listener = 0;                    // index into Setup::listeners
+  std::uint8_t shard = 0;
+  std::atomic<std::uint32_t> client_next_hop{0}; // shard: wo, workers: ro
+  std::array<std::atomic<std::uint32_t>, 2> expires_s{};  // by family; shard: wo, workers: ro
+  // Second line: what Send needs.
+  std::array<RelayEndpoint, 2> relayed;
+  std::array<bool, 2> has_relayed{};
+};
+
+struct alignas(64) PermissionEntry {
+  Address peer;
+  std::uint32_t allocation = 0;
+  std::atomic<std::uint32_t> peer_next_hop{0};
+  std::atomic<std::uint32_t> expires_s{0};
+  bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
+};
+
+struct alignas(64) ChannelEntry {
+  PeerEndpoint peer;
+  RelayEndpoint relayed;
+  std::uint32_t allocation = 0;
+  std::uint32_t permission = 0;
+  ChannelNumber number = 0;
+  bool to_ourselves = false;
+  std::atomic<std::uint32_t> peer_next_hop{0};
+  std::atomic<std::uint32_t> expires_s{0};
+};
+
+class Tables;
+
+// One shard's writing end: a FlowSink. Also: reclaim() and re-resolving of next hops.
+class TableWriter final : public FlowSink {
+ public:
+  TableWriter(Tables& tables, std::uint8_t shard, Qsbr& qsbr, NextHopResolver& next_hops);
+  ~TableWriter() override;
+
+  std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) override;
+  std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override;
+  std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override;
+  void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) override;
+  void extend_permission(PermissionSlot slot, std::uint32_t expires_s) override;
+  void extend_channel(ChannelSlot slot, std::uint32_t expires_s) override;
+  void withdraw_relayed(AllocationSlot slot, Family family) override;
+  void withdraw_channel(ChannelSlot slot) override;
+  void withdraw_permission(PermissionSlot slot) override;
+  void withdraw_allocation(AllocationSlot slot) override;
+
+  // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the resolver's epoch has
+  // changed. Call often; returns quickly.
+  void housekeeping();
+
+  std::uint32_t retired() const;  // slots waiting for their grace period
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// All shards' tables. Sized at construction; never grows.
+class Tables {
+ public:
+  // `live_ports`, if given, is a bitmap of 65,536 bits per relayed address, in their order, kept in step
+  // with the allocations' relay ports (the XDP filter reads it); bit p of an address is bit p % 64 of word p / 64.
+  Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
+         const std::vector<Endpoint>& listeners, const HashKey& key,
+         std::atomic<std::uint64_t>* live_ports);
+  ~Tables();
+
+  // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.
+  std::optional<AllocationSlot> find_client(std::uint16_t listener, const Endpoint& client) const;
+  std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
+  std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
+  std::optional<ChannelSlot> find_channel(AllocationSlot allocation, const Endpoint& peer) const;
+  std::optional<PermissionSlot> find_permission(AllocationSlot allocation, const Address& peer) const;
+  const AllocationEntry& allocation(AllocationSlot slot) const;
+  const PermissionEntry& permission(PermissionSlot slot) const;
+  const ChannelEntry& channel(ChannelSlot slot) const;
+
+  // A keyed hash of the client, for choosing an unknown five-tuple's shard.
+  std::uint8_t home_shard(std::uint16_t listener, const Endpoint& client) const;
+
+  // Use against limits, for metrics; any thread.
+  struct Usage {
+    std::uint32_t allocations, permissions, channels;
+  };
+  Usage usage(std::uint8_t shard) const;
+  const TableLimits& limits() const;
+
+ private:
+  friend class TableWriter;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace turnpike::flow

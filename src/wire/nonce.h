@@ -1,0 +1,53 @@
+// Stateless nonces (RFC 8489 §9.2; PROTOCOL.md 6, 7, 9): a nonce carries its own birth and a MAC
+// over that, the client's and the server's transport address, the realm and the security bits, so that
+// checking one needs no memory and a stolen one is worth nothing from another address.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "turnpike/address.h"
+#include "turnpike/time.h"
+
+namespace turnpike {
+
+enum class NonceState : std::uint8_t {
+  kValid,
+  kStale,    // ours, for this client, but too old
+  kInvalid,  // forged, of another address, another key or another algorithm list
+};
+
+class NonceKeeper {
+ public:
+  static constexpr std::size_t kMaxSize = 64;
+
+  struct Config {
+    std::string realm;
+    std::uint32_t lifetime_s = 3600;
+    bool password_algorithms = true;  // bit 0x000001 of the nonce cookie
+    bool username_anonymity = true;   // bit 0x000002
+    std::array<std::uint8_t, 16> key{};           // secret
+    std::array<std::uint8_t, 16> previous_key{};  // all zero: none
+    std::uint8_t generation = 0;                  // of the algorithm list
+  };
+
+  explicit NonceKeeper(const Config& config);
+
+  // Writes a nonce of at most kMaxSize printable bytes to `out` and returns its size.
+  std::size_t mint(Instant now, const Endpoint& client, const Endpoint& server,
+                   std::array<char, kMaxSize>& out) const;
+  NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
+                   std::string_view nonce) const;
+
+  // All const members are safe from any thread.
+  const Config& config() const { return config_; }
+
+ private:
+  std::uint64_t mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s,
+                    const Endpoint& client, const Endpoint& server) const;
+  Config config_;
+};
+
+}  // namespace turnpike
