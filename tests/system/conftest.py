@@ -1,0 +1,19 @@
+import pytest
+
+from lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """One network for the tests of a module."""
+    network = Lab()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def fresh_lab():
+    """A network of its own for a test that disturbs it."""
+    network = Lab()
+    yield network
+    network.close()

@@ -1,0 +1,232 @@
+"""A small network: client, relay and peer hosts as network namespaces joined by veth pairs.
+
+    client --- 10.201.1.0/24, fd20:1::/64 --- relay --- 10.201.2.0/24, fd20:2::/64 --- peer
+
+Namespaces are named tpk-<pid>-<host>; those of a test process that was killed go at the next start.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
+BINARY = os.environ.get("TURNPIKE", str(
+    Path(__file__).resolve().parents[2] / "build" / "src" / "control" / "turnpike"))
+
+
+def run(*command, check=True, timeout=60):
+    return subprocess.run([str(word) for word in command], check=check, timeout=timeout,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, seconds, what):
+    """Polls `condition` until it is true; fails the test, saying `what`, after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Host:
+    """One namespace."""
+
+    def __init__(self, name):
+        self.name = name
+        run("ip", "netns", "add", name)
+        self.ip("link", "set", "lo", "up")
+        self.processes = []
+
+    def ip(self, *words, check=True):
+        return run("ip", "-n", self.name, *words, check=check)
+
+    def exec(self, *command, check=True, timeout=60):
+        return run("ip", "netns", "exec", self.name, *command, check=check, timeout=timeout)
+
+    def start(self, *command, **options):
+        process = subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, command)],
+                                   stdin=subprocess.DEVNULL, **options)
+        self.processes.append(process)
+        return process
+
+    @contextlib.contextmanager
+    def inside(self):
+        """This thread works in the namespace; sockets made here stay there."""
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+        try:
+            if LIBC.setns(there, CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            yield
+        finally:
+            LIBC.setns(here, CLONE_NEWNET)
+            os.close(here)
+            os.close(there)
+
+    def udp(self, address, port=0):
+        """A UDP socket bound in this namespace, with a one-second timeout."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with self.inside():
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.bind((address, port))
+        sock.settimeout(1)
+        return sock
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        run("ip", "netns", "del", self.name, check=False)
+
+
+def remove_leftovers():
+    """Namespaces of test processes that are gone."""
+    for line in run("ip", "netns", "list").stdout.splitlines():
+        match = re.match(r"(tpk-(\d+)-\w+)", line)
+        if match and not Path(f"/proc/{match[2]}").exists():
+            run("ip", "netns", "del", match[1], check=False)
+
+
+class Lab:
+    CLIENT4, CLIENT6 = "10.201.1.2", "fd20:1::2"
+    SERVER4, SERVER6 = "10.201.1.1", "fd20:1::1"
+    RELAY4, RELAY6 = "10.201.2.1", "fd20:2::1"
+    PEER4, PEER6 = "10.201.2.2", "fd20:2::2"
+
+    def __init__(self):
+        remove_leftovers()
+        self.hosts = []
+        self.relays = []
+        try:
+            self.client = self.add("client")
+            self.relay = self.add("relay")
+            self.peer = self.add("peer")
+            self.join(self.client, "eth0", [self.CLIENT4 + "/24", self.CLIENT6 + "/64"],
+                      self.relay, "north", [self.SERVER4 + "/24", self.SERVER6 + "/64"])
+            self.join(self.peer, "eth0", [self.PEER4 + "/24", self.PEER6 + "/64"],
+                      self.relay, "south", [self.RELAY4 + "/24", self.RELAY6 + "/64"])
+            for host, gateway4, gateway6 in ((self.client, self.SERVER4, self.SERVER6),
+                                             (self.peer, self.RELAY4, self.RELAY6)):
+                host.ip("route", "add", "default", "via", gateway4)
+                host.ip("-6", "route", "add", "default", "via", gateway6)
+        except BaseException:
+            self.close()
+            raise
+
+    def add(self, name):
+        host = Host(f"tpk-{os.getpid()}-{name}")
+        self.hosts.append(host)
+        return host
+
+    @staticmethod
+    def join(a, a_name, a_addresses, b, b_name, b_addresses):
+        run("ip", "link", "add", a_name, "netns", a.name, "numrxqueues", "1", "numtxqueues", "1",
+            "type", "veth", "peer", "name", b_name, "netns", b.name)
+        for host, name, addresses in ((a, a_name, a_addresses), (b, b_name, b_addresses)):
+            for address in addresses:
+                extra = ["nodad"] if ":" in address else []
+                host.ip("addr", "add", address, "dev", name, *extra)
+            host.ip("link", "set", name, "up")
+
+    def start_relay(self, *flags, driver="af_xdp", ports=("north", "south"), listen=None,
+                    relays=None, expect_ready=True):
+        relay = Relay(self, flags, driver, ports, listen, relays)
+        self.relays.append(relay)
+        if expect_ready:
+            relay.wait_ready()
+        return relay
+
+    def close(self):
+        for relay in self.relays:
+            relay.kill()
+        for host in reversed(self.hosts):
+            host.close()
+
+
+class Relay:
+    """A running turnpike in the relay's namespace."""
+
+    USER, PASSWORD, REALM = "alice", "secret", "example.org"
+
+    def __init__(self, lab, flags, driver, ports, listen, relays):
+        self.host = lab.relay
+        self.log_path = f"/tmp/{lab.relay.name}.log"
+        command = [BINARY]
+        for port in ports:
+            command += ["--port", port if ":" in port else f"{driver}:{port}"]
+        for address in listen or [f"{lab.SERVER4}:3478", f"[{lab.SERVER6}]:3478"]:
+            command += ["--listen", address]
+        for address in relays or [lab.RELAY4, lab.RELAY6]:
+            command += ["--relay", address]
+        command += ["--user", f"{self.USER}:{self.PASSWORD}", "--realm", self.REALM,
+                    "--allow-peer", "10.201.0.0/16", "--allow-peer", "fd20::/16",
+                    "--channel-numbers", "rfc5766"]
+        command += [*flags]
+        self.command = command
+        self.log = open(self.log_path, "w")
+        self.process = lab.relay.start(*command, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def output(self):
+        self.log.flush()
+        return Path(self.log_path).read_text()
+
+    def wait_ready(self):
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError(f"turnpike ended with {self.process.returncode}:\n{self.output()}")
+            try:
+                return self.get("/readyz")[0] == 200
+            except OSError:
+                return False
+        wait_for(ready, 20, "turnpike ready")
+
+    def get(self, path):
+        """(status, body) of the metrics endpoint."""
+        with self.host.inside():
+            sock = socket.create_connection(("127.0.0.1", 9641), timeout=2)
+        with sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n".encode())
+            data = b""
+            while chunk := sock.recv(65536):
+                data += chunk
+        head, _, body = data.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+    def metrics(self):
+        """Series → value: {'turnpike_x{a="b"}': 1.0}."""
+        series = {}
+        for line in self.get("/metrics")[1].splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                series[name] = float(value)
+        return series
+
+    def total(self, name, **labels):
+        """The sum of all series called `name` whose labels include `labels`."""
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        return sum(value for series, value in self.metrics().items()
+                   if series.split("{")[0] == name and all(w in series for w in wanted))
+
+    def stop(self, number=signal.SIGTERM, seconds=10):
+        """Ends the relay; returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=seconds)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.log.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.log_path)

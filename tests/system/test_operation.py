@@ -1,0 +1,225 @@
+"""What an operator does to it: start, stop, kill, misconfigure, share the interface, put it behind a NAT."""
+
+import base64
+import hmac
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+import turn_client as turn
+from lab import BINARY, run
+from turn_client import TurnClient
+
+
+def state_of(host):
+    """What a relay could leave behind: interfaces, XDP programs, nft rules, runtime files."""
+    links = [line.split(": ")[1].split("@")[0] for line in host.ip("-o", "link").stdout.splitlines()]
+    xdp = [line for line in host.ip("link").stdout.splitlines() if "xdp" in line]
+    rules = host.exec("nft", "list", "ruleset", check=False).stdout
+    runtime = sorted(os.listdir("/run/dpdk")) if os.path.isdir("/run/dpdk") else []
+    return links, xdp, rules, runtime
+
+
+def echo_works(lab, server=None):
+    """One datagram through a fresh allocation to a peer and back."""
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (server or lab.SERVER4, 3478))
+    relayed = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
+    peer = lab.peer.udp(lab.PEER4)
+    one.channel_bind(0x4000, *peer.getsockname())
+    one.channel_data(0x4000, b"there")
+    data, source = peer.recvfrom(100)
+    peer.sendto(b"back", source)
+    answer = one.receive_any()
+    one.refresh(0)
+    one.sock.close()
+    peer.close()
+    return data == b"there" and answer == ("channel", 0x4000, b"back") and relayed
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_clean_stop_leaves_nothing(fresh_lab, driver, number):
+    before = state_of(fresh_lab.relay)
+    relay = fresh_lab.start_relay(driver=driver)
+    assert echo_works(fresh_lab)
+    assert relay.stop(number) == 0, relay.output()
+    assert state_of(fresh_lab.relay) == before
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_start_after_sigkill(fresh_lab, driver):
+    before = state_of(fresh_lab.relay)
+    relay = fresh_lab.start_relay(driver=driver)
+    relay.kill()
+    again = fresh_lab.start_relay(driver=driver)
+    assert echo_works(fresh_lab)
+    assert again.stop() == 0, again.output()
+    assert state_of(fresh_lab.relay) == before
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_kernel_keeps_ping_and_tcp(fresh_lab, driver):
+    fresh_lab.start_relay(driver=driver)
+    for address in (fresh_lab.SERVER4, fresh_lab.SERVER6):
+        assert "0% packet loss" in fresh_lab.client.exec("ping", "-c", "3", "-i", "0.2", address).stdout
+    with fresh_lab.relay.inside():
+        listener = socket.create_server((fresh_lab.SERVER4, 2222))
+    with fresh_lab.client.inside():
+        stream = socket.create_connection((fresh_lab.SERVER4, 2222), timeout=5)
+    served, _ = listener.accept()
+    stream.sendall(b"ssh-like" * 10000)
+    received = b""
+    while len(received) < 80000:
+        received += served.recv(65536)
+    assert received == b"ssh-like" * 10000
+    for one in (stream, served, listener):
+        one.close()
+    assert echo_works(fresh_lab)
+
+
+def test_two_workers_on_single_queue_interfaces(fresh_lab):
+    fresh_lab.start_relay("--workers", "2")
+    for _ in range(10):
+        assert echo_works(fresh_lab)
+
+
+def test_three_workers_on_af_packet(fresh_lab):
+    fresh_lab.start_relay("--workers", "3", driver="af_packet")
+    for _ in range(10):
+        assert echo_works(fresh_lab)
+
+
+def test_sender_without_checksum_offload(fresh_lab):
+    """All other tests send from a veth with offload on, the default; here the sender computes the sum."""
+    for host in (fresh_lab.client, fresh_lab.peer):
+        host.exec("ethtool", "-K", "eth0", "tx", "off")
+    fresh_lab.start_relay()
+    assert echo_works(fresh_lab)
+
+
+def test_routed_peer_behind_a_gateway(fresh_lab):
+    lab = fresh_lab
+    far = lab.add("far")
+    lab.join(far, "eth0", ["10.201.9.2/24"], lab.peer, "far", ["10.201.9.1/24"])
+    far.ip("route", "add", "default", "via", "10.201.9.1")
+    lab.peer.exec("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    lab.relay.ip("route", "add", "10.201.9.0/24", "via", lab.PEER4)
+    lab.start_relay()
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    peer = far.udp("10.201.9.2")
+    assert one.channel_bind(0x4000, *peer.getsockname()).message_class == turn.SUCCESS
+    one.channel_data(0x4000, b"two hops")
+    data, source = peer.recvfrom(100)
+    peer.sendto(b"home", source)
+    assert data == b"two hops" and one.receive_any() == ("channel", 0x4000, b"home")
+
+
+def test_one_to_one_nat_shows_the_public_face(fresh_lab):
+    lab = fresh_lab
+    lab.start_relay(relays=[f"{lab.RELAY4}=203.0.113.9"])
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    two = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    face = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
+    other = two.allocate().address(turn.XOR_RELAYED_ADDRESS)
+    assert face[0] == other[0] == "203.0.113.9"
+    one.channel_bind(0x4000, *other)
+    two.channel_bind(0x4001, *face)
+    one.channel_data(0x4000, b"via the public face")
+    assert two.receive_any() == ("channel", 0x4001, b"via the public face")
+
+
+def test_rest_credentials(fresh_lab, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("north-star\n")
+    fresh_lab.start_relay("--rest-secret-file", secret)
+
+    def allocate(expires, key):
+        name = f"{int(time.time()) + expires}:bob"
+        password = base64.b64encode(hmac.digest(key, name.encode(), "sha1")).decode()
+        one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478),
+                         username=name, password=password)
+        return one.allocate()
+
+    assert allocate(3600, b"north-star").message_class == turn.SUCCESS
+    assert allocate(-10, b"north-star").error == 401
+    assert allocate(3600, b"other").error == 401
+    output = fresh_lab.client.exec("turnutils_uclient", "-u", "carol", "-W", "north-star", "-y", "-n", "20",
+                                   "-m", "2", "-z", "5", fresh_lab.SERVER4, check=False).stdout
+    assert "Total lost packets 0" in output, output[-2000:]
+
+
+def test_no_secret_in_log_or_metrics(fresh_lab):
+    relay = fresh_lab.start_relay("--user", "dora:very-hidden-word")
+    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478),
+                     username="dora", password="very-hidden-word")
+    assert one.allocate().message_class == turn.SUCCESS
+    body = relay.get("/metrics")[1]
+    assert "hidden" not in relay.output() and "hidden" not in body and "dora" not in body
+
+
+def test_health_and_metrics_are_live(fresh_lab):
+    relay = fresh_lab.start_relay()
+    assert relay.get("/healthz")[0] == 200
+    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478))
+    one.allocate()
+    peer = fresh_lab.peer.udp(fresh_lab.PEER4)
+    one.channel_bind(0x4000, *peer.getsockname())
+    for _ in range(5):
+        one.channel_data(0x4000, b"x" * 100)
+        peer.recv(200)
+    assert relay.total("turnpike_allocations") == 1
+    assert relay.total("turnpike_channels") == 1
+    assert relay.total("turnpike_permissions") == 1
+    assert relay.total("turnpike_relayed_packets_total", direction="peer_out", family="ipv4") == 5
+    assert relay.total("turnpike_relayed_bytes_total", direction="peer_out", family="ipv4") == 500
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--port", "af_xdp:nowhere0"], ["nowhere0"]),
+    (["--port", "carrier_pigeon:eth0"], ["carrier_pigeon"]),
+    (["--port", "af_xdp:north", "--listen", "10.201.1.1:99999"], ["99999"]),
+    (["--no-such-flag"], ["--no-such-flag"]),
+], ids=str)
+def test_bad_command_line(lab, flags, words):
+    result = lab.relay.exec(BINARY, *flags, "--user", "a:b", "--realm", "r", check=False)
+    assert result.returncode in (1, 2) and result.returncode == (1 if "nowhere0" in words else 2), result.stdout
+    for word in words:
+        assert word in result.stdout
+
+
+def test_bad_configuration_names_file_line_and_key(lab, tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('realm = "example.org"\nworkerz = 2\n')
+    result = lab.relay.exec(BINARY, "--config", path, "--check-config", check=False)
+    assert result.returncode == 2
+    assert f"{path}:2" in result.stdout and "workerz" in result.stdout and "workers" in result.stdout
+
+
+def test_version_and_help(lab):
+    assert "turnpike" in run(BINARY, "--version").stdout.lower()
+    assert "--port" in run(BINARY, "--help").stdout
+
+
+def test_interface_that_is_down(fresh_lab):
+    fresh_lab.relay.ip("link", "set", "south", "down")
+    relay = fresh_lab.start_relay(expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    assert "south" in relay.output() and "down" in relay.output()
+
+
+def test_large_datagrams_are_reassembled(fresh_lab):
+    fresh_lab.start_relay()
+    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478))
+    one.allocate()
+    peer = fresh_lab.peer.udp(fresh_lab.PEER4)
+    one.channel_bind(0x4000, *peer.getsockname())
+    payload = os.urandom(4000)
+    one.channel_data(0x4000, payload)
+    data, source = peer.recvfrom(5000)
+    assert data == payload
+    peer.sendto(payload, source)
+    assert one.receive_any() == ("channel", 0x4000, payload)
