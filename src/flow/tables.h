@@ -5,14 +5,18 @@
 //                (allocation, channel number) → channel.
 //   peer side:   [relayed address][port] → allocation, a direct index;
 //                (allocation, peer endpoint) → channel; (allocation, peer address) → permission.
-// An entry is immutable but for its expiry and next-hop words. A withdrawn entry's slot waits on its shard's
-// retire list until every worker has passed a quiescent state (base/qsbr.h).
+// An entry is immutable but for its expiry and next-hop words. A withdrawn entry's slot waits on
+// its shard's retire list until every worker has passed a quiescent state (base/qsbr.h): what a
+// reader has found stays what it was until that reader's next quiescent().
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/keyed_hash.h"
@@ -34,14 +38,16 @@ struct TableLimits {
 struct alignas(64) AllocationEntry {
   // First line: what a packet from a peer needs.
   Endpoint client;
-  std::uint16_t listener = 0;                    // index into Setup::listeners
+  std::uint16_t listener = 0;  // index into Setup::listeners
   std::uint8_t shard = 0;
-  std::atomic<std::uint32_t> client_next_hop{0}; // shard: wo, workers: ro
+  std::atomic<std::uint32_t> client_next_hop{0};          // shard: wo, workers: ro
   std::array<std::atomic<std::uint32_t>, 2> expires_s{};  // by family; shard: wo, workers: ro
-  // Second line: what Send needs.
-  std::array<RelayEndpoint, 2> relayed;
+  // Second line: what Send needs. As published: a family that has been withdrawn since keeps its
+  // place here and has an expiry of 0.
+  alignas(64) std::array<RelayEndpoint, 2> relayed;
   std::array<bool, 2> has_relayed{};
 };
+static_assert(sizeof(AllocationEntry) == 128 && alignof(AllocationEntry) == 64);
 
 struct alignas(64) PermissionEntry {
   Address peer;
@@ -50,6 +56,7 @@ struct alignas(64) PermissionEntry {
   std::atomic<std::uint32_t> expires_s{0};
   bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
 };
+static_assert(sizeof(PermissionEntry) == 64 && alignof(PermissionEntry) == 64);
 
 struct alignas(64) ChannelEntry {
   PeerEndpoint peer;
@@ -60,6 +67,35 @@ struct alignas(64) ChannelEntry {
   bool to_ourselves = false;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
+};
+static_assert(sizeof(ChannelEntry) == 64 && alignof(ChannelEntry) == 64);
+
+// Where a bulk look-up found nothing.
+inline constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
+inline constexpr AllocationSlot kNoAllocation{kNoSlot};
+inline constexpr PermissionSlot kNoPermission{kNoSlot};
+inline constexpr ChannelSlot kNoChannel{kNoSlot};
+
+// What bulk look-ups take. Every allocation named in a key must be one that was found.
+struct ClientKey {
+  Endpoint client;
+  std::uint16_t listener = 0;
+};
+struct RelayKey {
+  Address relayed;
+  std::uint16_t port = 0;
+};
+struct NumberKey {
+  AllocationSlot allocation{};
+  ChannelNumber number = 0;
+};
+struct PeerKey {
+  AllocationSlot allocation{};
+  Endpoint peer;
+};
+struct PermissionKey {
+  AllocationSlot allocation{};
+  Address peer;
 };
 
 class Tables;
@@ -81,8 +117,8 @@ class TableWriter final : public FlowSink {
   void withdraw_permission(PermissionSlot slot) override;
   void withdraw_allocation(AllocationSlot slot) override;
 
-  // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the resolver's epoch has
-  // changed. Call often; returns quickly.
+  // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the
+  // resolver's epoch has changed. Call often; returns quickly.
   void housekeeping();
 
   std::uint32_t retired() const;  // slots waiting for their grace period
@@ -95,8 +131,9 @@ class TableWriter final : public FlowSink {
 // All shards' tables. Sized at construction; never grows.
 class Tables {
  public:
-  // `live_ports`, if given, is a bitmap of 65,536 bits per relayed address, in their order, kept in step
-  // with the allocations' relay ports (the XDP filter reads it); bit p of an address is bit p % 64 of word p / 64.
+  // `live_ports`, if given, is a bitmap of 65,536 bits per relayed address, in their order, kept in
+  // step with the allocations' relay ports (the XDP filter reads it); bit p of an address is bit p
+  // % 64 of word p / 64.
   Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
          const std::vector<Endpoint>& listeners, const HashKey& key,
          std::atomic<std::uint64_t>* live_ports);
@@ -104,10 +141,21 @@ class Tables {
 
   // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.
   std::optional<AllocationSlot> find_client(std::uint16_t listener, const Endpoint& client) const;
+  // By internal or external face.
   std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, const Endpoint& peer) const;
-  std::optional<PermissionSlot> find_permission(AllocationSlot allocation, const Address& peer) const;
+  std::optional<PermissionSlot> find_permission(AllocationSlot allocation,
+                                                const Address& peer) const;
+
+  // The same for a burst: the cache misses of all keys overlap, and the entries found are in the
+  // cache, or on their way to it, afterwards. `out` has a place for each key; kNoSlot: none.
+  void find_clients(std::span<const ClientKey> keys, std::span<AllocationSlot> out) const;
+  void find_relays(std::span<const RelayKey> keys, std::span<AllocationSlot> out) const;
+  void find_channels(std::span<const NumberKey> keys, std::span<ChannelSlot> out) const;
+  void find_channels(std::span<const PeerKey> keys, std::span<ChannelSlot> out) const;
+  void find_permissions(std::span<const PermissionKey> keys, std::span<PermissionSlot> out) const;
+
   const AllocationEntry& allocation(AllocationSlot slot) const;
   const PermissionEntry& permission(PermissionSlot slot) const;
   const ChannelEntry& channel(ChannelSlot slot) const;
@@ -120,6 +168,7 @@ class Tables {
     std::uint32_t allocations, permissions, channels;
   };
   Usage usage(std::uint8_t shard) const;
+  std::size_t bytes() const;  // of all tables together, for the memory budget and metrics
   const TableLimits& limits() const;
 
  private:
