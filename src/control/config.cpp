@@ -1,1 +1,2 @@
-#include "turnpike/address.h"
+// The configuration as it is read and checked; see config.h.
+#include "control/config.h"

@@ -1,9 +1,18 @@
-// The configuration: one TOML file and a few flags, checked whole before anything starts.
+// The configuration: one TOML file and a few flags, checked whole before anything starts, so that a
+// mistake costs its author one message with file, line and key, and never a call.
+//
+// Reading has two steps. A Draft takes in the file and then the flags, each value with the place it
+// came from; finish() then checks what the values say about each other, and names that place.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "turnpike/address.h"
@@ -13,23 +22,40 @@ namespace turnpike::control {
 
 enum class PortDriver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
+// Whether the kernel keeps the interface and its addresses; otherwise the port is owned, and what
+// is not the relay's goes through an exception interface.
+constexpr bool is_kernel_shared(PortDriver driver) {
+  return driver == PortDriver::kAfXdp || driver == PortDriver::kAfPacket;
+}
+
+// An address of an interface with the length of its network: 192.0.2.10/24, host bits kept.
+struct InterfaceAddress {
+  Address address;
+  std::uint8_t length = 0;  // in bits
+
+  friend constexpr auto operator<=>(const InterfaceAddress&, const InterfaceAddress&) = default;
+};
+
 struct PortConfig {
   PortDriver driver = PortDriver::kAfXdp;
-  std::string device;   // PCI address, interface name, or memif socket path
-  std::uint16_t queues = 0;  // 0: one per worker, or the interface's channels (af_xdp)
-  std::uint16_t mtu = 0;     // 0: the device's
-  bool memif_server = false; // kMemif: role
+  std::string device;         // PCI address, interface name, or memif socket path
+  std::uint16_t queues = 0;   // 0: one per worker, or the interface's channels (af_xdp)
+  std::uint16_t mtu = 0;      // 0: the device's
+  bool memif_server = false;  // kMemif: which end makes the socket
   bool memif_zero_copy = true;
-  std::vector<Prefix> addresses;     // owned ports: given to the exception interface. (host bits allowed: see `hosts`)
-  std::vector<std::uint8_t> prefix_lengths;  // beside `addresses` kept as host addresses
-  std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination on this port: this MAC
-  std::string exception_name;  // owned ports: TAP's name; empty: "tpk<N>"; "none": no exception interface
+  std::vector<InterfaceAddress> addresses;  // owned ports: given to the exception interface
+  std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination: this MAC
+  std::string exception_name;  // owned ports: its TAP; empty: "tpk<N>"; "none": no such interface
+
+  friend bool operator==(const PortConfig&, const PortConfig&) = default;
 };
 
 struct UserConfig {
   std::string username;
-  std::string password;          // secret; empty where only the MD5 key is known
-  std::string md5_key_hex;       // secret
+  std::string password;     // secret; empty where only the MD5 key is known
+  std::string md5_key_hex;  // secret; 32 hexadecimal digits, or empty
+
+  friend bool operator==(const UserConfig&, const UserConfig&) = default;
 };
 
 struct ListenerConfig {
@@ -37,16 +63,21 @@ struct ListenerConfig {
   bool stun_only = false;
   bool turn_only = false;
   bool anycast = false;
+  // Where Allocate is sent instead (300). finish() fills it for anycast listeners that name none.
   std::vector<Endpoint> alternates;
+
+  friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
 };
 
 struct Config {
   std::vector<PortConfig> ports;
-  std::vector<ListenerConfig> listeners;   // empty with one kernel-shared port: its addresses, port 3478
-  std::vector<RelayedAddress> relayed;     // likewise
+  std::vector<ListenerConfig> listeners;  // empty with one kernel-shared port: see fill_defaults()
+  std::vector<RelayedAddress> relayed;    // likewise
+  std::vector<Address>
+      external;  // at most one per family: the face of relayed addresses without one
   std::string realm;
   std::vector<UserConfig> users;
-  std::vector<std::string> rest_secrets;   // secrets
+  std::vector<std::string> rest_secrets;  // secrets
   bool strict_expiry = false;
   std::string software = "Turnpike";
   bool rfc5766_channels = false;
@@ -55,19 +86,75 @@ struct Config {
 
   std::uint16_t workers = 1;
   std::uint8_t shards = 1;
-  std::vector<int> worker_cores;  // empty: from core 0 up
-  bool hugepages = true;          // used where there are some
-  std::uint32_t idle_sleep_us = 0; // 0: workers poll always; else sleep after empty polls (shared hosts)
+  std::vector<int> worker_cores;    // empty: from core 0 up
+  bool hugepages = true;            // used where there are some
+  std::uint32_t idle_sleep_us = 0;  // 0: workers poll always; else they sleep after empty polls
 
-  std::uint16_t relay_port_min = 49152, relay_port_max = 65535;
+  std::uint16_t relay_port_min = 49152;  // even
+  std::uint16_t relay_port_max = 65535;  // odd
   std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
-  std::uint32_t max_allocations = 10000;
+  std::uint32_t max_allocations = 10000;  // of the node, all shards together
   std::uint32_t max_permissions_per_allocation = 256, max_channels_per_allocation = 256;
-  std::uint32_t user_quota = 0;   // allocations per user; 0: none
-  Endpoint metrics;               // default 127.0.0.1:9641
+  std::uint32_t user_quota = 0;  // allocations per user; 0: none
+  Endpoint metrics{Address::v4(127, 0, 0, 1), 9641};
   bool metrics_enabled = true;
   std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster
-  std::string log_level = "info";
+  std::string log_level = "info";     // trace, debug, info, warning, error
+
+  // Whether any listener answers TURN: otherwise no realm, user or relayed address is needed.
+  bool turn_enabled() const;
 };
+
+// A mistake and where it is made.
+struct ConfigError {
+  std::string file;     // as the operator named it, or "command line"
+  int line = 0;         // 0: of the command line, or of the file as a whole
+  std::string key;      // "port[0].device", or the flag
+  std::string problem;  // what was expected and what was found
+
+  std::string to_string() const;  // "turnpike.toml:12: port[0].device: expected …, found …"
+};
+
+using ConfigResult = std::variant<Config, std::vector<ConfigError>>;
+
+// The whole of a file, without flags. `name` is what errors call it.
+ConfigResult parse_config(std::string_view text, const std::string& name);
+ConfigResult load_config(const std::string& path);
+
+// What main does once the addresses of the one kernel-shared port are known (link-local ones are
+// passed over): absent listeners are these at port 3478, absent relayed addresses these, and
+// `external` becomes their face.
+void fill_defaults(Config& config, std::span<const Address> interface_addresses);
+
+// Where a value came from.
+struct Origin {
+  std::string file;
+  int line = 0;
+  std::string key;
+};
+
+// A configuration in the making.
+struct Draft {
+  Config config;
+  std::string file;                       // of values that are missing
+  std::map<std::string, Origin> origins;  // by key, "listener[1].address"
+  std::vector<ConfigError> errors;
+};
+
+// Takes in what a file says; each value alone is checked.
+Draft draft_from_text(std::string_view text, const std::string& name);
+Draft draft_from_file(const std::string& path);
+// Checks what the values say about each other.
+ConfigResult finish(Draft draft);
+
+// Single values as both file and flags write them; each is nullopt for what it doesn't understand.
+std::optional<PortConfig> parse_device(std::string_view text);  // driver and device alone are set
+std::optional<std::vector<Address>> parse_relayed(std::string_view text);  // an address or a prefix
+std::optional<UserConfig> parse_user(std::string_view text);               // "name:password"
+
+// What parse_device() takes, in words.
+inline constexpr std::string_view kDeviceExpected =
+    "a device: af_xdp:INTERFACE, af_packet:INTERFACE, tap:NAME, memif:SOCKET or a PCI address such "
+    "as 0000:01:00.0";
 
 }  // namespace turnpike::control
