@@ -45,8 +45,10 @@ class NonceKeeper {
   const Config& config() const { return config_; }
 
  private:
-  std::uint64_t mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s,
-                    const Endpoint& client, const Endpoint& server) const;
+  using Mac = std::array<std::uint8_t, 16>;
+  Mac mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s, const Endpoint& client,
+          const Endpoint& server) const;
+
   Config config_;
 };
 

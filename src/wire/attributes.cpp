@@ -1,0 +1,187 @@
+// The attribute table, and the questions that are answered from it alone.
+#include "wire/attributes.h"
+
+#include <algorithm>
+#include <array>
+
+namespace turnpike::stun {
+namespace {
+
+constexpr MethodSet kNone = 0;
+constexpr MethodSet kBinding = 1 << 0;
+constexpr MethodSet kAllocate = 1 << 1;
+constexpr MethodSet kRefresh = 1 << 2;
+constexpr MethodSet kSend = 1 << 3;
+constexpr MethodSet kData = 1 << 4;
+constexpr MethodSet kPermission = 1 << 5;
+constexpr MethodSet kChannel = 1 << 6;
+constexpr MethodSet kTurn = kAllocate | kRefresh | kPermission | kChannel;  // requests of RFC 8656
+constexpr MethodSet kAnswered = kBinding | kTurn;
+constexpr MethodSet kAll = kAnswered | kSend | kData;
+
+constexpr std::uint16_t kAny = 0xFFFF;
+// RFC 8489 §14.3: fewer than 509 bytes. §14.9, §14.10, §14.14: at most 763 bytes.
+constexpr std::uint16_t kUsernameMax = 508;
+constexpr std::uint16_t kTextMax = 763;
+
+constexpr Placement kNowhere{};
+constexpr Placement may(MethodSet set) {
+  return {set, kNone};
+}
+constexpr Placement must(MethodSet set) {
+  return {set, set};
+}
+constexpr Placement may_must(MethodSet may_set, MethodSet must_set) {
+  return {static_cast<MethodSet>(may_set | must_set), must_set};
+}
+
+// Columns: sizes, request or indication, success response, error response.
+constexpr std::array kRules{
+    AttributeRule{Attribute::kMappedAddress, "MAPPED-ADDRESS", 8, 20, kNowhere, may(kBinding),
+                  kNowhere},
+    AttributeRule{Attribute::kUsername, "USERNAME", 1, kUsernameMax, may(kAnswered), kNowhere,
+                  kNowhere},
+    AttributeRule{Attribute::kMessageIntegrity, "MESSAGE-INTEGRITY", 20, 20, may(kAll),
+                  may(kAnswered), may(kAnswered)},
+    AttributeRule{Attribute::kErrorCode, "ERROR-CODE", 4, kTextMax + 4, kNowhere, kNowhere,
+                  must(kAnswered)},
+    AttributeRule{Attribute::kUnknownAttributes, "UNKNOWN-ATTRIBUTES", 2, kAny, kNowhere, kNowhere,
+                  may(kAnswered)},
+    AttributeRule{Attribute::kChannelNumber, "CHANNEL-NUMBER", 4, 4, must(kChannel), kNowhere,
+                  kNowhere},
+    AttributeRule{Attribute::kLifetime, "LIFETIME", 4, 4, may(kAllocate | kRefresh),
+                  must(kAllocate | kRefresh), kNowhere},
+    AttributeRule{Attribute::kXorPeerAddress, "XOR-PEER-ADDRESS", 8, 20,
+                  must(kSend | kData | kPermission | kChannel), kNowhere, kNowhere},
+    // A Data indication that reports an ICMP error has none (RFC 8656 §18.4).
+    AttributeRule{Attribute::kData, "DATA", 0, kAny, may_must(kData, kSend), kNowhere, kNowhere},
+    AttributeRule{Attribute::kRealm, "REALM", 1, kTextMax, may(kAnswered), kNowhere,
+                  may(kAnswered)},
+    AttributeRule{Attribute::kNonce, "NONCE", 1, kTextMax, may(kAnswered), kNowhere,
+                  may(kAnswered)},
+    AttributeRule{Attribute::kXorRelayedAddress, "XOR-RELAYED-ADDRESS", 8, 20, kNowhere,
+                  must(kAllocate), kNowhere},
+    AttributeRule{Attribute::kRequestedAddressFamily, "REQUESTED-ADDRESS-FAMILY", 4, 4,
+                  may(kAllocate | kRefresh), kNowhere, kNowhere},
+    AttributeRule{Attribute::kEvenPort, "EVEN-PORT", 1, 1, may(kAllocate), kNowhere, kNowhere},
+    AttributeRule{Attribute::kRequestedTransport, "REQUESTED-TRANSPORT", 4, 4, must(kAllocate),
+                  kNowhere, kNowhere},
+    AttributeRule{Attribute::kDontFragment, "DONT-FRAGMENT", 0, 0, may(kAllocate | kSend), kNowhere,
+                  kNowhere},
+    AttributeRule{Attribute::kMessageIntegritySha256, "MESSAGE-INTEGRITY-SHA256", 16, 32, may(kAll),
+                  may(kAnswered), may(kAnswered)},
+    AttributeRule{Attribute::kPasswordAlgorithm, "PASSWORD-ALGORITHM", 4, kAny, may(kAnswered),
+                  kNowhere, kNowhere},
+    AttributeRule{Attribute::kUserhash, "USERHASH", 32, 32, may(kAnswered), kNowhere, kNowhere},
+    AttributeRule{Attribute::kXorMappedAddress, "XOR-MAPPED-ADDRESS", 8, 20, kNowhere,
+                  must(kBinding | kAllocate), kNowhere},
+    AttributeRule{Attribute::kReservationToken, "RESERVATION-TOKEN", 8, 8, may(kAllocate),
+                  may(kAllocate), kNowhere},
+    AttributeRule{Attribute::kAdditionalAddressFamily, "ADDITIONAL-ADDRESS-FAMILY", 4, 4,
+                  may(kAllocate), kNowhere, kNowhere},
+    AttributeRule{Attribute::kAddressErrorCode, "ADDRESS-ERROR-CODE", 4, kTextMax + 4, kNowhere,
+                  may(kAllocate), kNowhere},
+    AttributeRule{Attribute::kPasswordAlgorithms, "PASSWORD-ALGORITHMS", 4, kAny, may(kAnswered),
+                  kNowhere, may(kAnswered)},
+    AttributeRule{Attribute::kAlternateDomain, "ALTERNATE-DOMAIN", 1, 255, kNowhere, kNowhere,
+                  may(kAnswered)},
+    AttributeRule{Attribute::kIcmp, "ICMP", 8, 8, may(kData), kNowhere, kNowhere},
+    AttributeRule{Attribute::kSoftware, "SOFTWARE", 0, kTextMax, may(kAll), may(kAnswered),
+                  may(kAnswered)},
+    AttributeRule{Attribute::kAlternateServer, "ALTERNATE-SERVER", 8, 20, kNowhere, kNowhere,
+                  may(kAnswered)},
+    AttributeRule{Attribute::kFingerprint, "FINGERPRINT", 4, 4, may(kAll), may(kAnswered),
+                  may(kAnswered)},
+};
+
+constexpr bool sorted_by_type() {
+  for (std::size_t i = 1; i < kRules.size(); ++i) {
+    if (kRules[i - 1].type >= kRules[i].type) return false;
+  }
+  return true;
+}
+static_assert(sorted_by_type(), "find_attribute_rule() searches by halves");
+
+MethodSet bit_of(Method method) {
+  switch (method) {
+    case Method::kBinding:
+      return kBinding;
+    case Method::kAllocate:
+      return kAllocate;
+    case Method::kRefresh:
+      return kRefresh;
+    case Method::kSend:
+      return kSend;
+    case Method::kData:
+      return kData;
+    case Method::kCreatePermission:
+      return kPermission;
+    case Method::kChannelBind:
+      return kChannel;
+  }
+  return kNone;
+}
+
+const Placement& column(const AttributeRule& rule, Class message_class) {
+  switch (message_class) {
+    case Class::kSuccess:
+      return rule.success;
+    case Class::kError:
+      return rule.error;
+    case Class::kRequest:
+    case Class::kIndication:
+      break;
+  }
+  return rule.request;
+}
+
+}  // namespace
+
+std::span<const AttributeRule> attribute_rules() {
+  return kRules;
+}
+
+const AttributeRule* find_attribute_rule(std::uint16_t type) {
+  const auto wanted = static_cast<Attribute>(type);
+  const auto* at = std::lower_bound(
+      kRules.data(), kRules.data() + kRules.size(), wanted,
+      [](const AttributeRule& rule, Attribute value) { return rule.type < value; });
+  if (at == kRules.data() + kRules.size() || at->type != wanted) return nullptr;
+  return at;
+}
+
+Presence presence(Attribute type, Method method, Class message_class) {
+  const AttributeRule* rule = find_attribute_rule(static_cast<std::uint16_t>(type));
+  if (rule == nullptr) return Presence::kUnexpected;
+  const Placement& placement = column(*rule, message_class);
+  const MethodSet bit = bit_of(method);
+  if ((placement.must & bit) != 0) return Presence::kMust;
+  return (placement.may & bit) != 0 ? Presence::kMay : Presence::kUnexpected;
+}
+
+bool is_known_method(std::uint16_t raw_method) {
+  return bit_of(static_cast<Method>(raw_method)) != kNone;
+}
+
+// Known but unexpected is understood: RFC 8489 §6.3 has such an attribute ignored, not refused.
+bool is_understood(std::uint16_t type, Method method) {
+  return bit_of(method) != kNone && find_attribute_rule(type) != nullptr;
+}
+
+std::size_t unknown_attributes(const MessageView& message, std::span<std::uint16_t> out) {
+  std::size_t count = 0;
+  message.for_each([&](const AttributeView& attribute) {
+    if (!comprehension_required(attribute.type) ||
+        is_understood(attribute.type, message.method())) {
+      return true;
+    }
+    const auto found = out.first(count);
+    if (std::find(found.begin(), found.end(), attribute.type) != found.end()) return true;
+    if (count == out.size()) return false;
+    out[count++] = attribute.type;
+    return true;
+  });
+  return count;
+}
+
+}  // namespace turnpike::stun

@@ -1,0 +1,45 @@
+// The one table of what may stand where (RFC 8489 §14, RFC 8656 §18; PROTOCOL.md 4): attribute ×
+// method × class, with the sizes a value may have. Parser, server and tests read it; nothing else
+// says the same a second time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "turnpike/stun.h"
+
+namespace turnpike::stun {
+
+enum class Presence : std::uint8_t {
+  kUnexpected,  // ignored by a receiver that knows the attribute (RFC 8489 §6.3)
+  kMay,
+  kMust,
+};
+
+// A set of methods, one bit for each.
+using MethodSet = std::uint8_t;
+
+struct Placement {
+  MethodSet may = 0;  // which includes those of `must`
+  MethodSet must = 0;
+};
+
+struct AttributeRule {
+  Attribute type;
+  std::string_view name;
+  std::uint16_t size_min;
+  std::uint16_t size_max;
+  Placement request;  // Send, Data and Binding: indication too
+  Placement success;
+  Placement error;
+};
+
+std::span<const AttributeRule> attribute_rules();
+// nullptr: an attribute this server doesn't know.
+const AttributeRule* find_attribute_rule(std::uint16_t type);
+
+Presence presence(Attribute type, Method method, Class message_class);
+
+}  // namespace turnpike::stun

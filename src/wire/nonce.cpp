@@ -1,0 +1,153 @@
+// Nonces that are checked without having been kept.
+//
+// Form: "obMatJos2", four base64 characters of the 24 security feature bits (RFC 8489 §9.2.1; bits
+// counted from the right, as its example and every client do), then base64 of birth (4 bytes),
+// generation (1) and MAC (16). SipHash gives 64 bits; two, told apart by their first byte, make a
+// MAC too long to guess.
+#include "wire/nonce.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/keyed_hash.h"
+#include "turnpike/integrity.h"
+#include "wire/headers.h"
+
+namespace turnpike {
+namespace {
+
+constexpr std::string_view kCookie = "obMatJos2";
+constexpr std::string_view kAlphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::uint32_t kPasswordAlgorithmsBit = 0x000001;
+constexpr std::uint32_t kUsernameAnonymityBit = 0x000002;
+
+constexpr std::size_t kMacSize = 16;
+constexpr std::size_t kSealedSize = 4 + 1 + kMacSize;
+constexpr std::size_t kPrefixSize = kCookie.size() + 4;
+constexpr std::size_t kNonceSize = kPrefixSize + kSealedSize / 3 * 4;
+static_assert(kSealedSize % 3 == 0, "base64 without padding");
+static_assert(kNonceSize <= NonceKeeper::kMaxSize);
+
+// Workers' clocks are read once a burst, so one may check what another has minted a moment later.
+constexpr std::uint32_t kClockSkew_s = 2;
+
+using Sealed = std::array<std::uint8_t, kSealedSize>;
+
+std::uint32_t feature_bits(const NonceKeeper::Config& config) {
+  return (config.password_algorithms ? kPasswordAlgorithmsBit : 0) |
+         (config.username_anonymity ? kUsernameAnonymityBit : 0);
+}
+
+void encode_three(std::uint32_t bits, char* out) {
+  for (int i = 0; i < 4; ++i)
+    out[i] = kAlphabet[bits >> (18 - 6 * i) & 0x3F];
+}
+
+std::optional<std::uint32_t> decode_three(std::string_view four) {
+  std::uint32_t bits = 0;
+  for (const char c : four) {
+    const std::size_t digit = kAlphabet.find(c);
+    if (digit == std::string_view::npos) return std::nullopt;
+    bits = bits << 6 | static_cast<std::uint32_t>(digit);
+  }
+  return bits;
+}
+
+std::size_t write_prefix(const NonceKeeper::Config& config, char* out) {
+  std::copy(kCookie.begin(), kCookie.end(), out);
+  encode_three(feature_bits(config), out + kCookie.size());
+  return kPrefixSize;
+}
+
+std::optional<Sealed> decode_sealed(std::string_view text) {
+  Sealed sealed{};
+  for (std::size_t i = 0; i < kSealedSize / 3; ++i) {
+    const auto bits = decode_three(text.substr(4 * i, 4));
+    if (!bits) return std::nullopt;
+    sealed[3 * i] = static_cast<std::uint8_t>(*bits >> 16);
+    sealed[3 * i + 1] = static_cast<std::uint8_t>(*bits >> 8);
+    sealed[3 * i + 2] = static_cast<std::uint8_t>(*bits);
+  }
+  return sealed;
+}
+
+std::uint8_t* append_endpoint(std::uint8_t* at, const Endpoint& endpoint) {
+  *at++ = static_cast<std::uint8_t>(endpoint.address.family);
+  at = std::copy(endpoint.address.bytes.begin(), endpoint.address.bytes.end(), at);
+  wire::store_be16(at, endpoint.port);
+  return at + 2;
+}
+
+}  // namespace
+
+NonceKeeper::NonceKeeper(const Config& config) : config_(config) {}
+
+NonceKeeper::Mac NonceKeeper::mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s,
+                                  const Endpoint& client, const Endpoint& server) const {
+  const std::uint64_t k0 = wire::load_be64(key.data());
+  const std::uint64_t k1 = wire::load_be64(key.data() + 8);
+  // Everything but the realm has a fixed size. The realm, which has not, is hashed beforehand, so
+  // that no field can reach into its neighbour.
+  const std::uint64_t realm_hash = siphash24(
+      k0, k1, {reinterpret_cast<const std::uint8_t*>(config_.realm.data()), config_.realm.size()});
+  std::array<std::uint8_t, 1 + 4 + 1 + 4 + 8 + 2 * 19> input{};
+  std::uint8_t* at = input.data() + 1;
+  wire::store_be32(at, born_s);
+  at[4] = config_.generation;
+  wire::store_be32(at + 5, feature_bits(config_));
+  wire::store_be64(at + 9, realm_hash);
+  append_endpoint(append_endpoint(at + 17, client), server);
+
+  Mac result;
+  for (std::uint8_t half = 0; half < 2; ++half) {
+    input[0] = half;
+    wire::store_be64(result.data() + 8 * half, siphash24(k0, k1, input));
+  }
+  return result;
+}
+
+std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoint& server,
+                              std::array<char, kMaxSize>& out) const {
+  const std::uint32_t born_s = now_s(now);
+  Sealed sealed;
+  wire::store_be32(sealed.data(), born_s);
+  sealed[4] = config_.generation;
+  const Mac seal = mac(config_.key, born_s, client, server);
+  std::copy(seal.begin(), seal.end(), sealed.begin() + 5);
+
+  char* at = out.data() + write_prefix(config_, out.data());
+  for (std::size_t i = 0; i < kSealedSize; i += 3, at += 4) {
+    encode_three(static_cast<std::uint32_t>(sealed[i] << 16 | sealed[i + 1] << 8 | sealed[i + 2]),
+                 at);
+  }
+  return kNonceSize;
+}
+
+NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoint& server,
+                              std::string_view nonce) const {
+  // Bits and generation of another algorithm list: the client must learn the new one first.
+  std::array<char, kPrefixSize> prefix;
+  write_prefix(config_, prefix.data());
+  if (nonce.size() != kNonceSize ||
+      !nonce.starts_with(std::string_view(prefix.data(), kPrefixSize))) {
+    return NonceState::kInvalid;
+  }
+  const auto sealed = decode_sealed(nonce.substr(kPrefixSize));
+  if (!sealed || (*sealed)[4] != config_.generation) return NonceState::kInvalid;
+
+  const std::uint32_t born_s = wire::load_be32(sealed->data());
+  const stun::Bytes seal = stun::Bytes(*sealed).subspan(5);
+  const bool has_previous = config_.previous_key != std::array<std::uint8_t, 16>{};
+  const bool ours = stun::equal_constant_time(seal, mac(config_.key, born_s, client, server)) ||
+                    (has_previous && stun::equal_constant_time(
+                                         seal, mac(config_.previous_key, born_s, client, server)));
+  if (!ours) return NonceState::kInvalid;
+
+  const std::uint32_t seconds = now_s(now);
+  const bool from_future = born_s > seconds && born_s - seconds > kClockSkew_s;
+  const bool too_old = seconds > born_s && seconds - born_s >= config_.lifetime_s;
+  return from_future || too_old ? NonceState::kStale : NonceState::kValid;
+}
+
+}  // namespace turnpike

@@ -1,1 +1,0 @@
-#include "turnpike/address.h"
