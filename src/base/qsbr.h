@@ -23,9 +23,20 @@ class Qsbr {
   // offline reader holds nothing and delays nobody.
   void quiescent(std::size_t reader) {
     assert(reader < kMaxReaders);
-    // seq_cst: everything this reader has read is read before the writer can see the new value, and
-    // everything it reads from here on is read after.
-    readers_[reader].seen.store(current_.load(std::memory_order_acquire), std::memory_order_seq_cst);
+    std::atomic<std::uint64_t>& seen = readers_[reader].seen;
+    const std::uint64_t now = current_.load(std::memory_order_acquire);
+    if (seen.load(std::memory_order_relaxed) != kOffline) {
+      // What was unlinked before `now` is unlinked in all this reader reads from here on (acquire,
+      // above), and all it has read so far is read before a writer can see the new value.
+      seen.store(now, std::memory_order_release);
+      return;
+    }
+    // Coming online races with a writer that unlinks and still finds this reader offline. Of two
+    // sequentially consistent pairs, (store seen, load current) here and (add to current, load
+    // seen) there, at least one load sees the other side's write: either the writer waits for this
+    // reader, or this reader sees what was unlinked.
+    seen.store(now, std::memory_order_seq_cst);
+    (void)current_.load(std::memory_order_seq_cst);
   }
   void offline(std::size_t reader) {
     assert(reader < kMaxReaders);

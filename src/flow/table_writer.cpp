@@ -1,0 +1,308 @@
+// The writing end of the flow tables: a shard publishes, extends and withdraws here, alone.
+//
+// Publishing fills an entry that no reader can reach and then stores the words that lead to it
+// (release). Withdrawing clears those words and sends the slot to its pool's retire list; the entry
+// itself is left as it was, because a reader may hold it until the end of its burst.
+#include <algorithm>
+
+#include "flow/slot_pool.h"
+#include "flow/tables.h"
+#include "flow/tables_impl.h"
+
+namespace turnpike::flow {
+
+namespace {
+
+// What one housekeeping() does at most, so that it stays in the tens of microseconds.
+constexpr std::size_t kReclaimsPerCall = 1024;
+constexpr std::uint32_t kResolvesPerCall = 256;
+constexpr std::uint32_t kVisitsPerCall = 8192;
+
+constexpr std::array<Family, 2> kFamilies{Family::kIpv4, Family::kIpv6};
+
+void change(std::atomic<std::uint32_t>& used, std::uint32_t by) {
+  used.store(used.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+struct TableWriter::Impl {
+  Impl(TableParts& table_parts, std::uint8_t shard_index, Qsbr& grace, NextHopResolver& resolver)
+      : parts(table_parts),
+        shard(*parts.shards[shard_index]),
+        index(shard_index),
+        qsbr(grace),
+        next_hops(resolver),
+        resolved_epoch(resolver.epoch()),
+        allocations(index * parts.limits.allocations_per_shard, parts.limits.allocations_per_shard),
+        permissions(index * parts.limits.permissions_per_shard, parts.limits.permissions_per_shard),
+        channels(index * parts.limits.channels_per_shard, parts.limits.channels_per_shard),
+        cursor(visits()) {}
+
+  std::optional<std::uint32_t> take(SlotPool& pool) {
+    if (const auto slot = pool.take()) return slot;
+    pool.reclaim(qsbr, kReclaimsPerCall);
+    return pool.take();
+  }
+
+  std::uint32_t resolve(const Address& destination) {
+    return static_cast<std::uint32_t>(next_hops.resolve(destination));
+  }
+  // A hairpinned packet takes the next hop of the client it ends at.
+  std::uint32_t resolve_peer(const Address& peer, bool to_ourselves) {
+    return to_ourselves ? static_cast<std::uint32_t>(kNoNextHop) : resolve(peer);
+  }
+  bool is_ours(const Address& peer) const {
+    return parts.relayed_index(peer) != parts.relayed.size();
+  }
+
+  std::uint16_t listener_index(const Endpoint& server) const {
+    const auto found = std::find(parts.listeners.begin(), parts.listeners.end(), server);
+    assert(found != parts.listeners.end());
+    return static_cast<std::uint16_t>(found - parts.listeners.begin());
+  }
+
+  void open_port(const RelayEndpoint& relay, std::uint32_t slot);
+  void close_port(const RelayEndpoint& relay, std::uint32_t slot);
+
+  // Places to visit when routes have changed: allocations, then permissions, then channels.
+  std::uint32_t visits() const { return allocations.size() + permissions.size() + channels.size(); }
+  bool resolve_again(std::uint32_t place);
+  void follow_routes();
+
+  TableParts& parts;
+  TableParts::Shard& shard;
+  const std::uint8_t index;
+  Qsbr& qsbr;
+  NextHopResolver& next_hops;
+  std::uint32_t resolved_epoch;
+  SlotPool allocations;
+  SlotPool permissions;
+  SlotPool channels;
+  std::uint32_t cursor;  // next place to visit; visits(): all done
+};
+
+// The index first, then the bitmap: a packet that the filter lets in finds its allocation.
+void TableWriter::Impl::open_port(const RelayEndpoint& relay, std::uint32_t slot) {
+  const std::size_t address = parts.relayed_index(relay.address);
+  assert(address < parts.relayed.size());
+  std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
+  assert(cell.load(std::memory_order_relaxed) == 0);
+  cell.store(slot + 1, std::memory_order_release);
+  if (parts.live_ports == nullptr) return;
+  // A word is a block of 64 ports and so has one shard for its writer; but that is the ports'
+  // law, not this file's, and an atomic or costs nothing here.
+  parts.live_ports[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_or(
+      std::uint64_t{1} << relay.port % 64, std::memory_order_release);
+}
+
+// A port closed earlier, when one of two families ended, may have another owner by now: its cell
+// says whose it is.
+void TableWriter::Impl::close_port(const RelayEndpoint& relay, std::uint32_t slot) {
+  const std::size_t address = parts.relayed_index(relay.address);
+  std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
+  if (cell.load(std::memory_order_relaxed) != slot + 1) return;
+  if (parts.live_ports != nullptr) {
+    parts.live_ports[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_and(
+        ~(std::uint64_t{1} << relay.port % 64), std::memory_order_release);
+  }
+  cell.store(0, std::memory_order_release);
+}
+
+TableWriter::TableWriter(Tables& tables, std::uint8_t shard, Qsbr& qsbr, NextHopResolver& next_hops)
+    : impl_(std::make_unique<Impl>(*tables.impl_, shard, qsbr, next_hops)) {}
+
+TableWriter::~TableWriter() = default;
+
+std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFlow& flow) {
+  assert(flow.relayed[0] || flow.relayed[1]);
+  const auto slot = impl_->take(impl_->allocations);
+  if (!slot) return std::nullopt;
+
+  AllocationEntry& entry = impl_->parts.allocations[*slot];
+  entry.client = flow.five_tuple.client;
+  entry.listener = impl_->listener_index(flow.five_tuple.server);
+  entry.shard = impl_->index;
+  entry.client_next_hop.store(impl_->resolve(entry.client.address), std::memory_order_relaxed);
+  for (std::size_t family = 0; family < kFamilies.size(); ++family) {
+    const bool has = flow.relayed[family].has_value();
+    entry.has_relayed[family] = has;
+    entry.relayed[family] = has ? *flow.relayed[family] : RelayEndpoint{};
+    entry.expires_s[family].store(has ? flow.expires_s[family] : 0, std::memory_order_relaxed);
+  }
+
+  const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
+  if (impl_->parts.home_shard(hash) != impl_->index) {
+    impl_->parts.away_from_home.fetch_add(1, std::memory_order_acq_rel);
+  }
+  impl_->shard.clients.insert(hash, *slot);
+  for (std::size_t family = 0; family < kFamilies.size(); ++family) {
+    if (entry.has_relayed[family]) impl_->open_port(entry.relayed[family], *slot);
+  }
+  change(impl_->shard.allocations_used, 1);
+  return AllocationSlot{*slot};
+}
+
+std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFlow& flow) {
+  const auto allocation = static_cast<std::uint32_t>(flow.allocation);
+  assert(impl_->allocations.is_live(allocation));
+  const auto slot = impl_->take(impl_->permissions);
+  if (!slot) return std::nullopt;
+
+  PermissionEntry& entry = impl_->parts.permissions[*slot];
+  entry.peer = flow.peer;
+  entry.allocation = allocation;
+  entry.to_ourselves = impl_->is_ours(flow.peer);
+  entry.peer_next_hop.store(impl_->resolve_peer(flow.peer, entry.to_ourselves),
+                            std::memory_order_relaxed);
+  entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+
+  impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
+  change(impl_->shard.permissions_used, 1);
+  return PermissionSlot{*slot};
+}
+
+std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow) {
+  const auto allocation = static_cast<std::uint32_t>(flow.allocation);
+  const std::size_t family = family_index(flow.peer.address.family);
+  assert(impl_->allocations.is_live(allocation));
+  assert(impl_->permissions.is_live(static_cast<std::uint32_t>(flow.permission)));
+  assert(impl_->parts.allocations[allocation].has_relayed[family]);
+  const auto slot = impl_->take(impl_->channels);
+  if (!slot) return std::nullopt;
+
+  ChannelEntry& entry = impl_->parts.channels[*slot];
+  entry.peer = flow.peer;
+  entry.relayed = impl_->parts.allocations[allocation].relayed[family];
+  entry.allocation = allocation;
+  entry.permission = static_cast<std::uint32_t>(flow.permission);
+  entry.number = flow.number;
+  entry.to_ourselves = impl_->is_ours(flow.peer.address);
+  entry.peer_next_hop.store(impl_->resolve_peer(flow.peer.address, entry.to_ourselves),
+                            std::memory_order_relaxed);
+  entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+
+  impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
+  impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);
+  change(impl_->shard.channels_used, 1);
+  return ChannelSlot{*slot};
+}
+
+void TableWriter::extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) {
+  assert(impl_->allocations.is_live(static_cast<std::uint32_t>(slot)));
+  AllocationEntry& entry = impl_->parts.allocations[static_cast<std::uint32_t>(slot)];
+  assert(entry.has_relayed[family_index(family)]);
+  entry.expires_s[family_index(family)].store(expires_s, std::memory_order_release);
+}
+
+void TableWriter::extend_permission(PermissionSlot slot, std::uint32_t expires_s) {
+  assert(impl_->permissions.is_live(static_cast<std::uint32_t>(slot)));
+  impl_->parts.permissions[static_cast<std::uint32_t>(slot)].expires_s.store(
+      expires_s, std::memory_order_release);
+}
+
+void TableWriter::extend_channel(ChannelSlot slot, std::uint32_t expires_s) {
+  assert(impl_->channels.is_live(static_cast<std::uint32_t>(slot)));
+  impl_->parts.channels[static_cast<std::uint32_t>(slot)].expires_s.store(
+      expires_s, std::memory_order_release);
+}
+
+void TableWriter::withdraw_relayed(AllocationSlot slot, Family family) {
+  const auto number = static_cast<std::uint32_t>(slot);
+  assert(impl_->allocations.is_live(number));
+  AllocationEntry& entry = impl_->parts.allocations[number];
+  if (!entry.has_relayed[family_index(family)]) return;
+  entry.expires_s[family_index(family)].store(0, std::memory_order_release);
+  impl_->close_port(entry.relayed[family_index(family)], number);
+}
+
+void TableWriter::withdraw_channel(ChannelSlot slot) {
+  const auto number = static_cast<std::uint32_t>(slot);
+  assert(impl_->channels.is_live(number));
+  ChannelEntry& entry = impl_->parts.channels[number];
+  entry.expires_s.store(0, std::memory_order_release);
+  impl_->shard.channels_by_number.erase(impl_->parts.number_hash(entry.allocation, entry.number),
+                                        number);
+  impl_->shard.channels_by_peer.erase(impl_->parts.peer_hash(entry.allocation, entry.peer), number);
+  impl_->channels.retire(number);
+  change(impl_->shard.channels_used, ~std::uint32_t{0});
+}
+
+void TableWriter::withdraw_permission(PermissionSlot slot) {
+  const auto number = static_cast<std::uint32_t>(slot);
+  assert(impl_->permissions.is_live(number));
+  PermissionEntry& entry = impl_->parts.permissions[number];
+  entry.expires_s.store(0, std::memory_order_release);
+  impl_->shard.permissions.erase(impl_->parts.permission_hash(entry.allocation, entry.peer),
+                                 number);
+  impl_->permissions.retire(number);
+  change(impl_->shard.permissions_used, ~std::uint32_t{0});
+}
+
+void TableWriter::withdraw_allocation(AllocationSlot slot) {
+  const auto number = static_cast<std::uint32_t>(slot);
+  for (const Family family : kFamilies)
+    withdraw_relayed(slot, family);
+  const AllocationEntry& entry = impl_->parts.allocations[number];
+  const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
+  impl_->shard.clients.erase(hash, number);
+  if (impl_->parts.home_shard(hash) != impl_->index) {
+    impl_->parts.away_from_home.fetch_sub(1, std::memory_order_acq_rel);
+  }
+  impl_->allocations.retire(number);
+  change(impl_->shard.allocations_used, ~std::uint32_t{0});
+}
+
+// Stored with release: the reader that sees a new index sees the next hop behind it.
+bool TableWriter::Impl::resolve_again(std::uint32_t place) {
+  if (place < allocations.size()) {
+    const std::uint32_t slot = allocations.first() + place;
+    if (!allocations.is_live(slot)) return false;
+    AllocationEntry& entry = parts.allocations[slot];
+    entry.client_next_hop.store(resolve(entry.client.address), std::memory_order_release);
+    return true;
+  }
+  place -= allocations.size();
+  if (place < permissions.size()) {
+    const std::uint32_t slot = permissions.first() + place;
+    if (!permissions.is_live(slot)) return false;
+    PermissionEntry& entry = parts.permissions[slot];
+    entry.peer_next_hop.store(resolve_peer(entry.peer, entry.to_ourselves),
+                              std::memory_order_release);
+    return true;
+  }
+  const std::uint32_t slot = channels.first() + place - permissions.size();
+  if (!channels.is_live(slot)) return false;
+  ChannelEntry& entry = parts.channels[slot];
+  entry.peer_next_hop.store(resolve_peer(entry.peer.address, entry.to_ourselves),
+                            std::memory_order_release);
+  return true;
+}
+
+void TableWriter::Impl::follow_routes() {
+  // The epoch before the routes: a change that comes meanwhile starts another pass.
+  const std::uint32_t epoch = next_hops.epoch();
+  if (epoch != resolved_epoch) {
+    resolved_epoch = epoch;
+    cursor = 0;
+  }
+  std::uint32_t resolved = 0;
+  for (std::uint32_t visited = 0;
+       visited < kVisitsPerCall && resolved < kResolvesPerCall && cursor < visits();
+       ++visited, ++cursor) {
+    if (resolve_again(cursor)) ++resolved;
+  }
+}
+
+void TableWriter::housekeeping() {
+  for (SlotPool* pool : {&impl_->channels, &impl_->permissions, &impl_->allocations}) {
+    pool->reclaim(impl_->qsbr, kReclaimsPerCall);
+  }
+  impl_->follow_routes();
+}
+
+std::uint32_t TableWriter::retired() const {
+  return impl_->allocations.retired() + impl_->permissions.retired() + impl_->channels.retired();
+}
+
+}  // namespace turnpike::flow

@@ -1,0 +1,98 @@
+// What Tables and TableWriter share: the arrays, the indices and their keys. Private to src/flow.
+//
+// Entries of one kind are one array, in equal parts, one for each shard: a slot's number tells its
+// shard. Indices are a shard's own, because an index has one writer.
+#pragma once
+
+#include <atomic>
+#include <cassert>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "flow/hash_index.h"
+#include "flow/tables.h"
+
+namespace turnpike::flow {
+
+struct TableParts {
+  struct Shard {
+    explicit Shard(const TableLimits& limits)
+        : clients(limits.allocations_per_shard),
+          permissions(limits.permissions_per_shard),
+          channels_by_number(limits.channels_per_shard),
+          channels_by_peer(limits.channels_per_shard) {}
+
+    HashIndex clients;
+    HashIndex permissions;
+    HashIndex channels_by_number;
+    HashIndex channels_by_peer;
+    // Live entries; shard: wo, any: ro.
+    alignas(64) std::atomic<std::uint32_t> allocations_used{0};
+    std::atomic<std::uint32_t> permissions_used{0};
+    std::atomic<std::uint32_t> channels_used{0};
+  };
+  struct Relayed {
+    RelayedAddress address;
+    // By port: slot + 1, or 0. Each cell has the port's shard as its only writer.
+    std::unique_ptr<std::atomic<std::uint32_t>[]> ports;
+  };
+  static constexpr std::size_t kPorts = 65536;
+
+  TableParts(const TableLimits& table_limits, const std::vector<RelayedAddress>& relayed_addresses,
+             const std::vector<Endpoint>& listening, const HashKey& hash_key,
+             std::atomic<std::uint64_t>* live);
+
+  // An address as two words, the family kept for the third: ::a is not 0.0.0.a's twin.
+  std::uint64_t hash(const Address& address, std::uint64_t more) const {
+    std::array<std::uint64_t, 2> words;
+    std::memcpy(words.data(), address.bytes.data(), sizeof(words));
+    return table_hash(key, words[0], words[1],
+                      more << 8 | static_cast<std::uint64_t>(address.family));
+  }
+  std::uint64_t client_hash(std::uint16_t listener, const Endpoint& client) const {
+    return hash(client.address, std::uint64_t{listener} << 16 | client.port);
+  }
+  std::uint64_t permission_hash(std::uint32_t allocation, const Address& peer) const {
+    return hash(peer, allocation);
+  }
+  std::uint64_t peer_hash(std::uint32_t allocation, const Endpoint& peer) const {
+    return hash(peer.address, std::uint64_t{allocation} << 16 | peer.port);
+  }
+  std::uint64_t number_hash(std::uint32_t allocation, ChannelNumber number) const {
+    return table_hash(key, allocation, number, 0);
+  }
+
+  // From the hash's upper half: buckets are chosen by the lower one.
+  std::uint8_t home_shard(std::uint64_t hash_of_client) const {
+    return static_cast<std::uint8_t>((hash_of_client >> 32) * limits.shards >> 32);
+  }
+  const Shard& shard_of_allocation(std::uint32_t slot) const {
+    assert(slot < allocation_count);
+    return limits.shards == 1 ? *shards[0] : *shards[slot / limits.allocations_per_shard];
+  }
+  // Index into `relayed`, by internal or external face; relayed.size(): none of ours.
+  std::size_t relayed_index(const Address& address) const;
+
+  const TableLimits limits;
+  const HashKey key;
+  const std::vector<Endpoint> listeners;
+  std::uint32_t allocation_count;  // of slots, over all shards
+  std::uint32_t permission_count;
+  std::uint32_t channel_count;
+  std::vector<Relayed> relayed;
+  std::vector<std::unique_ptr<Shard>> shards;
+  std::unique_ptr<AllocationEntry[]> allocations;
+  std::unique_ptr<PermissionEntry[]> permissions;
+  std::unique_ptr<ChannelEntry[]> channels;
+  std::atomic<std::uint64_t>* const live_ports;  // may be null
+  // Allocations whose shard isn't their client's home (reserved ports, mobility). While there are
+  // none, a look-up that misses at home is over. Shards: rw, workers: ro.
+  alignas(64) std::atomic<std::uint32_t> away_from_home{0};
+};
+
+struct Tables::Impl : TableParts {
+  using TableParts::TableParts;
+};
+
+}  // namespace turnpike::flow
