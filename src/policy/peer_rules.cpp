@@ -1,1 +1,171 @@
-#include "turnpike/address.h"
+// Refusing peers that must not be reached through a relay (RFC 8656 §21; IANA's special-purpose
+// registries): whoever can make a relay send to 127.0.0.1 is inside.
+//
+// An IPv6 address that carries IPv4 addresses is judged twice: as itself and as each of them. Both
+// must pass, so allowing a NAT64 prefix by name does not open the private addresses behind it. The
+// lists are short and judged once per permission, not per packet: plain arrays, read in order.
+#include "policy/peer_rules.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+
+namespace turnpike::policy {
+namespace {
+
+constexpr Prefix block(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d,
+                       std::uint8_t length) {
+  return {Address::v4(a, b, c, d), length};
+}
+
+// An IPv6 prefix by its first four groups and, for the two that need it, the two after.
+constexpr Prefix block(std::array<std::uint16_t, 6> groups, std::uint8_t length) {
+  Prefix prefix;
+  prefix.address.family = Family::kIpv6;
+  prefix.length = length;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    prefix.address.bytes[2 * i] = static_cast<std::uint8_t>(groups[i] >> 8);
+    prefix.address.bytes[2 * i + 1] = static_cast<std::uint8_t>(groups[i]);
+  }
+  return prefix;
+}
+
+constexpr Prefix kMapped = block({0, 0, 0, 0, 0, 0xFFFF}, 96);  // RFC 4291 §2.5.5.2
+constexpr Prefix kCompatible = block({0, 0, 0, 0, 0, 0}, 96);   // RFC 4291 §2.5.5.1; ::, ::1 too
+constexpr Prefix kTranslated = block({0, 0, 0, 0, 0xFFFF, 0}, 96);  // RFC 2765 §2.1
+constexpr Prefix kNat64 = block({0x64, 0xFF9B, 0, 0, 0, 0}, 96);    // RFC 6052 §2.1
+constexpr Prefix kTeredo = block({0x2001, 0, 0, 0, 0, 0}, 32);      // RFC 4380 §4
+constexpr Prefix k6to4 = block({0x2002, 0, 0, 0, 0, 0}, 16);        // RFC 3056 §2
+
+constexpr std::array kRefused{
+    block(0, 0, 0, 0, 8),         // "this network"
+    block(10, 0, 0, 0, 8),        // private
+    block(100, 64, 0, 0, 10),     // shared by carriers' NATs
+    block(127, 0, 0, 0, 8),       // loopback
+    block(168, 63, 129, 16, 32),  // a cloud's host agent, at a public address
+    block(169, 254, 0, 0, 16),    // link local; clouds' metadata
+    block(172, 16, 0, 0, 12),     // private
+    block(192, 0, 0, 0, 24),      // IETF protocol assignments
+    block(192, 0, 2, 0, 24),      // documentation
+    block(192, 88, 99, 0, 24),    // 6to4 relay anycast
+    block(192, 168, 0, 0, 16),    // private
+    block(198, 18, 0, 0, 15),     // benchmarking
+    block(198, 51, 100, 0, 24),   // documentation
+    block(203, 0, 113, 0, 24),    // documentation
+    block(224, 0, 0, 0, 4),       // multicast
+    block(240, 0, 0, 0, 4),       // reserved, and 255.255.255.255
+    kMapped,
+    kCompatible,
+    kTranslated,
+    kNat64,
+    block({0x64, 0xFF9B, 1, 0, 0, 0}, 48),   // local NAT64
+    block({0x100, 0, 0, 0, 0, 0}, 64),       // discard
+    block({0x2001, 0, 0, 0, 0, 0}, 23),      // IETF protocol assignments; Teredo
+    block({0x2001, 0xDB8, 0, 0, 0, 0}, 32),  // documentation
+    k6to4,
+    block({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
+    block({0x5F00, 0, 0, 0, 0, 0}, 16),  // segment routing
+    block({0xFC00, 0, 0, 0, 0, 0}, 7),   // unique local
+    block({0xFE80, 0, 0, 0, 0, 0}, 10),  // link local
+    block({0xFEC0, 0, 0, 0, 0, 0}, 10),  // site local
+    block({0xFF00, 0, 0, 0, 0, 0}, 8),   // multicast
+};
+
+bool in_any(std::span<const Prefix> prefixes, const Address& address) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](const Prefix& prefix) { return prefix.contains(address); });
+}
+
+bool one_of(const std::vector<Address>& addresses, const Address& address) {
+  return std::find(addresses.begin(), addresses.end(), address) != addresses.end();
+}
+
+// RFC 5214 §6.1: the interface identifier is 0000:5efe or 0200:5efe (universal bit) and the
+// address.
+bool is_isatap(const Address& address) {
+  return address.family == Family::kIpv6 && (address.bytes[8] & 0xFD) == 0 &&
+         address.bytes[9] == 0 && address.bytes[10] == 0x5E && address.bytes[11] == 0xFE;
+}
+
+// The IPv4 addresses an IPv6 address carries. At most: Teredo's two and ISATAP's.
+class Carried {
+ public:
+  void add_at(const Address& from, std::size_t offset) {
+    addresses_[size_++] = Address::from_bytes(Family::kIpv4, from.bytes.data() + offset);
+  }
+  void add(const Address& address) { addresses_[size_++] = address; }
+  std::span<const Address> view() const { return std::span(addresses_).first(size_); }
+
+ private:
+  std::array<Address, 8> addresses_{};
+  std::size_t size_ = 0;
+};
+
+// RFC 6052 §2.2: the address follows the prefix and skips bits 64 to 71.
+Address in_nat64(const Address& address, std::uint8_t prefix_length) {
+  Address found;
+  std::size_t from = prefix_length / 8;
+  for (std::size_t i = 0; i < 4; ++i, ++from) {
+    if (from == 8) ++from;
+    found.bytes[i] = address.bytes[from];
+  }
+  return found;
+}
+
+bool is_nat64_length(std::uint8_t length) {
+  return (length >= 32 && length <= 64 && length % 8 == 0) || length == 96;
+}
+
+// RFC 4380 §4: the server's address in the clear, the client's inverted.
+void add_teredo(const Address& address, Carried& carried) {
+  carried.add_at(address, 4);
+  Address client = Address::from_bytes(Family::kIpv4, address.bytes.data() + 12);
+  for (std::size_t i = 0; i < 4; ++i)
+    client.bytes[i] ^= 0xFF;
+  carried.add(client);
+}
+
+Carried carried_by(const Address& address) {
+  Carried carried;
+  if (address.family != Family::kIpv6) return carried;
+  const bool last_four = kMapped.contains(address) || kCompatible.contains(address) ||
+                         kTranslated.contains(address) || kNat64.contains(address);
+  if (last_four || is_isatap(address)) carried.add_at(address, 12);
+  if (k6to4.contains(address)) carried.add_at(address, 2);
+  if (kTeredo.contains(address)) add_teredo(address, carried);
+  return carried;
+}
+
+// One address by itself, without what it carries.
+bool passes(const PeerRules::Config& config, const Address& address) {
+  if (in_any(config.allow, address)) return true;
+  return !in_any(config.deny, address) && !one_of(config.broadcast, address) &&
+         !in_any(config.nat64_prefixes, address) && !is_isatap(address) &&
+         !in_any(kRefused, address);
+}
+
+}  // namespace
+
+PeerRules::PeerRules(const Config& config) : config_(config) {}
+
+bool PeerRules::allowed(const Address& peer) const {
+  // Its own relayed addresses by their own name: looped inside, where permissions decide.
+  if (one_of(config_.relayed, peer)) return true;
+
+  const auto may_reach = [this](const Address& address) {
+    return !one_of(config_.ourselves, address) && passes(config_, address);
+  };
+  if (!may_reach(peer)) return false;
+  const Carried carried = carried_by(peer);
+  for (const Address& inner : carried.view()) {
+    if (!may_reach(inner)) return false;
+  }
+  for (const Prefix& prefix : config_.nat64_prefixes) {
+    if (!prefix.contains(peer) || !is_nat64_length(prefix.length)) continue;
+    if (!may_reach(in_nat64(peer, prefix.length))) return false;
+  }
+  return true;
+}
+
+}  // namespace turnpike::policy
