@@ -1,13 +1,13 @@
 // The configuration: one TOML file and a few flags, checked whole before anything starts, so that a
 // mistake costs its author one message with file, line and key, and never a call.
 //
-// Reading has two steps. A Draft takes in the file and then the flags, each value with the place it
-// came from; finish() then checks what the values say about each other, and names that place.
+// Three steps: the file's text becomes a tree of values (config_text.cpp), into which flags are
+// laid (command_line.cpp); the tree becomes a Config, each value judged alone (config.cpp); then
+// what the values say about each other is judged (config_check.cpp).
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,6 +19,8 @@
 #include "turnpike/server.h"
 
 namespace turnpike::control {
+
+struct Value;  // config_value.h
 
 enum class PortDriver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
@@ -63,7 +65,7 @@ struct ListenerConfig {
   bool stun_only = false;
   bool turn_only = false;
   bool anycast = false;
-  // Where Allocate is sent instead (300). finish() fills it for anycast listeners that name none.
+  // Where Allocate is sent instead (300). Filled in for anycast listeners that name none.
   std::vector<Endpoint> alternates;
 
   friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
@@ -121,40 +123,12 @@ using ConfigResult = std::variant<Config, std::vector<ConfigError>>;
 ConfigResult parse_config(std::string_view text, const std::string& name);
 ConfigResult load_config(const std::string& path);
 
+// The same, of a file's tree of values with flags laid over it (config_value.h).
+ConfigResult read_config(const Value& tree);
+
 // What main does once the addresses of the one kernel-shared port are known (link-local ones are
 // passed over): absent listeners are these at port 3478, absent relayed addresses these, and
 // `external` becomes their face.
 void fill_defaults(Config& config, std::span<const Address> interface_addresses);
-
-// Where a value came from.
-struct Origin {
-  std::string file;
-  int line = 0;
-  std::string key;
-};
-
-// A configuration in the making.
-struct Draft {
-  Config config;
-  std::string file;                       // of values that are missing
-  std::map<std::string, Origin> origins;  // by key, "listener[1].address"
-  std::vector<ConfigError> errors;
-};
-
-// Takes in what a file says; each value alone is checked.
-Draft draft_from_text(std::string_view text, const std::string& name);
-Draft draft_from_file(const std::string& path);
-// Checks what the values say about each other.
-ConfigResult finish(Draft draft);
-
-// Single values as both file and flags write them; each is nullopt for what it doesn't understand.
-std::optional<PortConfig> parse_device(std::string_view text);  // driver and device alone are set
-std::optional<std::vector<Address>> parse_relayed(std::string_view text);  // an address or a prefix
-std::optional<UserConfig> parse_user(std::string_view text);               // "name:password"
-
-// What parse_device() takes, in words.
-inline constexpr std::string_view kDeviceExpected =
-    "a device: af_xdp:INTERFACE, af_packet:INTERFACE, tap:NAME, memif:SOCKET or a PCI address such "
-    "as 0000:01:00.0";
 
 }  // namespace turnpike::control

@@ -1,0 +1,406 @@
+// What the values of a configuration say about each other: collisions, overlaps, what is missing;
+// and what follows from the rest where it is left out.
+#include <algorithm>
+#include <set>
+
+#include "control/config_value.h"
+#include "turnpike/integrity.h"
+
+namespace turnpike::control {
+namespace {
+
+constexpr std::uint16_t kStunPort = 3478;
+
+std::string at(std::string_view list, std::size_t index, std::string_view key = "") {
+  return std::string(list) + "[" + std::to_string(index) + "]" + std::string(key);
+}
+
+class Checker {
+ public:
+  Checker(const Config& config, const Origins& origins) : config_(config), origins_(origins) {}
+
+  std::vector<ConfigError> run() {
+    check_ports();
+    check_workers();
+    check_listeners();
+    check_relayed();
+    check_external();
+    check_relay_ports();
+    check_metrics();
+    check_users();
+    check_rest_secrets();
+    check_peers();
+    check_limits();
+    return std::move(errors_);
+  }
+
+ private:
+  void refuse(const std::string& path, std::string problem) {
+    errors_.push_back(origins_.error(path, std::move(problem)));
+  }
+
+  bool one_shared_port() const {
+    return config_.ports.size() == 1 && is_kernel_shared(config_.ports[0].driver);
+  }
+
+  void check_ports() {
+    if (config_.ports.empty()) {
+      refuse("port",
+             "expected at least one port ([[port]] device = \"af_xdp:eth0\", or --port "
+             "af_xdp:eth0), found none");
+    }
+    std::set<std::string> devices, exceptions;
+    for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+      const PortConfig& port = config_.ports[i];
+      // Two drivers on one interface would take each other's packets.
+      if (!devices.insert(port.device).second) {
+        refuse(at("port", i, ".device"),
+               "expected a device of its own, found " + port.device + " a second time");
+      }
+      if (!port.exception_name.empty() && port.exception_name != "none" &&
+          !exceptions.insert(port.exception_name).second) {
+        refuse(at("port", i, ".exception"),
+               "expected a name of its own, found " + port.exception_name + " a second time");
+      }
+      check_port_kind(port, i);
+    }
+  }
+
+  void check_port_kind(const PortConfig& port, std::size_t i) {
+    if (is_kernel_shared(port.driver)) {
+      if (!port.addresses.empty()) {
+        refuse(at("port", i, ".addresses"),
+               "expected no addresses on a port that the kernel shares: it has the interface's "
+               "own; found " +
+                   std::to_string(port.addresses.size()));
+      }
+      if (!port.exception_name.empty()) {
+        refuse(at("port", i, ".exception"),
+               "expected no exception interface on a port that the kernel shares, found \"" +
+                   port.exception_name + "\"");
+      }
+    }
+    if (port.memif_server && port.driver != PortDriver::kMemif) {
+      refuse(at("port", i, ".memif_server"), "expected only with device = \"memif:…\", found true");
+    }
+  }
+
+  void check_workers() {
+    const auto& cores = config_.worker_cores;
+    if (!cores.empty() && cores.size() != config_.workers) {
+      refuse("worker_cores", "expected as many cores as workers (" +
+                                 std::to_string(config_.workers) + "), found " +
+                                 std::to_string(cores.size()));
+    }
+    for (std::size_t i = 0; i < cores.size(); ++i) {
+      if (std::find(cores.begin(), cores.begin() + static_cast<std::ptrdiff_t>(i), cores[i]) !=
+          cores.begin() + static_cast<std::ptrdiff_t>(i)) {
+        refuse(at("worker_cores", i),
+               "expected each core once, found " + std::to_string(cores[i]) + " again");
+      }
+    }
+  }
+
+  void check_listeners() {
+    if (config_.listeners.empty() && !config_.ports.empty() && !one_shared_port()) {
+      refuse("listener",
+             "expected a listening address ([[listener]] address = \"192.0.2.1:3478\", or "
+             "--listen): only a single af_xdp or af_packet port has one by default; found none");
+    }
+    std::set<Endpoint> seen;
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
+      const ListenerConfig& listener = config_.listeners[i];
+      if (!seen.insert(listener.endpoint).second) {
+        refuse(at("listener", i, ".address"), "expected each listening address once, found " +
+                                                  listener.endpoint.to_string() + " again");
+      }
+      if (listener.stun_only && listener.turn_only) {
+        refuse(at("listener", i, ".turn_only"),
+               "expected at most one of stun_only and turn_only, found both");
+      }
+      check_redirect(listener, i);
+    }
+  }
+
+  // RFC 8489 §10: a client follows within its family; sent to where it came from it would go round.
+  void check_redirect(const ListenerConfig& listener, std::size_t i) {
+    if (listener.stun_only && (listener.anycast || !listener.alternates.empty())) {
+      refuse(at("listener", i, listener.anycast ? ".anycast" : ".alternates"),
+             "expected no redirection of Allocate where stun_only refuses it anyway, found one");
+    }
+    if (listener.anycast && listener.alternates.empty()) {
+      refuse(at("listener", i, ".anycast"),
+             "expected alternates, or a listener of the same family that is neither anycast nor "
+             "stun_only, to send clients to; found none");
+    }
+    for (std::size_t k = 0; k < listener.alternates.size(); ++k) {
+      const Endpoint& alternate = listener.alternates[k];
+      if (alternate == listener.endpoint ||
+          alternate.address.family != listener.endpoint.address.family) {
+        refuse(at("listener", i, at(".alternates", k)),
+               "expected another server of the listener's family, found " + alternate.to_string());
+      }
+    }
+  }
+
+  void check_relayed() {
+    if (!config_.turn_enabled() || config_.ports.empty()) {
+      return;
+    }
+    if (config_.relayed.empty() && !one_shared_port()) {
+      refuse("relay",
+             "expected a relayed address ([[relay]] address = \"192.0.2.1\", or --relay): only a "
+             "single af_xdp or af_packet port has one by default; found none");
+    }
+    std::set<Address> internal, external;
+    for (std::size_t i = 0; i < config_.relayed.size(); ++i) {
+      const RelayedAddress& relayed = config_.relayed[i];
+      if (!internal.insert(relayed.internal).second) {
+        refuse(at("relayed", i), "expected each relayed address once, found " +
+                                     relayed.internal.to_string() + " again");
+      }
+      if (relayed.external && !external.insert(*relayed.external).second) {
+        refuse(at("relayed", i),
+               "expected an external address for one relayed address only, found " +
+                   relayed.external->to_string() + " again");
+      }
+    }
+  }
+
+  void check_external() {
+    for (std::size_t i = 0; i < config_.external.size(); ++i) {
+      const Family family = config_.external[i].family;
+      const auto same = std::count_if(config_.external.begin(), config_.external.end(),
+                                      [family](const Address& a) { return a.family == family; });
+      if (same > 1) {
+        refuse(at("external", i),
+               "expected at most one address of each family, found " + std::to_string(same));
+        continue;
+      }
+      const auto bare = std::count_if(
+          config_.relayed.begin(), config_.relayed.end(), [family](const RelayedAddress& relayed) {
+            return !relayed.external && relayed.internal.family == family;
+          });
+      if (bare != 1 && !config_.relayed.empty()) {
+        refuse(at("external", i),
+               "expected exactly one relayed address of this family without an external one of its "
+               "own, found " +
+                   std::to_string(bare));
+      }
+    }
+  }
+
+  bool in_relay_range(std::uint16_t port) const {
+    return port >= config_.relay_port_min && port <= config_.relay_port_max;
+  }
+
+  void check_relay_ports() {
+    const unsigned min = config_.relay_port_min, max = config_.relay_port_max;
+    // Pairs (EVEN-PORT, RFC 8656 §7.2) are whole only in a range that starts even and ends odd.
+    if (min % 2 != 0) {
+      refuse("relay_ports.min", "expected an even number, found " + std::to_string(min));
+    }
+    if (max % 2 != 1) {
+      refuse("relay_ports.max", "expected an odd number, found " + std::to_string(max));
+    }
+    const unsigned needed = 64U * config_.shards;
+    if (max < min || max - min + 1 < needed) {
+      refuse("relay_ports.max", "expected at least " + std::to_string(needed) +
+                                    " ports from min (64 for each shard), found " +
+                                    std::to_string(min) + " to " + std::to_string(max));
+    }
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
+      const Endpoint& endpoint = config_.listeners[i].endpoint;
+      const bool relayed = std::any_of(
+          config_.relayed.begin(), config_.relayed.end(),
+          [&endpoint](const RelayedAddress& r) { return r.internal == endpoint.address; });
+      // Where relayed addresses are left out they are the port's, as listeners may be.
+      if (config_.turn_enabled() && (relayed || config_.relayed.empty()) &&
+          in_relay_range(endpoint.port)) {
+        refuse(at("listener", i, ".address"),
+               "expected a port outside of relay_ports (" + std::to_string(min) + " to " +
+                   std::to_string(max) + ") on a relayed address, found " + endpoint.to_string());
+      }
+    }
+    if (config_.listeners.empty() && in_relay_range(kStunPort)) {
+      refuse("relay_ports.min",
+             "expected a range without 3478, where listeners are left out; found " +
+                 std::to_string(min) + " to " + std::to_string(max));
+    }
+  }
+
+  void check_metrics() {
+    for (const ListenerConfig& listener : config_.listeners) {
+      if (config_.metrics_enabled && listener.endpoint == config_.metrics) {
+        refuse("metrics.address", "expected another address or port than a listener's, found " +
+                                      config_.metrics.to_string());
+      }
+    }
+  }
+
+  void check_users() {
+    if (!config_.turn_enabled()) {
+      return;
+    }
+    if (config_.realm.empty()) {
+      refuse("realm",
+             "expected a realm (realm = \"example.org\", or --realm example.org), found none");
+    }
+    if (config_.users.empty() && config_.rest_secrets.empty()) {
+      refuse("auth",
+             "expected users or rest_secrets ([auth] users = [{ name = \"alice\", password = "
+             "\"…\" }], --user alice:PASSWORD or --rest-secret-file FILE), found none: nobody "
+             "could allocate");
+    }
+    std::set<std::string> names;
+    for (std::size_t i = 0; i < config_.users.size(); ++i) {
+      const std::string& name = config_.users[i].username;
+      if (!names.insert(stun::opaque_string(name).value_or(name)).second) {
+        refuse(at("auth.users", i, ".name"),
+               "expected each user once, found \"" + name + "\" again");
+      }
+    }
+  }
+
+  void check_rest_secrets() {
+    std::set<std::string> seen;
+    for (std::size_t i = 0; i < config_.rest_secrets.size(); ++i) {
+      if (!seen.insert(config_.rest_secrets[i]).second) {
+        refuse(at("auth.rest_secrets", i), "expected each secret once, found one again");
+      }
+    }
+  }
+
+  void check_peers() {
+    for (std::size_t i = 0; i < config_.deny_peers.size(); ++i) {
+      const auto& allow = config_.allow_peers;
+      if (std::find(allow.begin(), allow.end(), config_.deny_peers[i]) != allow.end()) {
+        refuse(at("peers.deny", i), "expected a prefix that is not also allowed, found " +
+                                        config_.deny_peers[i].to_string());
+      }
+    }
+  }
+
+  void check_limits() {
+    if (config_.lifetime_min_s > config_.lifetime_max_s) {
+      refuse("limits.lifetime_min_s", "expected no more than lifetime_max_s (" +
+                                          std::to_string(config_.lifetime_max_s) + "), found " +
+                                          std::to_string(config_.lifetime_min_s));
+    }
+    if (config_.max_allocations < config_.shards) {
+      refuse("limits.allocations", "expected at least one for each shard (" +
+                                       std::to_string(config_.shards) + "), found " +
+                                       std::to_string(config_.max_allocations));
+    }
+  }
+
+  const Config& config_;
+  const Origins& origins_;
+  std::vector<ConfigError> errors_;
+};
+
+// RFC 8155 §6: an anycast address only leads to a unicast one, this node's own if none is named.
+void fill_alternates(Config& config) {
+  for (ListenerConfig& listener : config.listeners) {
+    if (!listener.anycast || !listener.alternates.empty()) {
+      continue;
+    }
+    for (const ListenerConfig& other : config.listeners) {
+      if (!other.anycast && !other.stun_only && other.alternates.empty() &&
+          other.endpoint.address.family == listener.endpoint.address.family) {
+        listener.alternates.push_back(other.endpoint);
+      }
+    }
+  }
+}
+
+void fill_external(Config& config) {
+  for (const Address& external : config.external) {
+    for (RelayedAddress& relayed : config.relayed) {
+      if (!relayed.external && relayed.internal.family == external.family) {
+        relayed.external = external;
+        break;  // two relayed addresses can't share a face: the others keep their own
+      }
+    }
+  }
+}
+
+// A link-local address needs a scope, which no STUN message can carry.
+bool is_link_local(const Address& address) {
+  return address.family == Family::kIpv6 && address.bytes[0] == 0xFE &&
+         (address.bytes[1] & 0xC0) == 0x80;
+}
+
+}  // namespace
+
+const Value* find_member(const Value::Table& table, std::string_view key) {
+  for (const Member& member : table) {
+    if (member.key == key) {
+      return &member.value;
+    }
+  }
+  return nullptr;
+}
+
+void lay_over(Value::Table& base, Value::Table over) {
+  for (Member& member : over) {
+    const auto under = std::find_if(base.begin(), base.end(),
+                                    [&member](const Member& m) { return m.key == member.key; });
+    if (under == base.end()) {
+      base.push_back(std::move(member));
+      continue;
+    }
+    auto* below = std::get_if<Value::Table>(&under->value.data);
+    auto* above = std::get_if<Value::Table>(&member.value.data);
+    if (below != nullptr && above != nullptr) {
+      lay_over(*below, std::move(*above));
+    } else {
+      under->value = std::move(member.value);
+    }
+  }
+}
+
+const Origin* Origins::find(std::string_view path) const {
+  const auto place = places_.find(path);
+  return place == places_.end() ? nullptr : &place->second;
+}
+
+ConfigError Origins::error(const std::string& path, std::string problem) const {
+  const Origin* origin = find(path);
+  for (std::string_view rest = path; origin == nullptr && !rest.empty();) {
+    const std::size_t cut = rest.find_last_of(".[");
+    rest = rest.substr(0, cut == std::string_view::npos ? 0 : cut);
+    origin = find(rest);
+  }
+  if (origin == nullptr) {
+    origin = &root_;
+  }
+  return {origin->file, origin->line, origin->key.empty() ? path : origin->key, std::move(problem)};
+}
+
+std::vector<ConfigError> check_relations(Config& config, const Origins& origins) {
+  fill_alternates(config);
+  std::vector<ConfigError> errors = Checker(config, origins).run();
+  if (errors.empty()) {
+    fill_external(config);
+  }
+  return errors;
+}
+
+void fill_defaults(Config& config, std::span<const Address> interface_addresses) {
+  const bool listens = !config.listeners.empty(), relays = !config.relayed.empty();
+  for (const Address& address : interface_addresses) {
+    if (is_link_local(address)) {
+      continue;
+    }
+    if (!listens) {
+      config.listeners.push_back({{address, kStunPort}});
+    }
+    if (!relays) {
+      config.relayed.push_back({address, std::nullopt});
+    }
+  }
+  fill_external(config);
+}
+
+}  // namespace turnpike::control

@@ -1,0 +1,131 @@
+// Keys of static users are computed at the start; those of REST users from each request's username,
+// one candidate for each secret, since secrets change while old credentials are still out there.
+#include "control/credentials.h"
+
+#include <charconv>
+#include <optional>
+
+namespace turnpike::control {
+namespace {
+
+// OpaqueString, as whoever asks and whoever answers must both have it (PROTOCOL.md 12).
+std::string prepared(std::string_view text) {
+  return stun::opaque_string(text).value_or(std::string(text));
+}
+
+std::optional<std::uint64_t> parse_seconds(std::string_view digits) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size();
+  return whole && !digits.empty() ? std::optional(value) : std::nullopt;
+}
+
+struct RestName {
+  std::uint64_t expires_unix_s = 0;
+  std::string_view user;  // may be empty
+};
+
+// "time:user", "user:time", or the time alone. The first form wins where both would do: it is the
+// one that web servers make.
+std::optional<RestName> parse_rest_name(std::string_view username) {
+  const std::size_t first = username.find(':');
+  if (first == std::string_view::npos) {
+    const auto seconds = parse_seconds(username);
+    return seconds ? std::optional(RestName{*seconds, {}}) : std::nullopt;
+  }
+  if (const auto seconds = parse_seconds(username.substr(0, first))) {
+    return RestName{*seconds, username.substr(first + 1)};
+  }
+  const std::size_t last = username.rfind(':');
+  if (const auto seconds = parse_seconds(username.substr(last + 1))) {
+    return RestName{*seconds, username.substr(0, last)};
+  }
+  return std::nullopt;
+}
+
+stun::Key md5_key_from_hex(std::string_view hex) {
+  stun::Key key;
+  key.size = 16;
+  for (std::size_t i = 0; i < key.size; ++i) {
+    std::from_chars(hex.data() + 2 * i, hex.data() + 2 * i + 2, key.bytes[i], 16);
+  }
+  return key;
+}
+
+}  // namespace
+
+Credentials::Credentials(const Config& config)
+    : realm_(prepared(config.realm)),
+      rest_secrets_(config.rest_secrets),
+      strict_expiry_(config.strict_expiry) {
+  for (const UserConfig& user : config.users) {
+    UserKeys keys;
+    keys.username = prepared(user.username);
+    keys.quota_name = keys.username;
+    if (user.md5_key_hex.empty()) {
+      const std::string password = prepared(user.password);
+      keys.md5 = {
+          stun::long_term_key(stun::PasswordAlgorithm::kMd5, keys.username, realm_, password)};
+      keys.sha256 = {
+          stun::long_term_key(stun::PasswordAlgorithm::kSha256, keys.username, realm_, password)};
+    } else {
+      keys.md5 = {md5_key_from_hex(user.md5_key_hex)};
+      sha256_offered_ = false;
+    }
+    name_by_hash_[stun::userhash(keys.username, realm_)] = keys.username;
+    by_name_[keys.username] = std::move(keys);
+  }
+}
+
+KeyState Credentials::find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+                                std::uint64_t unix_s, UserKeys& out) const {
+  if (prepared(realm) != realm_) {
+    return KeyState::kUnknown;
+  }
+  std::string name;
+  if (user.userhash) {
+    const auto known = name_by_hash_.find(*user.userhash);
+    if (known == name_by_hash_.end()) {
+      return KeyState::kUnknown;
+    }
+    name = known->second;
+  } else {
+    name = prepared(user.username);
+  }
+  if (const auto known = by_name_.find(name); known != by_name_.end()) {
+    out = known->second;
+    return KeyState::kFound;
+  }
+  return find_rest_keys(name, purpose, unix_s, out);
+}
+
+KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpose,
+                                     std::uint64_t unix_s, UserKeys& out) const {
+  const auto name = parse_rest_name(username);
+  if (rest_secrets_.empty() || !name) {
+    return KeyState::kUnknown;
+  }
+  // An allocation outlives the credential that made it, unless the operator is strict (PROTOCOL.md
+  // 11).
+  const bool judged =
+      purpose == KeyPurpose::kAllocate || (purpose == KeyPurpose::kRefresh && strict_expiry_);
+  if (judged && unix_s >= name->expires_unix_s) {
+    return KeyState::kUnknown;
+  }
+  UserKeys keys;
+  keys.username = username;
+  keys.quota_name = name->user;
+  for (const std::string& secret : rest_secrets_) {
+    const std::string password = stun::rest_password(secret, username);
+    keys.md5.push_back(
+        stun::long_term_key(stun::PasswordAlgorithm::kMd5, username, realm_, password));
+    if (sha256_offered_) {
+      keys.sha256.push_back(
+          stun::long_term_key(stun::PasswordAlgorithm::kSha256, username, realm_, password));
+    }
+  }
+  out = std::move(keys);
+  return KeyState::kFound;
+}
+
+}  // namespace turnpike::control
