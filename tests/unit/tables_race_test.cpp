@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "flow/hash_index.h"
 #include "flow/tables.h"
 
 namespace turnpike::flow {
@@ -305,6 +306,45 @@ TEST(TablesRace, ReadersNeverMeetAnotherOwnersEntryWithOneShard) {
 
 TEST(TablesRace, ReadersNeverMeetAnotherOwnersEntryWithThreeShards) {
   race(3);
+}
+
+// All keys have one home and differ in nothing else: the stable one lies buckets away from it,
+// behind others that come and go, and a reader must find its way every time.
+TEST(HashIndexRace, KeepsFindingAKeyThatOverflowedWhileOthersComeAndGo) {
+  constexpr std::uint32_t kOthers = 20;
+  constexpr std::uint32_t kStable = kOthers;
+  HashIndex index(64);
+  for (std::uint32_t slot = 0; slot <= kStable; ++slot)
+    index.insert(0, slot);
+
+  std::atomic<bool> stop{false};
+  std::array<std::uint64_t, kReaders> missed{};
+  std::array<std::uint64_t, kReaders> looked{};
+  std::vector<std::thread> reading;
+  for (std::size_t i = 0; i < kReaders; ++i) {
+    reading.emplace_back([&, i] {
+      do {
+        ++looked[i];
+        const auto found = index.find(0, [](std::uint32_t slot) { return slot == kStable; });
+        if (found != kStable) ++missed[i];
+      } while (!stop.load(std::memory_order_relaxed));
+    });
+  }
+  Random random(1);
+  std::array<bool, kOthers> there;
+  there.fill(true);
+  for (int step = 0; step < 500000; ++step) {
+    const std::uint32_t slot = random.below(kOthers);
+    there[slot] ? index.erase(0, slot) : index.insert(0, slot);
+    there[slot] = !there[slot];
+  }
+  stop.store(true, std::memory_order_relaxed);
+  for (std::thread& thread : reading)
+    thread.join();
+  for (std::size_t i = 0; i < kReaders; ++i) {
+    EXPECT_EQ(missed[i], 0u) << "of " << looked[i];
+    EXPECT_GT(looked[i], 0u);
+  }
 }
 
 }  // namespace
