@@ -18,7 +18,7 @@ constexpr std::uint32_t kSlotsPerShard = 16;    // few, so that reuse never ends
 constexpr std::uint32_t kStablePerShard = 2;    // published first and never withdrawn
 constexpr std::uint16_t kPortsPerShard = 64;    // one block
 constexpr std::uint16_t kFirstPort = 49152;
-constexpr std::uint32_t kPublications = 30000;  // by each shard
+constexpr std::uint32_t kPublications = 15000;  // by each shard
 constexpr std::size_t kReaders = 2;
 constexpr ChannelNumber kNumber = 0x4000;
 
