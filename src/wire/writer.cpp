@@ -53,15 +53,17 @@ MessageWriter::MessageWriter(std::span<std::uint8_t> buffer, Class message_class
 std::uint8_t* MessageWriter::reserve(Attribute type, std::size_t value_size) {
   if (overflowed_) return nullptr;
   const std::size_t room = std::min(buffer_.size(), kMaxMessageSize) - size_;
-  if (value_size > kMaxMessageSize || 4 + ((value_size + 3) & ~std::size_t{3}) > room) {
+  const std::size_t padded = (value_size + 3) & ~std::size_t{3};
+  if (value_size > kMaxMessageSize || 4 + padded > room) {
     overflowed_ = true;
     return nullptr;
   }
   std::uint8_t* at = buffer_.data() + size_;
-  const std::size_t padded = (value_size + 3) & ~std::size_t{3};
+  // All padding stands in the last word; where there is no value, that is the header, still to
+  // come.
+  store_be32(at + padded, 0);
   store_be16(at, static_cast<std::uint16_t>(type));
   store_be16(at + 2, static_cast<std::uint16_t>(value_size));
-  std::fill(at + 4 + value_size, at + 4 + padded, std::uint8_t{0});
   size_ += 4 + padded;
   return at + 4;
 }

@@ -1,0 +1,265 @@
+// Which peers are refused: every block with its edges, every disguise, and what an operator's rules
+// change.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "policy/peer_rules.h"
+
+namespace turnpike::policy {
+namespace {
+
+Address at(const std::string& text) {
+  return Address::parse(text).value();
+}
+Prefix prefix(const std::string& text) {
+  return Prefix::parse(text).value();
+}
+
+bool allowed_by_default(const std::string& text) {
+  return PeerRules({}).allowed(at(text));
+}
+
+std::string hex2(std::uint8_t a, std::uint8_t b) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%02x%02x", a, b);
+  return text;
+}
+// "c000:0201": an IPv4 address as two groups.
+std::string groups(const Address& v4) {
+  return hex2(v4.bytes[0], v4.bytes[1]) + ":" + hex2(v4.bytes[2], v4.bytes[3]);
+}
+Address inverted(Address v4) {
+  for (std::size_t i = 0; i < 4; ++i)
+    v4.bytes[i] ^= 0xFF;
+  return v4;
+}
+
+struct Range {
+  const char* first;
+  const char* last;
+  const char* before;  // "": the range below is refused too, or there is none
+  const char* after;
+};
+
+const std::vector<Range> kIpv4Ranges{
+    {"0.0.0.0", "0.255.255.255", "", "1.0.0.0"},
+    {"10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"},
+    {"100.64.0.0", "100.127.255.255", "100.63.255.255", "100.128.0.0"},
+    {"127.0.0.0", "127.255.255.255", "126.255.255.255", "128.0.0.0"},
+    {"168.63.129.16", "168.63.129.16", "168.63.129.15", "168.63.129.17"},
+    {"169.254.0.0", "169.254.255.255", "169.253.255.255", "169.255.0.0"},
+    {"172.16.0.0", "172.31.255.255", "172.15.255.255", "172.32.0.0"},
+    {"192.0.0.0", "192.0.0.255", "191.255.255.255", "192.0.1.0"},
+    {"192.0.2.0", "192.0.2.255", "192.0.1.255", "192.0.3.0"},
+    {"192.88.99.0", "192.88.99.255", "192.88.98.255", "192.88.100.0"},
+    {"192.168.0.0", "192.168.255.255", "192.167.255.255", "192.169.0.0"},
+    {"198.18.0.0", "198.19.255.255", "198.17.255.255", "198.20.0.0"},
+    {"198.51.100.0", "198.51.100.255", "198.51.99.255", "198.51.101.0"},
+    {"203.0.113.0", "203.0.113.255", "203.0.112.255", "203.0.114.0"},
+    {"224.0.0.0", "239.255.255.255", "223.255.255.255", ""},
+    {"240.0.0.0", "255.255.255.255", "", ""},
+};
+
+const std::vector<Range> kIpv6Ranges{
+    {"::", "::ffff:ffff", "", "::1:0:0"},
+    {"::ffff:0:0", "::ffff:ffff:ffff", "::fffe:ffff:ffff", "::1:0:0:0"},
+    {"::ffff:0:0:0", "::ffff:0:ffff:ffff", "::fffe:ffff:ffff:ffff", "::ffff:1:0:0"},
+    {"64:ff9b::", "64:ff9b::ffff:ffff", "64:ff9a:ffff:ffff:ffff:ffff:ffff:ffff", "64:ff9b::1:0:0"},
+    {"64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "64:ff9b:0:ffff:ffff:ffff:ffff:ffff",
+     "64:ff9b:2::"},
+    {"100::", "100::ffff:ffff:ffff:ffff", "ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "100:0:0:1::"},
+    {"2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     "2001:200::"},
+    {"2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+     "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::"},
+    {"2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     "2003::"},
+    {"3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     "3fff:1000::"},
+    {"5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "5eff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     "5f01::"},
+    {"fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     "fe00::"},
+    {"fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+     ""},
+    {"fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", ""},
+    {"ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", ""},
+};
+
+void expect_edges(const std::vector<Range>& ranges) {
+  for (const Range& range : ranges) {
+    EXPECT_FALSE(allowed_by_default(range.first)) << range.first;
+    EXPECT_FALSE(allowed_by_default(range.last)) << range.last;
+    if (*range.before != 0) {
+      EXPECT_TRUE(allowed_by_default(range.before)) << range.before;
+    }
+    if (*range.after != 0) {
+      EXPECT_TRUE(allowed_by_default(range.after)) << range.after;
+    }
+  }
+}
+
+TEST(PeerRules, RefuseEachIpv4BlockAndNotItsNeighbours) {
+  expect_edges(kIpv4Ranges);
+}
+TEST(PeerRules, RefuseEachIpv6BlockAndNotItsNeighbours) {
+  expect_edges(kIpv6Ranges);
+}
+
+TEST(PeerRules, AllowOrdinaryPublicAddresses) {
+  for (const char* text : {"8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450::200e"}) {
+    EXPECT_TRUE(allowed_by_default(text)) << text;
+  }
+}
+
+// Every way to write an IPv4 address as an IPv6 one, where the container is allowed by name: then
+// it is the address inside that decides.
+std::vector<std::string> disguises(const Address& v4) {
+  const std::string g = groups(v4);
+  const std::string teredo_client = groups(inverted(v4));
+  return {
+      "::ffff:" + g,
+      "::ffff:0:" + g,
+      "64:ff9b::" + g,
+      "2002:" + g + "::1",
+      "2001:0:" + g + ":0:ffff:" + groups(inverted(Address::v4(8, 8, 4, 4))),
+      "2001:0:0808:0404:0:ffff:" + teredo_client,
+      "2a00:1::5efe:" + g,
+      "2a00:1::200:5efe:" + g,
+      "2a00:64::" + g,
+  };
+}
+
+PeerRules::Config containers_allowed() {
+  PeerRules::Config config;
+  config.nat64_prefixes = {prefix("2a00:64::/96")};
+  config.allow = {prefix("::ffff:0:0/96"), prefix("::ffff:0:0:0/96"), prefix("64:ff9b::/96"),
+                  prefix("2002::/16"),     prefix("2001::/32"),       prefix("2a00::/16")};
+  return config;
+}
+
+PeerRules::Config no_exceptions() {
+  PeerRules::Config config = containers_allowed();
+  config.allow.clear();
+  return config;
+}
+
+TEST(PeerRules, RefuseEachIpv4BlockInEveryDisguise) {
+  const PeerRules strict(no_exceptions());
+  const PeerRules lenient(containers_allowed());
+  for (const Range& range : kIpv4Ranges) {
+    for (const char* edge : {range.first, range.last}) {
+      for (const std::string& disguise : disguises(at(edge))) {
+        EXPECT_FALSE(strict.allowed(at(disguise))) << edge << " as " << disguise;
+        EXPECT_FALSE(lenient.allowed(at(disguise))) << edge << " as " << disguise;
+      }
+    }
+  }
+}
+
+TEST(PeerRules, AllowAPublicAddressInAContainerAllowedByName) {
+  const PeerRules strict(no_exceptions());
+  const PeerRules lenient(containers_allowed());
+  for (const std::string& disguise : disguises(at("8.8.8.8"))) {
+    EXPECT_FALSE(strict.allowed(at(disguise))) << disguise;
+    EXPECT_TRUE(lenient.allowed(at(disguise))) << disguise;
+  }
+}
+
+TEST(PeerRules, RefuseV4CompatibleLoopback) {
+  PeerRules::Config config;
+  config.allow = {prefix("::/96")};
+  EXPECT_FALSE(PeerRules(config).allowed(at("::127.0.0.1")));
+  EXPECT_TRUE(PeerRules(config).allowed(at("::8.8.8.8")));
+}
+
+// RFC 6052 §2.4's table, with 192.0.2.33 in 2001:db8::/32 and its longer prefixes.
+TEST(PeerRules, FindTheAddressInsideNat64PrefixesOfEveryLength) {
+  const std::vector<std::pair<const char*, const char*>> table{
+      {"2001:db8::/32", "2001:db8:c000:221::"},
+      {"2001:db8:100::/40", "2001:db8:1c0:2:21::"},
+      {"2001:db8:122::/48", "2001:db8:122:c000:2:2100::"},
+      {"2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"},
+      {"2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"},
+      {"2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"},
+  };
+  for (const auto& [nat64, address] : table) {
+    PeerRules::Config config;
+    config.nat64_prefixes = {prefix(nat64)};
+    config.allow = {prefix("2001:db8::/32")};
+    EXPECT_FALSE(PeerRules(config).allowed(at(address))) << nat64;
+    config.allow.push_back(prefix("192.0.2.33/32"));
+    EXPECT_TRUE(PeerRules(config).allowed(at(address))) << nat64;
+    config.allow.back() = prefix("192.0.2.32/32");
+    EXPECT_FALSE(PeerRules(config).allowed(at(address))) << nat64;
+  }
+}
+
+TEST(PeerRules, RefuseConfiguredNat64PrefixesUnlessAllowedByName) {
+  PeerRules::Config config;
+  config.nat64_prefixes = {prefix("2a00:64::/96")};
+  EXPECT_FALSE(PeerRules(config).allowed(at("2a00:64::8.8.8.8")));
+  EXPECT_TRUE(PeerRules(config).allowed(at("2a00:65::8.8.8.8")));
+  config.allow = {prefix("2a00:64::/96")};
+  EXPECT_TRUE(PeerRules(config).allowed(at("2a00:64::8.8.8.8")));
+}
+
+TEST(PeerRules, AllowByNameOpensExactlyTheNamedBlock) {
+  PeerRules::Config config;
+  config.allow = {prefix("10.1.0.0/16")};
+  const PeerRules rules(config);
+  EXPECT_TRUE(rules.allowed(at("10.1.255.255")));
+  EXPECT_FALSE(rules.allowed(at("10.2.0.0")));
+  EXPECT_FALSE(rules.allowed(at("::ffff:10.1.0.1")));
+}
+
+TEST(PeerRules, DenyClosesPublicBlocksInDisguisesToo) {
+  PeerRules::Config config = containers_allowed();
+  config.deny = {prefix("8.8.8.0/24"), prefix("2606:4700::/32")};
+  const PeerRules rules(config);
+  EXPECT_FALSE(rules.allowed(at("8.8.8.8")));
+  EXPECT_FALSE(rules.allowed(at("2606:4700::1")));
+  for (const std::string& disguise : disguises(at("8.8.8.8"))) {
+    EXPECT_FALSE(rules.allowed(at(disguise))) << disguise;
+  }
+  config.allow.push_back(prefix("8.8.8.8"));
+  EXPECT_TRUE(PeerRules(config).allowed(at("8.8.8.8")));
+}
+
+TEST(PeerRules, RefuseOurselvesWhateverIsAllowed) {
+  PeerRules::Config config = containers_allowed();
+  config.ourselves = {at("11.0.0.1"), at("2a00:1::5")};
+  config.allow.push_back(prefix("0.0.0.0/0"));
+  config.allow.push_back(prefix("::/0"));
+  const PeerRules rules(config);
+  EXPECT_FALSE(rules.allowed(at("11.0.0.1")));
+  EXPECT_FALSE(rules.allowed(at("2a00:1::5")));
+  EXPECT_TRUE(rules.allowed(at("11.0.0.2")));
+  for (const std::string& disguise : disguises(at("11.0.0.1"))) {
+    EXPECT_FALSE(rules.allowed(at(disguise))) << disguise;
+  }
+}
+
+TEST(PeerRules, AllowRelayedAddressesEvenPrivateAndOurs) {
+  PeerRules::Config config;
+  config.ourselves = {at("10.0.0.1"), at("11.0.0.1")};
+  config.relayed = {at("10.0.0.1")};
+  const PeerRules rules(config);
+  EXPECT_TRUE(rules.allowed(at("10.0.0.1")));
+  EXPECT_FALSE(rules.allowed(at("11.0.0.1")));
+  EXPECT_FALSE(rules.allowed(at("::ffff:10.0.0.1")));
+}
+
+TEST(PeerRules, RefuseBroadcastOfConnectedNetworks) {
+  PeerRules::Config config;
+  config.broadcast = {at("11.0.0.255")};
+  EXPECT_FALSE(PeerRules(config).allowed(at("11.0.0.255")));
+  EXPECT_TRUE(PeerRules(config).allowed(at("11.0.0.254")));
+}
+
+}  // namespace
+}  // namespace turnpike::policy
