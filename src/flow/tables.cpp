@@ -153,21 +153,17 @@ TableParts::TableParts(const TableLimits& table_limits,
   for (const RelayedAddress& address : relayed_addresses) {
     relayed.push_back({address, std::make_unique<std::atomic<std::uint32_t>[]>(kPorts)});
   }
+  const auto add_face = [this](const Address& face, std::uint64_t index) {
+    faces.push_back({words_of(face), static_cast<std::uint64_t>(face.family), index});
+  };
+  for (std::size_t i = 0; i < relayed.size(); ++i) {
+    if (relayed[i].address.external) add_face(*relayed[i].address.external, i);
+  }
+  for (std::size_t i = 0; i < relayed.size(); ++i)
+    add_face(relayed[i].address.internal, i);
   for (std::size_t i = 0; i < limits.shards; ++i) {
     shards.push_back(std::make_unique<Shard>(limits));
   }
-}
-
-// Linear: a node has a handful of relayed addresses. Internal faces go first, because they are what
-// packets from the wire carry.
-std::size_t TableParts::relayed_index(const Address& address) const {
-  for (std::size_t i = 0; i < relayed.size(); ++i) {
-    if (relayed[i].address.internal == address) return i;
-  }
-  for (std::size_t i = 0; i < relayed.size(); ++i) {
-    if (relayed[i].address.external == address) return i;
-  }
-  return relayed.size();
 }
 
 Tables::Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,

@@ -32,6 +32,12 @@ struct TableParts {
     std::atomic<std::uint32_t> permissions_used{0};
     std::atomic<std::uint32_t> channels_used{0};
   };
+  // One of our faces, laid out for a quick scan: a node has a handful.
+  struct Face {
+    std::array<std::uint64_t, 2> words;
+    std::uint64_t family;
+    std::uint64_t index;  // into relayed
+  };
   struct Relayed {
     RelayedAddress address;
     // By port: slot + 1, or 0. Each cell has the port's shard as its only writer.
@@ -43,10 +49,14 @@ struct TableParts {
              const std::vector<Endpoint>& listening, const HashKey& hash_key,
              std::atomic<std::uint64_t>* live);
 
-  // An address as two words, the family kept for the third: ::a is not 0.0.0.a's twin.
-  std::uint64_t hash(const Address& address, std::uint64_t more) const {
+  static std::array<std::uint64_t, 2> words_of(const Address& address) {
     std::array<std::uint64_t, 2> words;
     std::memcpy(words.data(), address.bytes.data(), sizeof(words));
+    return words;
+  }
+  // The family goes into the third word: 10.0.0.1 and a00:1:: have the same bytes.
+  std::uint64_t hash(const Address& address, std::uint64_t more) const {
+    const auto words = words_of(address);
     return table_hash(key, words[0], words[1],
                       more << 8 | static_cast<std::uint64_t>(address.family));
   }
@@ -72,7 +82,18 @@ struct TableParts {
     return limits.shards == 1 ? *shards[0] : *shards[slot / limits.allocations_per_shard];
   }
   // Index into `relayed`, by internal or external face; relayed.size(): none of ours.
-  std::size_t relayed_index(const Address& address) const;
+  std::size_t relayed_index(const Address& address) const {
+    const auto words = words_of(address);
+    const auto family = static_cast<std::uint64_t>(address.family);
+    std::size_t index = relayed.size();
+    // All of them, without a branch on what is compared: which one it is can't be predicted.
+    for (const Face& face : faces) {
+      const std::uint64_t difference =
+          (face.words[0] ^ words[0]) | (face.words[1] ^ words[1]) | (face.family ^ family);
+      index = difference == 0 ? face.index : index;
+    }
+    return index;
+  }
 
   const TableLimits limits;
   const HashKey key;
@@ -81,6 +102,7 @@ struct TableParts {
   std::uint32_t permission_count;
   std::uint32_t channel_count;
   std::vector<Relayed> relayed;
+  std::vector<Face> faces;  // external ones first: where two are equal, the last one counts
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<AllocationEntry[]> allocations;
   std::unique_ptr<PermissionEntry[]> permissions;

@@ -110,6 +110,18 @@ TEST_F(TablesTest, FindsAPublishedAllocationFromBothSides) {
   EXPECT_EQ(tables_->usage(0).allocations, 1u);
 }
 
+TEST_F(TablesTest, PrefersAnInternalFaceToAnEqualExternalOne) {
+  const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kExternal, std::nullopt}};
+  Tables tables(small(1), relayed, {kListener}, kKey, nullptr);
+  TableWriter writer(tables, 0, qsbr_, routes_);
+  const auto behind = *writer.publish_allocation(flow(client(1), 50000));
+  AllocationFlow outside = flow(client(2), 50000);
+  outside.relayed[0] = RelayEndpoint{{kExternal, 50000}};
+  const auto direct = *writer.publish_allocation(outside);
+  EXPECT_EQ(tables.find_relay(kRelay, 50000), behind);
+  EXPECT_EQ(tables.find_relay(kExternal, 50000), direct);
+}
+
 TEST_F(TablesTest, DoesNotFindWhatWasNotPublished) {
   make(small(1));
   ASSERT_TRUE(writer().publish_allocation(flow(client(1), 50000)));
