@@ -20,7 +20,9 @@ namespace turnpike {
 enum class Family : std::uint8_t { kIpv4 = 1, kIpv6 = 2 };
 
 // 0 for IPv4 and 1 for IPv6: for arrays that have one place for each family.
-constexpr std::size_t family_index(Family family) { return family == Family::kIpv4 ? 0 : 1; }
+constexpr std::size_t family_index(Family family) {
+  return family == Family::kIpv4 ? 0 : 1;
+}
 
 // An IPv4 or IPv6 address. A v4-mapped IPv6 address stays an IPv6 address: nothing here converts
 // one into the other, so a disguise can't pass as what it imitates.
@@ -69,7 +71,7 @@ struct Endpoint {
 // The three ends that must not be confused (RFC 8656 §2).
 struct ClientEndpoint : Endpoint {};  // a client's server-reflexive transport address
 struct PeerEndpoint : Endpoint {};    // a peer's transport address
-struct RelayEndpoint : Endpoint {};   // a relayed transport address, as the wire of this node has it
+struct RelayEndpoint : Endpoint {};  // a relayed transport address, as the wire of this node has it
 
 enum class Transport : std::uint8_t { kUdp = 17 };
 

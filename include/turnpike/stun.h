@@ -64,7 +64,9 @@ enum class Attribute : std::uint16_t {
 };
 
 // Below 0x8000 a receiver that doesn't know the attribute must refuse the message (RFC 8489 §14).
-constexpr bool comprehension_required(std::uint16_t type) { return type < 0x8000; }
+constexpr bool comprehension_required(std::uint16_t type) {
+  return type < 0x8000;
+}
 
 using TransactionId = std::array<std::uint8_t, 12>;
 
@@ -91,8 +93,8 @@ struct AttributeView {
 // (RFC 8489 §14.5–14.7). Any thread; no allocation.
 class MessageView {
  public:
-  // `bytes` is exactly one datagram. On success `out` is set. A FINGERPRINT that is there is checked.
-  // Methods and classes are not judged here.
+  // `bytes` is exactly one datagram. On success `out` is set. A FINGERPRINT that is there is
+  // checked. Methods and classes are not judged here.
   static ParseError parse(Bytes bytes, MessageView& out);
 
   Bytes bytes() const { return bytes_; }
@@ -126,8 +128,8 @@ class MessageView {
   std::optional<std::uint8_t> requested_transport() const;
   // The family octet of REQUESTED- or ADDITIONAL-ADDRESS-FAMILY as it is, known or not.
   std::optional<std::uint8_t> family_octet(Attribute type) const;
-  std::optional<bool> even_port_reserve() const;               // the R bit
-  std::optional<std::uint16_t> error_code() const;             // 300–699
+  std::optional<bool> even_port_reserve() const;    // the R bit
+  std::optional<std::uint16_t> error_code() const;  // 300–699
 
  private:
   bool next(std::size_t& at, AttributeView& attribute) const;

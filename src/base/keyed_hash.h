@@ -2,8 +2,8 @@
 //
 // siphash: a pseudo-random function (SipHash-2-4, Aumasson and Bernstein 2012) for what a stranger
 // may try to forge: nonces, tokens. table_hash: for tables whose keys strangers choose; fast (two
-// wide multiplications), keyed and non-linear, so that collisions can't be computed without the key;
-// never visible outside.
+// wide multiplications), keyed and non-linear, so that collisions can't be computed without the
+// key; never visible outside.
 #pragma once
 
 #include <array>

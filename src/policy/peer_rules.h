@@ -1,5 +1,6 @@
 // Which peers may be reached: refused are the special-purpose addresses of both families in every
-// disguise (v4-mapped, v4-compatible, 6to4, Teredo, NAT64, ISATAP), unless the operator allows them by name.
+// disguise (v4-mapped, v4-compatible, 6to4, Teredo, NAT64, ISATAP), unless the operator allows them
+// by name.
 #pragma once
 
 #include <vector>
@@ -11,12 +12,15 @@ namespace turnpike::policy {
 class PeerRules {
  public:
   struct Config {
-    std::vector<Prefix> allow;           // wins over everything but `ourselves`
-    std::vector<Prefix> deny;            // wins over the defaults' silence
-    std::vector<Prefix> nat64_prefixes;  // /32 … /96: IPv4 addresses inside are judged as IPv4 (RFC 6052)
-    std::vector<Address> ourselves;      // listening and metrics addresses, public faces too: always refused
-    std::vector<Address> relayed;        // our relayed addresses and their faces: allowed (hairpin) even if in `ourselves`
-    std::vector<Address> broadcast;      // of connected networks: refused
+    std::vector<Prefix> allow;  // wins over everything but `ourselves`
+    std::vector<Prefix> deny;   // wins over the defaults' silence
+    std::vector<Prefix>
+        nat64_prefixes;  // /32 … /96: IPv4 addresses inside are judged as IPv4 (RFC 6052)
+    std::vector<Address>
+        ourselves;  // listening and metrics addresses, public faces too: always refused
+    std::vector<Address>
+        relayed;  // our relayed addresses and their faces: allowed (hairpin) even if in `ourselves`
+    std::vector<Address> broadcast;  // of connected networks: refused
   };
   explicit PeerRules(const Config& config);
 

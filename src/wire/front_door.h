@@ -1,6 +1,6 @@
-// What is answered without any state: Binding, and every request that has not shown yet that it comes
-// from where it says (400, 401, 420 for Binding, 438). Runs on the workers, so that a flood of
-// strangers reaches no ring, key or quota (PROTOCOL.md 1, 9).
+// What is answered without any state: Binding, and every request that has not shown yet that it
+// comes from where it says (400, 401, 420 for Binding, 438). Runs on the workers, so that a flood
+// of strangers reaches no ring, key or quota (PROTOCOL.md 1, 9).
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@
 namespace turnpike {
 
 enum class Door : std::uint8_t {
-  kAnswered,         // the answer is in `out`
-  kAdmit,            // for the engine: credentials are there and the nonce is ours and fresh
-  kIgnoreMalformed,  // dropped silently: unknown method, or a class that no server takes
-  kIgnoreIndication, // Binding indication: accepted in silence
+  kAnswered,          // the answer is in `out`
+  kAdmit,             // for the engine: credentials are there and the nonce is ours and fresh
+  kIgnoreMalformed,   // dropped silently: unknown method, or a class that no server takes
+  kIgnoreIndication,  // Binding indication: accepted in silence
 };
 
 // Which answer it was, for the counters.
@@ -34,18 +34,18 @@ class FrontDoor {
  public:
   struct Config {
     std::string realm;
-    std::string software;         // empty: none
-    bool sha256_offered = true;   // PASSWORD-ALGORITHMS: SHA-256, MD5 (else attribute left out)
+    std::string software;        // empty: none
+    bool sha256_offered = true;  // PASSWORD-ALGORITHMS: SHA-256, MD5 (else attribute left out)
     bool md5_offered = true;
-    bool stun_only = false;       // TURN methods are ignored as unknown
-    bool turn_only = false;       // Binding likewise
+    bool stun_only = false;  // TURN methods are ignored as unknown
+    bool turn_only = false;  // Binding likewise
   };
   FrontDoor(const Config& config, const NonceKeeper& nonces) : config_(config), nonces_(nonces) {}
 
   // `request` is a parsed message of class request or indication other than Send. `known` says that
-  // the five-tuple has an allocation: then a nonce that is ours and only stale is admitted, because the engine must
-  // first recognise a retransmission (it answers 438 itself). `out` doesn't overlap the request and has at least
-  // 512 bytes. Any thread; no allocation, no lock.
+  // the five-tuple has an allocation: then a nonce that is ours and only stale is admitted, because
+  // the engine must first recognise a retransmission (it answers 438 itself). `out` doesn't overlap
+  // the request and has at least 512 bytes. Any thread; no allocation, no lock.
   DoorResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
                     const Endpoint& server, bool known, std::span<std::uint8_t> out) const;
 

@@ -1,6 +1,6 @@
 // Stateless nonces (RFC 8489 §9.2; PROTOCOL.md 6, 7, 9): a nonce carries its own birth and a MAC
-// over that, the client's and the server's transport address, the realm and the security bits, so that
-// checking one needs no memory and a stolen one is worth nothing from another address.
+// over that, the client's and the server's transport address, the realm and the security bits, so
+// that checking one needs no memory and a stolen one is worth nothing from another address.
 #pragma once
 
 #include <array>
@@ -26,8 +26,8 @@ class NonceKeeper {
   struct Config {
     std::string realm;
     std::uint32_t lifetime_s = 3600;
-    bool password_algorithms = true;  // bit 0x000001 of the nonce cookie
-    bool username_anonymity = true;   // bit 0x000002
+    bool password_algorithms = true;              // bit 0x000001 of the nonce cookie
+    bool username_anonymity = true;               // bit 0x000002
     std::array<std::uint8_t, 16> key{};           // secret
     std::array<std::uint8_t, 16> previous_key{};  // all zero: none
     std::uint8_t generation = 0;                  // of the algorithm list
