@@ -6,8 +6,7 @@
 #include <algorithm>
 #include <functional>
 #include <initializer_list>
-#include <limits>
-#include <type_traits>
+#include <tuple>
 
 #include "base/qsbr.h"
 #include "control/config_value.h"
@@ -65,10 +64,10 @@ std::string describe(const Value& value) {
   return std::visit(Words{}, value.data);
 }
 
-// Of a secret, no more than its kind.
-std::string describe_secret(const Value& value) {
+// No more than the kind of what may be, or hold, a secret.
+std::string describe_kind(const Value& value) {
   if (const auto* text = value.as<std::string>()) {
-    return text->empty() ? "an empty string" : "another string (a secret, not shown)";
+    return text->empty() ? "an empty string" : "a string";
   }
   return value.as<std::int64_t>() || value.as<double>() ? "a number" : describe(value);
 }
@@ -91,7 +90,7 @@ class Reader {
   void read_table(const Value& value, const std::string& path, std::span<const Field> fields) {
     const auto* table = value.as<Value::Table>();
     if (table == nullptr) {
-      refuse(path, "a table", describe(value));
+      refuse(path, "a table", describe_kind(value));
       return;
     }
     for (const Member& member : *table) {
@@ -194,7 +193,8 @@ Take secret(std::string& out, Parse parse, std::string_view expected) {
         return;
       }
     }
-    reader.refuse(path, expected, describe_secret(value));
+    const std::string kind = describe_kind(value);
+    reader.refuse(path, expected, kind == "a string" ? "another (a secret, not shown)" : kind);
   };
 }
 
@@ -204,7 +204,7 @@ Take list(std::vector<T>& out, std::function<Take(T&)> item, std::string_view ex
   return [&out, item, expected](Reader& reader, const Value& value, const std::string& path) {
     const auto* values = value.as<Value::List>();
     if (values == nullptr) {
-      reader.refuse(path, expected, describe(value));
+      reader.refuse(path, expected, describe_kind(value));
       return;
     }
     for (std::size_t i = 0; i < values->size(); ++i) {
@@ -332,7 +332,10 @@ std::optional<NextHopMac> parse_next_hop(std::string_view text) {
     return NextHopMac();
   }
   const NextHopMac mac = parse_hex<6>(text, ":");
-  return mac && ((*mac)[0] & 1) == 0 ? std::optional(mac) : std::nullopt;
+  if (!mac || ((*mac)[0] & 1) != 0) {
+    return std::nullopt;
+  }
+  return std::optional<NextHopMac>(std::in_place, mac);
 }
 
 std::optional<InterfaceAddress> parse_interface_address(std::string_view text) {
@@ -501,25 +504,26 @@ Take read_port(PortConfig& port) {
   });
 }
 
+constexpr std::string_view kServerExpected =
+    "a unicast address and a port from 1 to 65535, such as 192.0.2.1:3478 or "
+    "[2001:db8::1]:3478";
+
 Take read_listener(ListenerConfig& listener) {
   return table([&listener](Reader& reader, const Value& value, const std::string& path) {
-    constexpr std::string_view kExpected =
-        "a unicast address and a port from 1 to 65535, such as 192.0.2.1:3478 or "
-        "[2001:db8::1]:3478";
     const Field fields[] = {
-        {"address", parsed(listener.endpoint, parse_server, kExpected)},
+        {"address", parsed(listener.endpoint, parse_server, kServerExpected)},
         {"stun_only", boolean(listener.stun_only)},
         {"turn_only", boolean(listener.turn_only)},
         {"anycast", boolean(listener.anycast)},
         {"alternates",
          list<Endpoint>(
              listener.alternates,
-             [](Endpoint& endpoint) { return parsed(endpoint, parse_server, kExpected); },
+             [](Endpoint& endpoint) { return parsed(endpoint, parse_server, kServerExpected); },
              "a list of addresses with ports, [\"192.0.2.2:3478\"]")},
     };
     reader.read_table(value, path, fields);
     if (value.as<Value::Table>() && !has(value, "address")) {
-      reader.refuse(path + ".address", kExpected, "nothing");
+      reader.refuse(path + ".address", kServerExpected, "nothing");
     }
   });
 }

@@ -394,7 +394,7 @@ void fill_defaults(Config& config, std::span<const Address> interface_addresses)
       continue;
     }
     if (!listens) {
-      config.listeners.push_back({{address, kStunPort}});
+      config.listeners.emplace_back().endpoint = {address, kStunPort};
     }
     if (!relays) {
       config.relayed.push_back({address, std::nullopt});

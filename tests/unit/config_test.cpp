@@ -1,0 +1,731 @@
+// The configuration: what is accepted, and that each mistake is told with its place and what was
+// expected, since that line is all an operator gets.
+#include "control/config.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <list>
+#include <regex>
+#include <sstream>
+#include <tuple>
+
+#include "control/command_line.h"
+
+namespace turnpike::control {
+namespace {
+
+// Three lines that are enough; what a test adds begins on the fourth.
+const std::string kEnough =
+    "realm = \"example.org\"\n"
+    "port = [{ device = \"af_xdp:eth0\" }]\n"
+    "auth.users = [{ name = \"alice\", password = \"secret\" }]\n";
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+Config accepted(const std::string& text) {
+  ConfigResult result = parse_config(text, "test.toml");
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    for (const ConfigError& error : *errors) {
+      ADD_FAILURE() << error.to_string();
+    }
+    return {};
+  }
+  return std::get<Config>(result);
+}
+
+std::vector<ConfigError> refused(const std::string& text) {
+  ConfigResult result = parse_config(text, "test.toml");
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    return *errors;
+  }
+  return {};
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Everything that has a default. The binding names every member: one more does not compile here
+// until it is told apart.
+auto defaults_of(const Config& config) {
+  const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, strict_expiry,
+               software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
+               nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
+               relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
+               max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
+               log_level] = config;
+  return std::tuple(listeners, relayed.size(), external, rest_secrets, strict_expiry, software,
+                    rfc5766_channels, allow_peers, deny_peers, nat64_prefixes, nonce_lifetime_s,
+                    workers, shards, worker_cores, hugepages, idle_sleep_us, relay_port_min,
+                    relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
+                    max_permissions, max_channels, user_quota, metrics, metrics_enabled,
+                    test_time_scale, log_level);
+}
+
+// --- The example.
+
+TEST(ExampleFile, HasTheDefaultsOfTheProgram) {
+  const Config config = accepted(read_file(EXAMPLE_FILE));
+  EXPECT_EQ(defaults_of(config), defaults_of(Config()));
+  PortConfig port;
+  port.device = "eth0";
+  EXPECT_EQ(config.ports, std::vector{port});
+}
+
+TEST(ExampleFile, NamesEveryKey) {
+  const std::string example = read_file(EXAMPLE_FILE);
+  // An unknown key far from any other is answered with all that there are.
+  const std::pair<std::string, std::string> tables[] = {
+      {"", "zzzzzzzzzzzzzzzz = 1\n"},
+      {"port", "[[port]]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"listener", "[[listener]]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"relay", "[[relay]]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"relay_ports", "[relay_ports]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"auth", "[auth]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"peers", "[peers]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"limits", "[limits]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"metrics", "[metrics]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"log", "[log]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"test", "[test]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"users", "[[auth.users]]\nzzzzzzzzzzzzzzzz = 1\n"},
+  };
+  std::size_t keys = 0;
+  for (const auto& [table, text] : tables) {
+    const std::string mark = "expected one of: ";
+    for (const ConfigError& error : refused(text)) {
+      const std::size_t at = error.problem.find(mark);
+      std::stringstream known(at == std::string::npos ? ""
+                                                      : error.problem.substr(at + mark.size()));
+      for (std::string key; std::getline(known, key, ',');) {
+        key.erase(0, key.find_first_not_of(' '));
+        ++keys;
+        EXPECT_TRUE(
+            std::regex_search(example, std::regex("(^|\n|# |\\[|\\{ |, )" + key + "( = |\\])")))
+            << table << "." << key;
+      }
+    }
+  }
+  EXPECT_GE(keys, 50u);
+}
+
+TEST(ExampleFile, CommentedTablesAreAcceptedToo) {
+  const std::string example = read_file(EXAMPLE_FILE);
+  std::string text = kEnough;
+  std::stringstream lines(example);
+  bool inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    inside = line.starts_with("# [[") || (inside && line.starts_with("# "));
+    if (inside) {
+      text += line.substr(2) + "\n";
+    }
+  }
+  const Config config = accepted(text);
+  ASSERT_EQ(config.listeners.size(), 1u);
+  EXPECT_EQ(config.listeners[0].endpoint.to_string(), "192.0.2.1:3478");
+  EXPECT_EQ(config.relayed.size(), 8u);
+}
+
+// --- What is accepted.
+
+TEST(Configuration, NeedsOnlyAPortARealmAndAUser) {
+  const Config config = accepted(kEnough);
+  EXPECT_EQ(defaults_of(config), defaults_of(Config()));
+  EXPECT_EQ(config.realm, "example.org");
+  EXPECT_EQ(config.users, (std::vector{UserConfig{"alice", "secret", ""}}));
+}
+
+TEST(Configuration, KnowsEveryKindOfPort) {
+  const std::tuple<std::string, PortDriver, std::string> kinds[] = {
+      {"af_xdp:eth0", PortDriver::kAfXdp, "eth0"},
+      {"af_packet:enp1s0f0.100", PortDriver::kAfPacket, "enp1s0f0.100"},
+      {"tap:relay0", PortDriver::kTap, "relay0"},
+      {"memif:/run/memif.sock", PortDriver::kMemif, "/run/memif.sock"},
+      {"0000:01:00.0", PortDriver::kPci, "0000:01:00.0"},
+      {"01:00.0", PortDriver::kPci, "0000:01:00.0"},
+      {"10af:C1:1f.7", PortDriver::kPci, "10af:C1:1f.7"},
+  };
+  for (const auto& [text, driver, device] : kinds) {
+    const Config config =
+        accepted("realm = \"r\"\n[[port]]\ndevice = \"" + text +
+                 "\"\n[[listener]]\naddress = \"192.0.2.1:3478\"\n[[relay]]\naddress = "
+                 "\"192.0.2.1\"\n[auth]\nrest_secrets = [\"s\"]\n");
+    ASSERT_EQ(config.ports.size(), 1u) << text;
+    EXPECT_EQ(config.ports[0].driver, driver) << text;
+    EXPECT_EQ(config.ports[0].device, device) << text;
+  }
+}
+
+TEST(Configuration, KeepsTheHostBitsOfPortAddresses) {
+  const Config config = accepted(
+      "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = \"01:00.0\"\n"
+      "addresses = [\"192.0.2.10/24\", \"2001:db8::a/64\"]\nnext_hop = \"02:00:5E:00:00:0a\"\n"
+      "exception = \"none\"\n[[listener]]\naddress = \"192.0.2.10:3478\"\n[[relay]]\naddress = "
+      "\"192.0.2.10\"\n");
+  ASSERT_EQ(config.ports.size(), 1u);
+  const PortConfig& port = config.ports[0];
+  EXPECT_EQ(port.addresses, (std::vector{InterfaceAddress{*Address::parse("192.0.2.10"), 24},
+                                         InterfaceAddress{*Address::parse("2001:db8::a"), 64}}));
+  EXPECT_EQ(port.static_next_hop, (std::array<std::uint8_t, 6>{2, 0, 0x5E, 0, 0, 0x0A}));
+  EXPECT_EQ(port.exception_name, "none");
+}
+
+TEST(Configuration, PrefixGivesEachOfItsAddressesForRelaying) {
+  const Config config = accepted(kEnough +
+                                 "[[relay]]\naddress = \"192.0.2.64/26\"\n"
+                                 "external = \"203.0.113.128/26\"\n"
+                                 "[[relay]]\naddress = \"2001:db8::1\"\n");
+  ASSERT_EQ(config.relayed.size(), 65u);
+  EXPECT_EQ(config.relayed[0].internal.to_string(), "192.0.2.64");
+  EXPECT_EQ(config.relayed[63].internal.to_string(), "192.0.2.127");
+  EXPECT_EQ(config.relayed[63].face().to_string(), "203.0.113.191");
+  EXPECT_EQ(config.relayed[64].face().to_string(), "2001:db8::1");
+}
+
+TEST(Configuration, ExternalIsTheFaceOfTheOneRelayedAddressOfItsFamily) {
+  const Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough +
+                                 "[[relay]]\naddress = \"10.0.0.5\"\n"
+                                 "[[relay]]\naddress = \"2001:db8::1\"\n");
+  ASSERT_EQ(config.relayed.size(), 2u);
+  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.5");
+  EXPECT_FALSE(config.relayed[1].external);
+}
+
+TEST(Configuration, AnycastListenerSendsClientsToTheUnicastListenersOfItsFamily) {
+  const Config config = accepted(kEnough +
+                                 "[[listener]]\naddress = \"192.0.2.1:3478\"\nanycast = true\n"
+                                 "[[listener]]\naddress = \"198.51.100.7:3478\"\n"
+                                 "[[listener]]\naddress = \"198.51.100.7:80\"\nstun_only = true\n"
+                                 "[[listener]]\naddress = \"[2001:db8::7]:3478\"\n");
+  ASSERT_EQ(config.listeners.size(), 4u);
+  EXPECT_EQ(config.listeners[0].alternates, std::vector{*Endpoint::parse("198.51.100.7:3478")});
+  EXPECT_TRUE(config.listeners[1].alternates.empty());
+}
+
+TEST(Configuration, StunAloneNeedsNoRealmNoUserAndNoRelayedAddress) {
+  const Config config = accepted(
+      "[[port]]\ndevice = \"01:00.0\"\n[[listener]]\naddress = \"192.0.2.1:3478\"\n"
+      "stun_only = true\n");
+  EXPECT_FALSE(config.turn_enabled());
+}
+
+TEST(Configuration, AbsentListenersAndRelayedAddressesAreThePortsOwn) {
+  Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough);
+  const Address addresses[] = {*Address::parse("10.0.0.5"), *Address::parse("fe80::1"),
+                               *Address::parse("2001:db8::5")};
+  fill_defaults(config, addresses);
+  ASSERT_EQ(config.listeners.size(), 2u);
+  EXPECT_EQ(config.listeners[0].endpoint.to_string(), "10.0.0.5:3478");
+  EXPECT_EQ(config.listeners[1].endpoint.to_string(), "[2001:db8::5]:3478");
+  ASSERT_EQ(config.relayed.size(), 2u);
+  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.5");
+  EXPECT_EQ(config.relayed[1].face().to_string(), "2001:db8::5");
+}
+
+TEST(Configuration, GivenListenersStayWhenDefaultsAreFilledIn) {
+  Config config = accepted(kEnough + "[[listener]]\naddress = \"192.0.2.1:80\"\n");
+  const Address addresses[] = {*Address::parse("10.0.0.5")};
+  fill_defaults(config, addresses);
+  ASSERT_EQ(config.listeners.size(), 1u);
+  EXPECT_EQ(config.listeners[0].endpoint.to_string(), "192.0.2.1:80");
+  EXPECT_EQ(config.relayed.size(), 1u);
+}
+
+// --- What is refused.
+
+struct Mistake {
+  std::string name;
+  std::string text;
+  int line;
+  std::string key;
+  std::string expected;
+  std::string found;
+};
+
+void PrintTo(const Mistake& mistake, std::ostream* out) {
+  *out << mistake.name;
+}
+
+std::string more(const std::string& text) {
+  return kEnough + text;
+}
+
+const Mistake kMistakes[] = {
+    {"NoToml", "realm = \n", 1, "", "expected TOML", ""},
+    {"KeyTwice", more("realm = \"again\"\n"), 4, "", "expected TOML", ""},
+    {"UnknownKey", more("workerz = 2\n"), 4, "workerz", "expected perhaps \"workers\"", "no such"},
+    {"UnknownKeyInTable", more("[limits]\nalocations = 2\n"), 5, "limits.alocations",
+     "expected perhaps \"allocations\"", "no such"},
+    {"UnknownKeyInList", more("[[listener]]\nadress = \"192.0.2.1:3478\"\n"), 5,
+     "listener[0].adress", "expected perhaps \"address\"", "no such"},
+    {"UnknownKeyFarFromAll", more("[log]\ncarrier_pigeons = 2\n"), 5, "log.carrier_pigeons",
+     "expected one of: level", "no such"},
+    {"TableForAList", more("[listener]\naddress = \"192.0.2.1:3478\"\n"), 4, "listener",
+     "expected [[listener]] tables", "found a table"},
+    {"ValueForATable", more("metrics = true\n"), 4, "metrics", "expected a table", "found true"},
+
+    {"NoPort", "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n", 1, "port", "at least one port",
+     "found none"},
+    {"NoDevice", "realm = \"r\"\n[[port]]\nqueues = 1\n", 2, "port[0].device",
+     "expected af_xdp:", "found nothing"},
+    {"UnknownDriver", "[[port]]\ndevice = \"carrier_pigeon:eth0\"\n", 2, "port[0].device",
+     "expected af_xdp:", "found \"carrier_pigeon:eth0\""},
+    {"LongInterfaceName", "[[port]]\ndevice = \"af_xdp:abcdefghijklmnop\"\n", 2, "port[0].device",
+     "expected af_xdp:", "abcdefghijklmnop"},
+    {"DeviceWithArguments", "[[port]]\ndevice = \"af_packet:eth0,qpairs=9\"\n", 2, "port[0].device",
+     "expected af_xdp:", "qpairs"},
+    {"BadPciFunction", "[[port]]\ndevice = \"0000:01:00.8\"\n", 2, "port[0].device", "PCI address",
+     "found \"0000:01:00.8\""},
+    {"DeviceTwice",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\nlistener = [{ address = "
+     "\"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" }]\n[[port]]\ndevice = "
+     "\"af_xdp:eth0\"\n[[port]]\ndevice = \"af_packet:eth0\"\n",
+     8, "port[1].device", "a device of its own", "found eth0 a second time"},
+    {"SmallMtu", "[[port]]\ndevice = \"af_xdp:eth0\"\nmtu = 576\n", 3, "port[0].mtu",
+     "0 or an integer from 1280 to 9600", "found 576"},
+    {"QueuesOfText", "[[port]]\ndevice = \"af_xdp:eth0\"\nqueues = \"two\"\n", 3, "port[0].queues",
+     "an integer from 0 to 64", "found \"two\""},
+    {"NextHopOfGroup", "[[port]]\ndevice = \"af_xdp:eth0\"\nnext_hop = \"01:00:5e:00:00:01\"\n", 3,
+     "port[0].next_hop", "a unicast MAC", "01:00:5e:00:00:01"},
+    {"PortAddressWithoutLength",
+     "[[port]]\ndevice = \"01:00.0\"\naddresses = [\"192.0.2.10/24\",\n"
+     "  \"192.0.2.11\"]\n",
+     4, "port[0].addresses[1]", "with its network's length", "found \"192.0.2.11\""},
+    {"PortAddressTooLong", "[[port]]\ndevice = \"01:00.0\"\naddresses = [\"192.0.2.10/33\"]\n", 3,
+     "port[0].addresses[0]", "with its network's length", "found \"192.0.2.10/33\""},
+    {"AddressesOfSharedPort",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
+     "\"af_xdp:eth0\"\naddresses = [\"192.0.2.10/24\"]\n",
+     5, "port[0].addresses", "expected no addresses on a port that the kernel shares", "found 1"},
+    {"ExceptionOfSharedPort",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
+     "\"af_packet:eth0\"\nexception = \"tpk7\"\n",
+     5, "port[0].exception", "expected no exception interface", "found \"tpk7\""},
+    {"MemifRoleElsewhere",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
+     "\"af_xdp:eth0\"\nmemif_server = true\n",
+     5, "port[0].memif_server", "memif:", "found true"},
+
+    {"NoWorkers", more("workers = 0\n"), 4, "workers", "an integer from 1 to 64", "found 0"},
+    {"WorkersOfFloat", more("workers = 1.5\n"), 4, "workers", "an integer", "found 1.5"},
+    {"FewCores", more("workers = 2\nworker_cores = [3]\n"), 5, "worker_cores",
+     "as many cores as workers (2)", "found 1"},
+    {"CoreTwice", more("workers = 2\nworker_cores = [3, 3]\n"), 5, "worker_cores[1]",
+     "each core once", "found 3 again"},
+    {"HugeIntegers", more("shards = 9223372036854775807\n"), 4, "shards", "from 1 to 64",
+     "found 9223372036854775807"},
+    {"HugepagesOfText", more("hugepages = \"yes\"\n"), 4, "hugepages", "true or false",
+     "found \"yes\""},
+    {"DateForText", more("software = 2026-01-01\n"), 4, "software", "127 characters",
+     "found a date"},
+    {"LongSoftware", more("software = \"" + std::string(128, 'x') + "\"\n"), 4, "software",
+     "at most 127 characters", "xxx"},
+    {"ChannelNumbers", more("channel_numbers = \"rfc3489\"\n"), 4, "channel_numbers",
+     "\"rfc8656\" or \"rfc5766\"", "found \"rfc3489\""},
+
+    {"ListenerWithoutPort", more("[[listener]]\naddress = \"192.0.2.1\"\n"), 5,
+     "listener[0].address", "a unicast address and a port", "found \"192.0.2.1\""},
+    {"ListenerPortTooLarge", more("[[listener]]\naddress = \"192.0.2.1:99999\"\n"), 5,
+     "listener[0].address", "from 1 to 65535", "99999"},
+    {"ListenerPortZero", more("[[listener]]\naddress = \"192.0.2.1:0\"\n"), 5,
+     "listener[0].address", "from 1 to 65535", "192.0.2.1:0"},
+    {"ListenerEverywhere", more("[[listener]]\naddress = \"0.0.0.0:3478\"\n"), 5,
+     "listener[0].address", "a unicast address", "0.0.0.0:3478"},
+    {"ListenerWithoutAddress", more("[[listener]]\nanycast = true\n"), 4, "listener[0].address",
+     "a unicast address", "found nothing"},
+    {"ListenerTwice",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\n[[listener]]\naddress = "
+          "\"192.0.2.1:3478\"\n"),
+     7, "listener[1].address", "each listening address once", "found 192.0.2.1:3478 again"},
+    {"StunOnlyAndTurnOnly",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nstun_only = true\n"
+          "turn_only = true\n"),
+     7, "listener[0].turn_only", "at most one of", "found both"},
+    {"AnycastToNowhere", more("[[listener]]\naddress = \"192.0.2.1:3478\"\nanycast = true\n"), 6,
+     "listener[0].anycast", "expected alternates, or a listener", "found none"},
+    {"AlternateOfOtherFamily",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nalternates = "
+          "[\"[2001:db8::1]:3478\"]\n"),
+     6, "listener[0].alternates[0]", "of the listener's family", "found [2001:db8::1]:3478"},
+    {"AlternateOfItself",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nalternates = "
+          "[\"192.0.2.1:3478\"]\n"),
+     6, "listener[0].alternates[0]", "another server", "found 192.0.2.1:3478"},
+    {"NoListenerOnOwnedPort",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\nrelay = [{ address = "
+     "\"192.0.2.1\" }]\n[[port]]\ndevice = \"01:00.0\"\n",
+     1, "listener", "a listening address", "found none"},
+
+    {"RelayOfText", more("[[relay]]\naddress = \"relay.example.org\"\n"), 5, "relay[0].address",
+     "a unicast address", "found \"relay.example.org\""},
+    {"RelayPrefixWithHostBits", more("[[relay]]\naddress = \"192.0.2.1/26\"\n"), 5,
+     "relay[0].address", "or a prefix", "found \"192.0.2.1/26\""},
+    {"RelayPrefixTooLarge", more("[[relay]]\naddress = \"10.0.0.0/8\"\n"), 5, "relay[0].address",
+     "at most 256", "found \"10.0.0.0/8\""},
+    {"RelayTwice",
+     more("[[relay]]\naddress = \"192.0.2.0/26\"\n[[relay]]\naddress = "
+          "\"192.0.2.9\"\n"),
+     7, "relay[1].address", "each relayed address once", "found 192.0.2.9 again"},
+    {"ExternalTwice",
+     more("[[relay]]\naddress = \"10.0.0.1\"\nexternal = \"192.0.2.1\"\n"
+          "[[relay]]\naddress = \"10.0.0.2\"\nexternal = \"192.0.2.1\"\n"),
+     8, "relay[1].address", "for one relayed address only", "found 192.0.2.1 again"},
+    {"ExternalOfOtherFamily",
+     more("[[relay]]\naddress = \"10.0.0.1\"\nexternal = "
+          "\"2001:db8::1\"\n"),
+     6, "relay[0].external", "of its family", "found 1 from 2001:db8::1"},
+    {"ExternalOfOtherSize",
+     more("[[relay]]\naddress = \"10.0.0.0/30\"\nexternal = "
+          "\"192.0.2.0/29\"\n"),
+     6, "relay[0].external", "as many addresses", "found 8"},
+    {"ExternalForTwo",
+     "external = [\"203.0.113.5\"]\n" + more("relay = [{ address = "
+                                             "\"10.0.0.0/31\" }]\n"),
+     1, "external[0]", "exactly one relayed address", "found 2"},
+    {"ExternalTwiceOfAFamily", "external = [\"203.0.113.5\",\n\"203.0.113.6\"]\n" + kEnough, 1,
+     "external[0]", "at most one address of each family", "found 2"},
+    {"NoRelayWithTwoPorts",
+     "realm = \"r\"\nport = [{ device = \"af_xdp:a\" }, { device = "
+     "\"af_xdp:b\" }]\nauth.rest_secrets = [\"s\"]\n[[listener]]\naddress = \"192.0.2.1:3478\"\n",
+     1, "relay", "a relayed address", "found none"},
+
+    {"RelayPortsOdd", more("[relay_ports]\nmin = 49153\n"), 5, "relay_ports.min", "an even number",
+     "found 49153"},
+    {"RelayPortsEven", more("[relay_ports]\nmax = 65534\n"), 5, "relay_ports.max", "an odd number",
+     "found 65534"},
+    {"RelayPortsPrivileged", more("[relay_ports]\nmin = 1022\n"), 5, "relay_ports.min", "from 1024",
+     "found 1022"},
+    {"RelayPortsReversed", more("[relay_ports]\nmin = 60000\nmax = 50001\n"), 6, "relay_ports.max",
+     "at least 64 ports from min", "found 60000 to 50001"},
+    {"RelayPortsFewForShards", more("shards = 4\n[relay_ports]\nmin = 50000\nmax = 50127\n"), 7,
+     "relay_ports.max", "at least 256 ports", "found 50000 to 50127"},
+    {"ListenerAmongRelayPorts",
+     more("[[listener]]\naddress = \"192.0.2.1:50000\"\n[[relay]]\n"
+          "address = \"192.0.2.1\"\n"),
+     5, "listener[0].address", "a port outside of relay_ports", "found 192.0.2.1:50000"},
+    {"DefaultListenerAmongRelayPorts", more("[relay_ports]\nmin = 2048\n"), 5, "relay_ports.min",
+     "a range without 3478", "found 2048 to 65535"},
+
+    {"NoRealm", "port = [{ device = \"af_xdp:eth0\" }]\nauth.rest_secrets = [\"s\"]\n", 1, "realm",
+     "realm = \"example.org\", or --realm", "found none"},
+    {"EmptyRealm", "realm = \"\"\n", 1, "realm", "1 to 127 characters", "found \"\""},
+    {"RealmWithQuotes", "realm = 'ex\"ample'\n", 1, "realm", "without quotes", "found"},
+    {"NoCredentials", "realm = \"r\"\nport = [{ device = \"af_xdp:eth0\" }]\n", 1, "auth",
+     "users or rest_secrets", "found none"},
+    {"UserTwice",
+     "realm = \"r\"\nport = [{ device = \"af_xdp:eth0\" }]\n[auth]\nusers = [\n"
+     "{ name = \"bob\", password = \"one\" },\n{ name = \"bob\", password = \"two\" }]\n",
+     6, "auth.users[1].name", "each user once", "found \"bob\" again"},
+    {"UserWithoutPassword", "[auth]\nusers = [{ name = \"bob\" }]\n", 2, "auth.users[0].password",
+     "either a password or an md5_key", "found neither"},
+    {"UserWithBoth",
+     "[auth]\nusers = [{ name = \"bob\", password = \"x\", md5_key = "
+     "\"84c3a56e2b4b7b5b0a5c3de46bdb7f5f\" }]\n",
+     2, "auth.users[0].password", "either a password or an md5_key", "found both"},
+    {"UserWithoutName", "[auth]\nusers = [{ password = \"bob\" }]\n", 2, "auth.users[0].name",
+     "a username", "found nothing"},
+    {"Md5KeyTooShort", "[auth]\nusers = [{ name = \"bob\", md5_key = \"84c3\" }]\n", 2,
+     "auth.users[0].md5_key", "32 hexadecimal digits", "a secret, not shown"},
+    {"PasswordOfNumber", "[auth]\nusers = [{ name = \"bob\", password = 12345 }]\n", 2,
+     "auth.users[0].password", "1 to 763 bytes", "found a number"},
+    {"EmptySecret", "[auth]\nrest_secrets = [\"\"]\n", 2, "auth.rest_secrets[0]", "a shared secret",
+     "an empty string"},
+    {"SecretTwice",
+     "realm = \"r\"\nport = [{ device = \"af_xdp:eth0\" }]\n[auth]\nrest_secrets = "
+     "[\"s\", \"s\"]\n",
+     4, "auth.rest_secrets[1]", "each secret once", "found one again"},
+    {"NonceForever", more("auth.nonce_lifetime_s = 0\n"), 4, "auth.nonce_lifetime_s",
+     "from 1 to 86400", "found 0"},
+
+    {"PeerWithHostBits", more("[peers]\nallow = [\"10.0.0.1/8\"]\n"), 5, "peers.allow[0]",
+     "without bits beyond its length", "found \"10.0.0.1/8\""},
+    {"PeersOfText", more("[peers]\ndeny = \"10.0.0.0/8\"\n"), 5, "peers.deny", "a list of prefixes",
+     "found a string"},
+    {"PeerAllowedAndDenied", more("[peers]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]\n"),
+     6, "peers.deny[0]", "not also allowed", "found 10.0.0.0/8"},
+    {"Nat64Length", more("[peers]\nnat64_prefixes = [\"2001:db8::/33\"]\n"), 5,
+     "peers.nat64_prefixes[0]", "32, 40, 48, 56, 64 or 96", "found \"2001:db8::/33\""},
+    {"Nat64OfIpv4", more("[peers]\nnat64_prefixes = [\"10.0.0.0/32\"]\n"), 5,
+     "peers.nat64_prefixes[0]", "an IPv6 prefix", "found \"10.0.0.0/32\""},
+
+    {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",
+     "from 1 to 1000000", "found 0"},
+    {"LifetimesReversed", more("[limits]\nlifetime_min_s = 700\nlifetime_max_s = 650\n"), 5,
+     "limits.lifetime_min_s", "no more than lifetime_max_s (650)", "found 700"},
+    {"FewAllocationsForShards", more("shards = 4\n[limits]\nallocations = 3\n"), 6,
+     "limits.allocations", "at least one for each shard (4)", "found 3"},
+    {"MetricsWithoutPort", more("[metrics]\naddress = \"127.0.0.1\"\n"), 5, "metrics.address",
+     "an address and a port", "found \"127.0.0.1\""},
+    {"MetricsOnListener",
+     more("[metrics]\naddress = \"192.0.2.1:3478\"\n[[listener]]\naddress = "
+          "\"192.0.2.1:3478\"\n"),
+     5, "metrics.address", "than a listener's", "found 192.0.2.1:3478"},
+    {"LogLevel", more("[log]\nlevel = \"loud\"\n"), 5, "log.level", "\"trace\", \"debug\"",
+     "found \"loud\""},
+    {"TimeScale", more("[test]\ntime_scale = 0\n"), 5, "test.time_scale", "from 1 to", "found 0"},
+};
+
+class Mistakes : public testing::TestWithParam<Mistake> {};
+
+TEST_P(Mistakes, AreToldWithFileLineKeyAndWhatWasExpected) {
+  const Mistake& mistake = GetParam();
+  const std::vector<ConfigError> errors = refused(mistake.text);
+  const auto told = std::find_if(errors.begin(), errors.end(), [&](const ConfigError& error) {
+    return error.key == mistake.key && contains(error.problem, mistake.expected) &&
+           contains(error.problem, mistake.found);
+  });
+  std::string all;
+  for (const ConfigError& error : errors) {
+    all += error.to_string() + "\n";
+  }
+  ASSERT_NE(told, errors.end()) << "told instead:\n" << all;
+  EXPECT_TRUE(contains(told->problem, "expected")) << all;
+  EXPECT_EQ(told->file, "test.toml");
+  EXPECT_EQ(told->line, mistake.line) << all;
+  const std::string place = "test.toml:" + std::to_string(mistake.line) + ": " +
+                            (mistake.key.empty() ? "" : mistake.key + ": ");
+  EXPECT_TRUE(told->to_string().starts_with(place)) << told->to_string();
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, Mistakes, testing::ValuesIn(kMistakes),
+                         [](const auto& mistake) { return mistake.param.name; });
+
+TEST(Configuration, TellsAllMistakesAtOnceInTheOrderOfLines) {
+  const auto errors = refused("workers = 0\nshards = 0\nrealm = 5\n[log]\nlevel = 1\n");
+  ASSERT_EQ(errors.size(), 4u);
+  EXPECT_EQ(errors[0].key, "workers");
+  EXPECT_EQ(errors[1].key, "shards");
+  EXPECT_EQ(errors[2].key, "realm");
+  EXPECT_EQ(errors[3].key, "log.level");
+}
+
+TEST(Configuration, NeverShowsASecret) {
+  for (const std::string text :
+       {"[auth]\nusers = [{ name = \"bob\", password = \"hunter2\\u0007\" }]\n",
+        "[auth]\nusers = [{ name = \"bob\", password = \"hunter2\", md5_key = \"hunter2\" }]\n",
+        "[auth]\nrest_secrets = \"hunter2\"\n", "[auth]\nusers = [\"bob:hunter2\"]\n",
+        "[auth]\nusers = \"bob:hunter2\"\n", "auth = \"hunter2\"\n",
+        "[auth]\npasword = \"hunter2\"\n", "[auth]\nrest_secrets = [\"hunter2\" \"hunter2\"]\n",
+        "[auth]\nrest_secrets = [\"hunter2\"]\nrest_secrets = [\"hunter2\"]\n",
+        "[auth]\nrest_secrets = [[\"hunter2\"]]\n"}) {
+    const auto errors = refused(text);
+    EXPECT_FALSE(errors.empty()) << text;
+    for (const ConfigError& error : errors) {
+      EXPECT_FALSE(contains(error.to_string(), "hunter2")) << error.to_string();
+    }
+  }
+}
+
+TEST(Configuration, MessagesHaveNoControlCharacters) {
+  for (const ConfigError& error : refused("\"\\u001b[2J\" = 1\nrealm = \"\\u001b[2J\"\n")) {
+    EXPECT_FALSE(contains(error.to_string(), "\033")) << error.key;
+  }
+}
+
+TEST(Configuration, FileThatCannotBeReadIsTold) {
+  const ConfigResult result = load_config("/nonexistent/turnpike.toml");
+  const auto& errors = std::get<std::vector<ConfigError>>(result);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_EQ(errors[0].to_string(),
+            "/nonexistent/turnpike.toml: expected a readable TOML file, found: No such file or "
+            "directory");
+}
+
+// --- The command line.
+
+class CommandLine : public testing::Test {
+ protected:
+  std::variant<Config, Exit> run(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "turnpike");
+    return read_command_line(static_cast<int>(arguments.size()), arguments.data());
+  }
+  Config accepted_flags(const std::vector<const char*>& arguments) {
+    auto result = run(arguments);
+    if (const auto* exit = std::get_if<Exit>(&result)) {
+      ADD_FAILURE() << exit->text;
+      return {};
+    }
+    return std::get<Config>(result);
+  }
+  Exit exit_of(const std::vector<const char*>& arguments) {
+    auto result = run(arguments);
+    return std::holds_alternative<Exit>(result) ? std::get<Exit>(result) : Exit{-1, ""};
+  }
+  // Removed with the test.
+  const char* file(const std::string& text) {
+    paths_.push_back(testing::TempDir() + "turnpike-config-" + std::to_string(::getpid()) + "-" +
+                     std::to_string(paths_.size()));
+    std::ofstream(paths_.back()) << text;
+    return paths_.back().c_str();
+  }
+  void TearDown() override {
+    for (const std::string& path : paths_) {
+      ::unlink(path.c_str());
+    }
+  }
+
+ private:
+  std::list<std::string> paths_;
+};
+
+TEST_F(CommandLine, ThreeFlagsAreEnough) {
+  const Config config = accepted_flags(
+      {"--port", "af_xdp:eth0", "--user", "alice:sec:ret", "--realm", "example.org"});
+  EXPECT_EQ(defaults_of(config), defaults_of(Config()));
+  EXPECT_EQ(config.ports.at(0).device, "eth0");
+  EXPECT_EQ(config.realm, "example.org");
+  EXPECT_EQ(config.users, (std::vector{UserConfig{"alice", "sec:ret", ""}}));
+}
+
+TEST_F(CommandLine, EveryFlagReachesTheConfiguration) {
+  const char* secret = file("north-star\n");
+  const Config config = accepted_flags({"--port",
+                                        "af_xdp:north",
+                                        "--port",
+                                        "01:00.0",
+                                        "--listen",
+                                        "192.0.2.1:3478",
+                                        "--listen",
+                                        "[2001:db8::1]:3478",
+                                        "--relay",
+                                        "10.0.0.1=203.0.113.1",
+                                        "--relay",
+                                        "2001:db8::1",
+                                        "--external",
+                                        "2001:db8::2",
+                                        "--realm",
+                                        "r",
+                                        "--rest-secret-file",
+                                        secret,
+                                        "--rest-secret",
+                                        "south",
+                                        "--workers",
+                                        "3",
+                                        "--metrics",
+                                        "127.0.0.1:9999",
+                                        "--allow-peer",
+                                        "10.0.0.0/8",
+                                        "--deny-peer",
+                                        "10.1.0.0/16",
+                                        "--channel-numbers",
+                                        "rfc5766",
+                                        "--log-level",
+                                        "debug"});
+  EXPECT_EQ(config.ports.size(), 2u);
+  EXPECT_EQ(config.listeners.size(), 2u);
+  ASSERT_EQ(config.relayed.size(), 2u);
+  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.1");
+  EXPECT_EQ(config.relayed[1].face().to_string(), "2001:db8::2");
+  EXPECT_EQ(config.rest_secrets, (std::vector<std::string>{"south", "north-star"}));
+  EXPECT_EQ(config.workers, 3);
+  EXPECT_EQ(config.metrics.to_string(), "127.0.0.1:9999");
+  EXPECT_EQ(config.allow_peers, std::vector{*Prefix::parse("10.0.0.0/8")});
+  EXPECT_EQ(config.deny_peers, std::vector{*Prefix::parse("10.1.0.0/16")});
+  EXPECT_TRUE(config.rfc5766_channels);
+  EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST_F(CommandLine, FlagsWinOverTheFileAndLeaveTheRestOfIt) {
+  const char* path =
+      file(kEnough + "workers = 2\n[limits]\nallocations = 7\n[log]\nlevel = \"error\"\n");
+  const Config config = accepted_flags(
+      {"--config", path, "--workers", "4", "--port", "af_packet:eth1", "--metrics", "off"});
+  EXPECT_EQ(config.workers, 4);
+  ASSERT_EQ(config.ports.size(), 1u);
+  EXPECT_EQ(config.ports[0].device, "eth1");
+  EXPECT_FALSE(config.metrics_enabled);
+  EXPECT_EQ(config.max_allocations, 7u);
+  EXPECT_EQ(config.log_level, "error");
+  EXPECT_EQ(config.users.at(0).username, "alice");
+}
+
+TEST_F(CommandLine, FileMayBeCompletedByFlags) {
+  const Config config = accepted_flags({"--config", file("[test]\ntime_scale = 60\n"), "--port",
+                                        "af_xdp:eth0", "--user", "a:b", "--realm", "r"});
+  EXPECT_EQ(config.test_time_scale, 60u);
+}
+
+TEST_F(CommandLine, MistakesOfFlagsAreToldByTheFlagsName) {
+  const std::tuple<std::vector<const char*>, std::string, std::string> mistakes[] = {
+      {{"--port", "carrier_pigeon:eth0"},
+       "command line: --port: expected af_xdp:",
+       "carrier_pigeon"},
+      {{"--listen", "10.201.1.1:99999"}, "command line: --listen: expected", "10.201.1.1:99999"},
+      {{"--relay", "10.0.0.1=x"}, "command line: --relay: expected", "found \"x\""},
+      {{"--workers", "0"}, "command line: --workers: expected an integer from 1 to 64", "found 0"},
+      {{"--workers", "many"}, "--workers", "many"},
+      {{"--metrics", "9641"}, "command line: --metrics: expected", "9641"},
+      {{"--allow-peer", "ten"}, "command line: --allow-peer: expected", "found \"ten\""},
+      {{"--channel-numbers", "all"}, "command line: --channel-numbers: expected", "found \"all\""},
+      {{"--rest-secret-file", "/nonexistent"},
+       "command line: --rest-secret-file: expected",
+       "/nonexistent"},
+      {{"--no-such-flag"}, "--no-such-flag", "--help"},
+      {{"stray"}, "stray", "--help"},
+  };
+  for (const auto& [flags, expected, found] : mistakes) {
+    std::vector<const char*> arguments = {"--user", "a:b", "--realm", "r"};
+    if (flags[0] != std::string("--port")) {
+      arguments.insert(arguments.end(), {"--port", "af_xdp:eth0"});
+    }
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const Exit exit = exit_of(arguments);
+    EXPECT_EQ(exit.status, 2) << flags[0];
+    EXPECT_TRUE(contains(exit.text, expected)) << exit.text;
+    EXPECT_TRUE(contains(exit.text, found)) << exit.text;
+  }
+}
+
+TEST_F(CommandLine, MistakesOfTheFileAreToldByItsNameAndLine) {
+  const char* path = file("realm = \"example.org\"\nworkerz = 2\n");
+  const Exit exit = exit_of({"--config", path, "--check-config"});
+  EXPECT_EQ(exit.status, 2);
+  EXPECT_TRUE(contains(exit.text, std::string(path) + ":2: workerz: ")) << exit.text;
+  EXPECT_TRUE(contains(exit.text, "\"workers\"")) << exit.text;
+}
+
+TEST_F(CommandLine, WhatIsMissingIsToldWithWhatToType) {
+  const Exit none = exit_of({});
+  EXPECT_EQ(none.status, 2);
+  EXPECT_TRUE(contains(none.text, "turnpike --port af_xdp:eth0 --user alice:secret --realm"));
+  const Exit some = exit_of({"--port", "af_xdp:eth0"});
+  EXPECT_EQ(some.status, 2);
+  EXPECT_TRUE(contains(some.text, "command line: realm: expected")) << some.text;
+  EXPECT_TRUE(contains(some.text, "--realm example.org")) << some.text;
+  EXPECT_TRUE(contains(some.text, "--user alice:PASSWORD")) << some.text;
+}
+
+TEST_F(CommandLine, PasswordOfAUserIsNeverShown) {
+  const Exit exit = exit_of({"--port", "af_xdp:eth0", "--realm", "r", "--user", "hunter2"});
+  EXPECT_EQ(exit.status, 2);
+  EXPECT_TRUE(contains(exit.text, "--user: expected NAME:PASSWORD")) << exit.text;
+  EXPECT_FALSE(contains(exit.text, "hunter2")) << exit.text;
+}
+
+TEST_F(CommandLine, CheckConfigSaysOkAndStartsNothing) {
+  const Exit exit = exit_of({"--check-config", "--config", EXAMPLE_FILE});
+  EXPECT_EQ(exit.status, 0) << exit.text;
+  EXPECT_EQ(exit.text, "configuration OK\n");
+}
+
+TEST_F(CommandLine, HelpAndVersionEndWell) {
+  const Exit help = exit_of({"--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* flag : {"--port", "--config", "--listen", "--relay", "--external",
+                           "--rest-secret-file", "--check-config", "--deny-peer"}) {
+    EXPECT_TRUE(contains(help.text, flag)) << flag;
+  }
+  const Exit version = exit_of({"--version"});
+  EXPECT_EQ(version.status, 0);
+  EXPECT_TRUE(version.text.starts_with("turnpike 0.")) << version.text;
+}
+
+}  // namespace
+}  // namespace turnpike::control
