@@ -1,5 +1,5 @@
-// Next hops: which port, MAC, VLAN and MTU lead to a neighbour. Control writes them from the kernel's
-// tables; workers read by index; shards look destinations up when they publish a flow.
+// Next hops: which port, MAC, VLAN and MTU lead to a neighbour. Control writes them from the
+// kernel's tables; workers read by index; shards look destinations up when they publish a flow.
 #pragma once
 
 #include <atomic>
@@ -18,15 +18,16 @@ inline constexpr MacWord kMacResolved = MacWord{1} << 63;
 
 // One neighbour. Written by control; read by workers.
 struct alignas(64) NextHop {
-  std::atomic<MacWord> mac{0};          // control: wo, workers: ro
-  std::atomic<std::uint32_t> wanted{0}; // workers: add when the MAC is missing or in use, control: swaps to 0
-  std::uint16_t port = 0;               // index into the port list; set before the index is given out
-  std::uint16_t mtu = 1500;             // of IP
-  Address gateway;                      // the neighbour's address
+  std::atomic<MacWord> mac{0};  // control: wo, workers: ro
+  std::atomic<std::uint32_t> wanted{
+      0};                    // workers: add when the MAC is missing or in use, control: swaps to 0
+  std::uint16_t port = 0;    // index into the port list; set before the index is given out
+  std::uint16_t mtu = 1500;  // of IP
+  Address gateway;           // the neighbour's address
 };
 
-// Finds, or makes, the next hop towards a destination, from control's mirror of the kernel's routes.
-// Thread-safe; no system call.
+// Finds, or makes, the next hop towards a destination, from control's mirror of the kernel's
+// routes. Thread-safe; no system call.
 class NextHopResolver {
  public:
   virtual ~NextHopResolver() = default;

@@ -47,7 +47,8 @@ struct alignas(64) AllocationEntry {
   alignas(64) std::array<RelayEndpoint, 2> relayed;
   std::array<bool, 2> has_relayed{};
 };
-static_assert(sizeof(AllocationEntry) == 128 && alignof(AllocationEntry) == 64);
+static_assert(sizeof(AllocationEntry) == 128);
+static_assert(alignof(AllocationEntry) == 64);
 
 struct alignas(64) PermissionEntry {
   Address peer;
@@ -56,7 +57,8 @@ struct alignas(64) PermissionEntry {
   std::atomic<std::uint32_t> expires_s{0};
   bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
 };
-static_assert(sizeof(PermissionEntry) == 64 && alignof(PermissionEntry) == 64);
+static_assert(sizeof(PermissionEntry) == 64);
+static_assert(alignof(PermissionEntry) == 64);
 
 struct alignas(64) ChannelEntry {
   PeerEndpoint peer;
@@ -68,7 +70,8 @@ struct alignas(64) ChannelEntry {
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
 };
-static_assert(sizeof(ChannelEntry) == 64 && alignof(ChannelEntry) == 64);
+static_assert(sizeof(ChannelEntry) == 64);
+static_assert(alignof(ChannelEntry) == 64);
 
 // Where a bulk look-up found nothing.
 inline constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;

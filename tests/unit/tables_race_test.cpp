@@ -280,9 +280,11 @@ void race(std::uint8_t shard_count) {
 
   std::atomic<bool> stop{false};
   std::vector<std::thread> reading;
+  reading.reserve(readers.size());
   for (auto& reader : readers)
     reading.emplace_back([&] { reader->run(stop); });
   std::vector<std::thread> writing;
+  writing.reserve(shards.size());
   for (auto& shard : shards)
     writing.emplace_back([&] { shard->run(); });
   for (std::thread& thread : writing)
