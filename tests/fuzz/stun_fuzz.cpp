@@ -1,0 +1,139 @@
+// Any datagram at the STUN parser, every getter, both integrity checks and the front door.
+//
+// Besides not crashing: whatever parses is read the same after having been written again, an answer
+// is a sound STUN message that fits its buffer, and nothing is admitted whose nonce isn't ours.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+#include <vector>
+
+#include "turnpike/integrity.h"
+#include "turnpike/stun.h"
+#include "wire/attributes.h"
+#include "wire/front_door.h"
+#include "wire/nonce.h"
+
+namespace {
+
+using namespace turnpike;
+using stun::Attribute;
+using stun::AttributeView;
+using stun::Bytes;
+using stun::MessageView;
+using stun::MessageWriter;
+
+constexpr Instant kNow{5'000'000};
+const Endpoint kClient{Address::v4(198, 51, 100, 7), 40000};
+const Endpoint kServer{Address::v4(203, 0, 113, 1), 3478};
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+const NonceKeeper& nonces() {
+  static const NonceKeeper keeper({.realm = "example.org", .key = {1, 2, 3}});
+  return keeper;
+}
+const FrontDoor& front_door() {
+  static const FrontDoor door({.realm = "example.org", .software = "Turnpike"}, nonces());
+  return door;
+}
+
+void read_everything(const MessageView& view) {
+  for (const stun::AttributeRule& rule : stun::attribute_rules()) {
+    static_cast<void>(view.address(rule.type));
+    static_cast<void>(view.u32(rule.type));
+    static_cast<void>(view.family_octet(rule.type));
+    if (const auto endpoint = view.xor_address(rule.type)) {
+      require(Endpoint::parse(endpoint->to_string()) == endpoint);
+    }
+    if (const auto text = view.text(rule.type)) {
+      const auto prepared = stun::opaque_string(*text);
+      if (prepared) require(stun::opaque_string(*prepared) == prepared);
+    }
+  }
+  static_cast<void>(view.channel_number());
+  static_cast<void>(view.requested_transport());
+  static_cast<void>(view.even_port_reserve());
+  if (const auto code = view.error_code()) require(*code >= 300 && *code <= 699);
+  std::array<std::uint16_t, 4> unknown{};
+  require(stun::unknown_attributes(view, unknown) <= unknown.size());
+  constexpr std::array<std::uint8_t, 4> kKey{1, 2, 3, 4};
+  static_cast<void>(stun::check_message_integrity(view, kKey));
+  static_cast<void>(stun::check_message_integrity_sha256(view, kKey));
+}
+
+bool same(const AttributeView& a, const AttributeView& b) {
+  return a.type == b.type &&
+         std::equal(a.value.begin(), a.value.end(), b.value.begin(), b.value.end());
+}
+
+std::vector<AttributeView> without_fingerprint(const MessageView& view) {
+  std::vector<AttributeView> attributes;
+  view.for_each([&](const AttributeView& attribute) {
+    if (attribute.type != static_cast<std::uint16_t>(Attribute::kFingerprint)) {
+      attributes.push_back(attribute);
+    }
+    return true;
+  });
+  return attributes;
+}
+
+void write_again(const MessageView& view) {
+  std::vector<std::uint8_t> buffer(view.bytes().size(), 0xEE);
+  MessageWriter writer(buffer, view.message_class(), view.method(), view.transaction_id());
+  const std::vector<AttributeView> attributes = without_fingerprint(view);
+  for (const AttributeView& attribute : attributes) {
+    writer.add(static_cast<Attribute>(attribute.type), attribute.value);
+  }
+  if (view.has_fingerprint()) writer.add_fingerprint();
+  MessageView again;
+  require(MessageView::parse(writer.finish(), again) == stun::ParseError::kNone);
+  require(again.message_class() == view.message_class() && again.method() == view.method());
+  require(again.has_fingerprint() == view.has_fingerprint());
+  const std::vector<AttributeView> copies = without_fingerprint(again);
+  require(std::equal(copies.begin(), copies.end(), attributes.begin(), attributes.end(), same));
+}
+
+void knock(const MessageView& view, bool known) {
+  std::array<std::uint8_t, 512> out;
+  const DoorResult result = front_door().answer(kNow, view, kClient, kServer, known, out);
+  if (result.door == Door::kAnswered) {
+    require(result.size <= out.size());
+    MessageView answer;
+    require(MessageView::parse(Bytes(out).first(result.size), answer) == stun::ParseError::kNone);
+    require(answer.transaction_id() == view.transaction_id());
+    require(answer.has_fingerprint() == view.has_fingerprint());
+  }
+  if (result.door == Door::kAdmit) {
+    const auto nonce = view.text(Attribute::kNonce);
+    require(nonce && nonces().check(kNow, kClient, kServer, *nonce) != NonceState::kInvalid);
+  }
+}
+
+// A MAC can't be guessed: a nonce of the right size is replaced by a real one, so that what lies
+// behind the check is reached too.
+void knock_with_a_real_nonce(const MessageView& view) {
+  std::array<char, NonceKeeper::kMaxSize> nonce;
+  const std::size_t size = nonces().mint(kNow, kClient, kServer, nonce);
+  const auto attribute = view.find(Attribute::kNonce);
+  if (!attribute || attribute->value.size() != size) return;
+  std::vector<std::uint8_t> bytes(view.bytes().begin(), view.bytes().end());
+  std::copy_n(nonce.begin(), size, bytes.begin() + attribute->offset + 4);
+  MessageView patched;
+  if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) knock(patched, true);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  MessageView view;
+  if (MessageView::parse({data, size}, view) != stun::ParseError::kNone) return 0;
+  read_everything(view);
+  write_again(view);
+  knock(view, false);
+  knock_with_a_real_nonce(view);
+  return 0;
+}
