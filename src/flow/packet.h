@@ -1,6 +1,6 @@
 // One frame on its way through a worker's burst: where its bytes are, what has been found out about
-// it, and what is to become of it. Independent of DPDK, so that tests and fuzzers drive the same code
-// as workers.
+// it, and what is to become of it. Independent of DPDK, so that tests and fuzzers drive the same
+// code as workers.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,14 @@ namespace turnpike::flow {
 
 // Where a packet goes after the stage that set it.
 enum class Verdict : std::uint8_t {
-  kContinue,    // not decided yet: the next stage's
-  kTransmit,    // data/length are the outgoing frame but for its Ethernet header (see next_hop)
-  kTransmitBack,// likewise, but Ethernet addresses are already swapped: out of the port it came from
-  kEngine,      // STUN request for shard `shard`; the frame is untouched
-  kKernel,      // not ours: exception path (or dropped where the kernel sees the frame itself)
-  kReassemble,  // fragment for us
-  kDrop,        // reason in `drop`
+  kContinue,      // not decided yet: the next stage's
+  kTransmit,      // data/length are the outgoing frame but for its Ethernet header (see next_hop)
+  kTransmitBack,  // likewise, but Ethernet addresses are already swapped: out of the port it came
+                  // from
+  kEngine,        // STUN request for shard `shard`; the frame is untouched
+  kKernel,        // not ours: exception path (or dropped where the kernel sees the frame itself)
+  kReassemble,    // fragment for us
+  kDrop,          // reason in `drop`
 };
 
 enum class Lane : std::uint8_t {
@@ -33,9 +34,9 @@ enum class Lane : std::uint8_t {
 };
 
 enum class Checksum : std::uint8_t {
-  kVerify,       // nobody has looked
-  kGood,         // the device has
-  kMaybePartial, // a local veth's: equal to the folded pseudo-header sum means "not computed"
+  kVerify,        // nobody has looked
+  kGood,          // the device has
+  kMaybePartial,  // a local veth's: equal to the folded pseudo-header sum means "not computed"
 };
 
 struct Packet {
@@ -44,35 +45,42 @@ struct Packet {
   std::uint32_t length = 0;
   std::uint16_t headroom = 0;
   std::uint16_t tailroom = 0;
-  std::uint16_t port = 0;        // ingress port's index; at kTransmit: egress
+  std::uint16_t port = 0;  // ingress port's index; at kTransmit: egress
   Checksum checksum = Checksum::kVerify;
-  void* cookie = nullptr;        // the caller's: the mbuf
+  bool reassembled = false;  // was fragments: may be fragmented again
+  void* cookie = nullptr;    // the caller's: the mbuf
 
   // classify
   Verdict verdict = Verdict::kContinue;
   Drop drop = Drop::kNone;
   Lane lane = Lane::kNone;
-  bool hairpin = false;          // has been looped once
+  bool hairpin = false;  // has been looped once
   Family family = Family::kIpv4;
-  std::uint16_t l3 = 0;          // offsets from data
+  std::uint16_t l3 = 0;  // offsets from data
   std::uint16_t l4 = 0;
-  std::uint16_t payload = 0;     // of UDP
+  std::uint16_t payload = 0;  // of UDP
   std::uint16_t payload_size = 0;
-  std::uint16_t listener = 0;    // lanes from clients
-  Endpoint source;               // of UDP
+  std::uint16_t listener = 0;  // lanes from clients
+  Endpoint source;             // of UDP; when looped, our own public face
   Endpoint destination;
+  // The application's bytes within the payload: what remains when TURN's framing is off.
+  std::uint16_t body = 0;  // offset from data
+  std::uint16_t body_size = 0;
+  Endpoint peer;               // where the body goes, or came from
+  bool dont_fragment = false;  // Send with DONT-FRAGMENT
 
   // look up
   AllocationSlot allocation{};
   bool has_allocation = false;
   std::uint8_t shard = 0;
-  ChannelNumber channel = 0;
-  std::uint32_t entry = 0;       // channel or permission slot, by lane
+  ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication
+  RelayEndpoint relayed;      // client lanes: what the peer sees
 
   // rewrite
   NextHopIndex next_hop = kNoNextHop;
-  bool may_fragment = true;      // DF is clear (v4): the transmit stage may cut it to the MTU
-  bool request_udp_checksum = false;  // caller's port offloads it: the field holds the pseudo-header sum
+  bool may_fragment = true;  // DF is clear (v4): the transmit stage may cut it to the MTU
+  bool request_udp_checksum =
+      false;  // caller's port offloads it: the field holds the pseudo-header sum
 };
 
 }  // namespace turnpike::flow

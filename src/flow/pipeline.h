@@ -2,13 +2,14 @@
 //
 //     receive → classify → look up → rewrite → transmit
 //
-// The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each over the whole
-// burst. After process() every packet's verdict is one of kTransmit, kTransmitBack, kEngine, kKernel,
-// kReassemble or kDrop.
+// The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each
+// over the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
+// kEngine, kKernel, kReassemble or kDrop.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,10 +39,10 @@ struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
-  std::vector<Address> local;              // further addresses of this node (for ICMP, kernel lane)
+  std::vector<Address> local;  // further addresses of this node (for ICMP, kernel lane)
   std::uint16_t channel_max = 0x4FFF;
   std::uint32_t stateless_answers_per_burst = 16;
-  std::uint32_t icmp_per_second = 100;     // our own errors, per worker
+  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
 };
 
@@ -57,14 +58,42 @@ class Pipeline {
   // At most kMaxBurst packets. Wall time doesn't matter here: `now` is the engine's clock.
   void process(Instant now, std::span<Packet> burst);
 
-  // Replaces the UDP payload of a request frame by the engine's `reply` and turns the frame round: used by the worker on what
-  // comes back from the engine (the reply is already in the frame, at packet.payload, reply_size bytes).
+  // Replaces the UDP payload of a request frame by the engine's `reply` and turns the frame round:
+  // used by the worker on what comes back from the engine (the reply is already in the frame, at
+  // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
 
  private:
+  // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
+  void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
+  void classify_from_client(Instant now, Packet& packet);
+  void classify_icmp(Packet& packet, std::size_t l4_size);
+  void open_send(Packet& packet, const stun::MessageView& message);
+  void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
+  std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
+  bool is_relayed(const Address& address) const;
+
+  // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
+  void look_up_clients(std::span<Packet> burst);
+  void look_up_relays(std::span<Packet> burst);
+  void find_way_to_peer(std::uint32_t seconds, Packet& packet);
+  void find_way_to_client(std::uint32_t seconds, Packet& packet);
+  void choose_shard(Packet& packet);
+  void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
+  Address face_of(const Address& relayed) const;
+
+  // rewrite.cpp
   void rewrite(Instant now, std::span<Packet> burst);
+  void rewrite_to_peer(Instant now, Packet& packet);
+  void rewrite_to_client(Instant now, Packet& packet);
+  bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size);
+
+  // icmp.cpp
+  void refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu);
+  void rewrite_icmp(Packet& packet);
+  bool may_send_icmp(Instant now);
 
   const Setup& setup_;
   const Tables& tables_;
@@ -72,6 +101,9 @@ class Pipeline {
   const FrontDoor& door_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
+  std::uint32_t answers_left_ = 0;  // of this burst
+  std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
+  std::uint32_t icmp_sent_ = 0;
 };
 
 }  // namespace turnpike::flow

@@ -1,0 +1,241 @@
+// The first stage: headers are parsed once, every length against the bytes that are there, and the
+// packet gets its lane. What needs no table is finished here: stateless answers, and all that is
+// not ours.
+#include <algorithm>
+#include <cstring>
+
+#include "flow/frame.h"
+#include "flow/pipeline.h"
+#include "wire/checksum.h"
+#include "wire/headers.h"
+
+namespace turnpike::flow {
+namespace {
+
+using namespace wire;
+
+void drop(Packet& packet, Drop reason) {
+  packet.verdict = Verdict::kDrop;
+  packet.drop = reason;
+}
+
+// Everything an IP header says that the rest needs.
+struct IpHeader {
+  std::size_t size = 0;     // of the header
+  std::size_t l4_size = 0;  // of what follows, as the header says
+  std::uint8_t protocol = 0;
+  bool fragment = false;
+};
+
+bool parse_ipv4(Packet& packet, std::size_t have, IpHeader& out) {
+  const std::uint8_t* ip = packet.data + packet.l3;
+  if (have < ipv4::kMinSize || ipv4::version(ip) != 4) return false;
+  out.size = ipv4::header_size(ip);
+  const std::size_t total = load_be16(ip + ipv4::kTotalLength);
+  if (out.size < ipv4::kMinSize || out.size > total || total > have) return false;
+  out.l4_size = total - out.size;
+  out.protocol = ip[ipv4::kProtocol];
+  const std::uint16_t flags = load_be16(ip + ipv4::kFlagsFragment);
+  out.fragment = (flags & (ipv4::kMoreFragments | ipv4::kOffsetMask)) != 0;
+  packet.family = Family::kIpv4;
+  packet.source.address = Address::from_bytes(Family::kIpv4, ip + ipv4::kSource);
+  packet.destination.address = Address::from_bytes(Family::kIpv4, ip + ipv4::kDestination);
+  return true;
+}
+
+bool parse_ipv6(Packet& packet, std::size_t have, IpHeader& out) {
+  const std::uint8_t* ip = packet.data + packet.l3;
+  if (have < ipv6::kSize || ipv6::version(ip) != 6) return false;
+  out.size = ipv6::kSize;
+  out.l4_size = load_be16(ip + ipv6::kPayloadLength);
+  if (out.l4_size > have - ipv6::kSize) return false;
+  out.protocol = ip[ipv6::kNextHeader];
+  out.fragment = out.protocol == ip_protocol::kFragment;
+  packet.family = Family::kIpv6;
+  packet.source.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kSource);
+  packet.destination.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kDestination);
+  return true;
+}
+
+}  // namespace
+
+std::optional<std::uint16_t> Pipeline::listener_at(const Endpoint& endpoint) const {
+  for (std::size_t i = 0; i < setup_.listeners.size(); ++i) {
+    if (setup_.listeners[i].endpoint == endpoint) return static_cast<std::uint16_t>(i);
+  }
+  return std::nullopt;
+}
+
+bool Pipeline::is_relayed(const Address& address) const {
+  return std::any_of(setup_.relayed.begin(), setup_.relayed.end(),
+                     [&](const RelayedAddress& relayed) { return relayed.internal == address; });
+}
+
+void Pipeline::classify(Instant now, std::span<Packet> burst) {
+  for (Packet& packet : burst) {
+    if (packet.length < ethernet::kSize) {
+      drop(packet, Drop::kMalformedFrame);
+      continue;
+    }
+    const PortInfo& port = setup_.ports[packet.port];
+    if (port.sees_own_frames &&
+        std::memcmp(packet.data + ethernet::kSource, port.mac.data(), port.mac.size()) == 0) {
+      drop(packet, Drop::kOwnFrame);
+      continue;
+    }
+    packet.l3 = ethernet::kSize;
+    const std::size_t have = packet.length - ethernet::kSize;
+    const std::uint16_t type = load_be16(packet.data + ethernet::kType);
+    IpHeader ip;
+    if (type == ether_type::kIpv4 ? !parse_ipv4(packet, have, ip)
+                                  : type == ether_type::kIpv6 && !parse_ipv6(packet, have, ip)) {
+      drop(packet, Drop::kMalformedFrame);
+      continue;
+    }
+    const bool icmp = (type == ether_type::kIpv4 && ip.protocol == ip_protocol::kIcmp) ||
+                      (type == ether_type::kIpv6 && ip.protocol == ip_protocol::kIcmpv6);
+    const bool ours_by_protocol = ip.protocol == ip_protocol::kUdp || icmp || ip.fragment;
+    if ((type != ether_type::kIpv4 && type != ether_type::kIpv6) || !ours_by_protocol) {
+      packet.verdict = Verdict::kKernel;  // ARP, TCP, tagged frames, …
+      continue;
+    }
+    if (type == ether_type::kIpv4 && !ipv4_header_checksum_good(packet.data + packet.l3, ip.size)) {
+      drop(packet, Drop::kBadIpChecksum);
+      continue;
+    }
+    packet.l4 = static_cast<std::uint16_t>(packet.l3 + ip.size);
+    // Ethernet's padding is no part of the packet.
+    const auto cut = static_cast<std::uint32_t>(packet.length - packet.l4 - ip.l4_size);
+    packet.length -= cut;
+    packet.tailroom = static_cast<std::uint16_t>(packet.tailroom + cut);
+    if (ip.fragment) {
+      const bool to_us =
+          is_relayed(packet.destination.address) ||
+          std::any_of(setup_.listeners.begin(), setup_.listeners.end(), [&](const Listener& one) {
+            return one.endpoint.address == packet.destination.address;
+          });
+      packet.verdict = to_us ? Verdict::kReassemble : Verdict::kKernel;
+    } else if (icmp) {
+      classify_icmp(packet, ip.l4_size);
+    } else {
+      classify_udp(now, packet, ip.l4_size);
+    }
+  }
+}
+
+void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
+  if (l4_size < udp::kSize) return drop(packet, Drop::kMalformedUdp);
+  const std::uint8_t* header = packet.data + packet.l4;
+  const std::size_t udp_size = load_be16(header + udp::kLength);
+  if (udp_size < udp::kSize || udp_size > l4_size) return drop(packet, Drop::kMalformedUdp);
+  packet.source.port = load_be16(header + udp::kSourcePort);
+  packet.destination.port = load_be16(header + udp::kDestinationPort);
+  packet.payload = static_cast<std::uint16_t>(packet.l4 + udp::kSize);
+  packet.payload_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
+
+  const auto listener = listener_at(packet.destination);
+  if (!listener && !is_relayed(packet.destination.address)) {
+    packet.verdict = Verdict::kKernel;
+    return;
+  }
+  // Nobody can be answered on port 0.
+  if (packet.source.port == 0) return drop(packet, Drop::kMalformedUdp);
+  if (packet.family == Family::kIpv6 && load_be16(header + udp::kChecksum) == 0) {
+    return drop(packet, Drop::kBadUdpChecksum);
+  }
+  if (listener) {
+    packet.listener = *listener;
+    return classify_from_client(now, packet);
+  }
+  packet.lane = Lane::kPeer;
+  packet.body = packet.payload;
+  packet.body_size = packet.payload_size;
+  packet.peer = packet.source;
+}
+
+// By the first byte (RFC 8489 §5, RFC 8656 §12, RFC 7983).
+void Pipeline::classify_from_client(Instant now, Packet& packet) {
+  const std::uint8_t* payload = packet.data + packet.payload;
+  const std::size_t size = packet.payload_size;
+  const bool crlf = (size == 2 || size == 4) && payload[0] == '\r' && payload[1] == '\n';
+  if (size == 0 || crlf) return drop(packet, Drop::kKeepalive);
+  if (payload[0] >= 0x40 && payload[0] <= setup_.channel_max >> 8) {
+    if (size < stun::kChannelDataHeaderSize) return drop(packet, Drop::kBadChannelData);
+    const std::size_t length = load_be16(payload + 2);
+    if (length > size - stun::kChannelDataHeaderSize) return drop(packet, Drop::kBadChannelData);
+    packet.lane = Lane::kChannelData;
+    packet.channel = load_be16(payload);
+    packet.body = static_cast<std::uint16_t>(packet.payload + stun::kChannelDataHeaderSize);
+    packet.body_size = static_cast<std::uint16_t>(length);
+    return;
+  }
+  if (payload[0] > 3) return drop(packet, Drop::kNotStun);
+  stun::MessageView message;
+  const stun::ParseError error = stun::MessageView::parse({payload, size}, message);
+  if (error == stun::ParseError::kNotStun) return drop(packet, Drop::kNotStun);
+  if (error != stun::ParseError::kNone) return drop(packet, Drop::kBadStun);
+  if (message.method() == stun::Method::kSend &&
+      message.message_class() == stun::Class::kIndication) {
+    return open_send(packet, message);
+  }
+  answer_or_admit(now, packet, message);
+}
+
+// RFC 8656 §11.2. Media too: Firefox never binds a channel (PROTOCOL.md 25).
+void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
+  std::array<std::uint16_t, 1> unknown{};
+  const auto peer = message.xor_address(stun::Attribute::kXorPeerAddress);
+  const auto data = message.find(stun::Attribute::kData);
+  if (!peer || !data || peer->port == 0 || stun::unknown_attributes(message, unknown) != 0) {
+    return drop(packet, Drop::kBadSend);
+  }
+  packet.lane = Lane::kSend;
+  packet.peer = *peer;
+  packet.dont_fragment = message.has(stun::Attribute::kDontFragment);
+  packet.body = static_cast<std::uint16_t>(data->value.data() - packet.data);
+  packet.body_size = static_cast<std::uint16_t>(data->value.size());
+}
+
+// The front door needs to know whether the five-tuple is known: that alone is looked up at once.
+void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
+  const auto known = tables_.find_client(packet.listener, packet.source);
+  std::array<std::uint8_t, 576> answer;
+  const Endpoint& server = setup_.listeners[packet.listener].endpoint;
+  const DoorResult result =
+      door_.answer(now, message, packet.source, server, known.has_value(), answer);
+  switch (result.door) {
+    case Door::kIgnoreMalformed:
+      return drop(packet, Drop::kUnknownMethod);
+    case Door::kIgnoreIndication:
+      return drop(packet, Drop::kBindingIndication);
+    case Door::kAdmit:
+      packet.lane = Lane::kRequest;
+      packet.has_allocation = known.has_value();
+      if (known) packet.allocation = *known;
+      return;
+    case Door::kAnswered:
+      break;
+  }
+  if (answers_left_ == 0) return drop(packet, Drop::kStatelessLimit);
+  --answers_left_;
+  const std::size_t room = packet.length - packet.payload + packet.tailroom;
+  if (result.size > room) return drop(packet, Drop::kNoHeadroom);
+  std::memcpy(packet.data + packet.payload, answer.data(), result.size);
+  turn_round(packet, result.size);
+  switch (result.answer) {
+    case DoorAnswer::kBindingSuccess:
+      return counters_.binding_success.add();
+    case DoorAnswer::k400:
+      return counters_.answered_400.add();
+    case DoorAnswer::k401:
+      return counters_.answered_401.add();
+    case DoorAnswer::k420:
+      return counters_.answered_420.add();
+    case DoorAnswer::k438:
+      return counters_.answered_438.add();
+    case DoorAnswer::kNone:
+      return;
+  }
+}
+
+}  // namespace turnpike::flow

@@ -1,0 +1,176 @@
+// ICMP, both ways: errors about packets that we relayed become Data indications with an ICMP
+// attribute (RFC 8656 §11.5, §18.13: no payload); errors of our own (time exceeded, too big) go
+// back to whoever sent us the packet.
+#include <algorithm>
+#include <cstring>
+
+#include "flow/frame.h"
+#include "flow/pipeline.h"
+#include "wire/checksum.h"
+#include "wire/headers.h"
+
+namespace turnpike::flow {
+namespace {
+
+using namespace wire;
+
+void drop(Packet& packet, Drop reason) {
+  packet.verdict = Verdict::kDrop;
+  packet.drop = reason;
+}
+
+bool relayed_type(bool v4, std::uint8_t type) {
+  return v4 ? type == icmp::kUnreachable || type == icmp::kTimeExceeded
+            : type >= icmpv6::kUnreachable && type <= icmpv6::kTimeExceeded;
+}
+
+// The MTU where there is one (PROTOCOL.md 26), else 0.
+std::uint32_t attribute_data(bool v4, const std::uint8_t* icmp) {
+  if (v4 && icmp[icmp::kType] == icmp::kUnreachable &&
+      icmp[icmp::kCode] == icmp::kFragmentationNeeded) {
+    return load_be16(icmp + icmp::kMtuV4);
+  }
+  return !v4 && icmp[icmp::kType] == icmpv6::kPacketTooBig ? load_be32(icmp + icmp::kMtuV6) : 0;
+}
+
+constexpr std::size_t kQuoteV4 = 548;   // a whole error fits the minimum MTU (RFC 1812 §4.3.2.3)
+constexpr std::size_t kQuoteV6 = 1232;  // RFC 4443 §2.4 (c)
+
+}  // namespace
+
+// Ours if it quotes UDP that left from a relayed address; look_up finds whose.
+void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
+  const bool v4 = packet.family == Family::kIpv4;
+  const std::uint8_t* icmp = packet.data + packet.l4;
+  packet.verdict = Verdict::kKernel;
+  const std::size_t inner_ip = v4 ? ipv4::kMinSize : ipv6::kSize;
+  if (l4_size < icmp::kSize + inner_ip + udp::kSize || !relayed_type(v4, icmp[icmp::kType])) return;
+  const std::uint8_t* quote = icmp + icmp::kQuote;
+  std::size_t quote_header = ipv6::kSize;
+  if (v4) {
+    quote_header = ipv4::header_size(quote);
+    const bool later_fragment = (load_be16(quote + ipv4::kFlagsFragment) & ipv4::kOffsetMask) != 0;
+    if (ipv4::version(quote) != 4 || quote_header < ipv4::kMinSize || later_fragment ||
+        l4_size < icmp::kSize + quote_header + udp::kSize ||
+        quote[ipv4::kProtocol] != ip_protocol::kUdp) {
+      return;
+    }
+  } else if (ipv6::version(quote) != 6 || quote[ipv6::kNextHeader] != ip_protocol::kUdp) {
+    return;
+  }
+  const Address from =
+      Address::from_bytes(packet.family, quote + (v4 ? ipv4::kSource : ipv6::kSource));
+  if (!is_relayed(from)) return;
+  const std::uint8_t* header = quote + quote_header;
+  packet.destination = {from, load_be16(header + udp::kSourcePort)};
+  packet.peer = {
+      Address::from_bytes(packet.family, quote + (v4 ? ipv4::kDestination : ipv6::kDestination)),
+      load_be16(header + udp::kDestinationPort)};
+  packet.lane = Lane::kIcmp;
+  packet.verdict = Verdict::kContinue;
+}
+
+// The frame becomes a Data indication, built where the ICMP message was.
+void Pipeline::rewrite_icmp(Packet& packet) {
+  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+  if (!tables_.find_permission(packet.allocation, packet.peer.address)) {
+    return drop(packet, Drop::kIcmpUnrelated);
+  }
+  packet.next_hop = NextHopIndex{allocation.client_next_hop.load(std::memory_order_relaxed)};
+  if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
+  const std::uint8_t* icmp = packet.data + packet.l4;
+  const bool v4 = packet.family == Family::kIpv4;
+  static constexpr stun::TransactionId kTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
+  std::array<std::uint8_t, 128> message;
+  stun::MessageWriter writer(message, stun::Class::kIndication, stun::Method::kData, kTransaction);
+  writer.add_xor_address(stun::Attribute::kXorPeerAddress, packet.peer);
+  writer.add_icmp(icmp[icmp::kType], icmp[icmp::kCode], attribute_data(v4, icmp));
+  const stun::Bytes built = writer.finish();
+
+  // An ICMP error has at least a quoted IP and UDP header behind it, so only IPv6 to a client may
+  // need headroom. The message takes the ICMP message's place as the body.
+  const Endpoint client = allocation.client;
+  packet.body = packet.l4;
+  packet.body_size = static_cast<std::uint16_t>(built.size());
+  if (packet.length - packet.l4 + packet.tailroom < built.size() ||
+      !room_for(packet, client.address.family, 0, 0)) {
+    return drop(packet, Drop::kNoHeadroom);
+  }
+  std::memcpy(packet.data + packet.body, built.data(), built.size());
+  Carried carried;
+  carried.ttl = 64;
+  put_on(packet, carried, setup_.listeners[allocation.listener].endpoint, client, 0, 0);
+  packet.verdict = Verdict::kTransmit;
+  counters_.icmp_relayed.add();
+}
+
+bool Pipeline::may_send_icmp(Instant now) {
+  const std::uint32_t second = now_s(now);
+  if (second != icmp_second_) {
+    icmp_second_ = second;
+    icmp_sent_ = 0;
+  }
+  return ++icmp_sent_ <= setup_.icmp_per_second;
+}
+
+// Turns a packet that has been given up into an ICMP error to its sender: headers go before the IP
+// header, the rest is the quote. The packet's drop has its name already; it is counted here because
+// the verdict changes.
+void Pipeline::refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu) {
+  const bool v4 = packet.family == Family::kIpv4;
+  const std::size_t header_size = (v4 ? ipv4::kMinSize : ipv6::kSize) + icmp::kSize;
+  if (packet.headroom < header_size || !may_send_icmp(now)) return;
+  std::uint8_t* quote = packet.data + packet.l3;
+  const std::size_t quoted =
+      std::min<std::size_t>(packet.length - packet.l3, v4 ? kQuoteV4 : kQuoteV6);
+  std::uint8_t* icmp = quote - icmp::kSize;
+  std::uint8_t* ip = quote - header_size;
+  std::uint8_t* frame = ip - ethernet::kSize;
+  std::array<std::uint8_t, 2 * ethernet::kAddressSize> mac;
+  std::memcpy(mac.data(), packet.data + ethernet::kSource, ethernet::kAddressSize);
+  std::memcpy(mac.data() + ethernet::kAddressSize, packet.data, ethernet::kAddressSize);
+  std::array<std::uint8_t, 16> sender;
+  std::array<std::uint8_t, 16> self;
+  const std::size_t address = v4 ? ipv4::kAddressSize : ipv6::kAddressSize;
+  std::memcpy(sender.data(), quote + (v4 ? ipv4::kSource : ipv6::kSource), address);
+  std::memcpy(self.data(), quote + (v4 ? ipv4::kDestination : ipv6::kDestination), address);
+
+  std::memcpy(frame, mac.data(), mac.size());
+  store_be16(frame + ethernet::kType, v4 ? ether_type::kIpv4 : ether_type::kIpv6);
+  std::memset(ip, 0, header_size);
+  icmp[icmp::kType] = v4 ? (too_big ? icmp::kUnreachable : icmp::kTimeExceeded)
+                         : (too_big ? icmpv6::kPacketTooBig : icmpv6::kTimeExceeded);
+  icmp[icmp::kCode] = v4 && too_big ? icmp::kFragmentationNeeded : 0;
+  if (too_big && v4) store_be16(icmp + icmp::kMtuV4, static_cast<std::uint16_t>(mtu));
+  if (too_big && !v4) store_be32(icmp + icmp::kMtuV6, mtu);
+  const std::size_t icmp_size = icmp::kSize + quoted;
+  std::uint32_t sum = sum_bytes(icmp, icmp_size);
+  if (v4) {
+    ip[ipv4::kVersionIhl] = 0x45;
+    store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(ipv4::kMinSize + icmp_size));
+    ip[ipv4::kTtl] = 64;
+    ip[ipv4::kProtocol] = ip_protocol::kIcmp;
+    std::memcpy(ip + ipv4::kSource, self.data(), address);
+    std::memcpy(ip + ipv4::kDestination, sender.data(), address);
+    store_be16(ip + ipv4::kChecksum, ipv4_header_checksum(ip, ipv4::kMinSize));
+  } else {
+    ipv6::set_class_and_flow(ip, 0, 0);
+    store_be16(ip + ipv6::kPayloadLength, static_cast<std::uint16_t>(icmp_size));
+    ip[ipv6::kNextHeader] = ip_protocol::kIcmpv6;
+    ip[ipv6::kHopLimit] = 64;
+    std::memcpy(ip + ipv6::kSource, self.data(), address);
+    std::memcpy(ip + ipv6::kDestination, sender.data(), address);
+    sum += pseudo_header_sum_v6(self.data(), sender.data(), ip_protocol::kIcmpv6,
+                                static_cast<std::uint32_t>(icmp_size));
+  }
+  store_be16(icmp + icmp::kChecksum, static_cast<std::uint16_t>(~fold(sum)));
+  counters_.drops[static_cast<std::size_t>(packet.drop)].add();
+  counters_.icmp_sent.add();
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom - header_size);
+  packet.data = frame;
+  packet.length =
+      static_cast<std::uint32_t>(ethernet::kSize + header_size - icmp::kSize + icmp_size);
+  packet.verdict = Verdict::kTransmitBack;
+}
+
+}  // namespace turnpike::flow

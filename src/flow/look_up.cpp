@@ -1,0 +1,178 @@
+// The second stage: whose packet it is, and whether it may pass. All keys of the burst are looked
+// up together, so that their cache misses overlap; what the entries say is judged packet by packet.
+//
+// Who may pass (PROTOCOL.md 22): ChannelData with a live channel, Send with a live permission, from
+// a peer with a live permission; and never without a live allocation.
+#include <array>
+
+#include "flow/pipeline.h"
+
+namespace turnpike::flow {
+namespace {
+
+void drop(Packet& packet, Drop reason) {
+  packet.verdict = Verdict::kDrop;
+  packet.drop = reason;
+}
+
+bool alive(const std::atomic<std::uint32_t>& expires_s, std::uint32_t seconds) {
+  return seconds < expires_s.load(std::memory_order_relaxed);
+}
+
+bool from_client(const Packet& packet) {
+  return packet.lane == Lane::kChannelData || packet.lane == Lane::kSend;
+}
+
+NextHopIndex next_hop(const std::atomic<std::uint32_t>& word) {
+  return NextHopIndex{word.load(std::memory_order_relaxed)};
+}
+
+}  // namespace
+
+void Pipeline::look_up(Instant now, std::span<Packet> burst) {
+  const std::uint32_t seconds = now_s(now);
+  look_up_clients(burst);
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue) continue;
+    if (packet.lane == Lane::kRequest) choose_shard(packet);
+    if (from_client(packet)) find_way_to_peer(seconds, packet);
+  }
+  look_up_relays(burst);
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue || packet.hairpin) continue;
+    if (packet.lane == Lane::kPeer) find_way_to_client(seconds, packet);
+  }
+}
+
+void Pipeline::look_up_clients(std::span<Packet> burst) {
+  std::array<ClientKey, kMaxBurst> keys;
+  std::array<AllocationSlot, kMaxBurst> found;
+  std::array<Packet*, kMaxBurst> whose;
+  std::size_t n = 0;
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue || !from_client(packet)) continue;
+    keys[n] = {packet.source, packet.listener};
+    whose[n++] = &packet;
+  }
+  tables_.find_clients(std::span(keys).first(n), std::span(found).first(n));
+  for (std::size_t i = 0; i < n; ++i) {
+    if (found[i] == kNoAllocation) {
+      drop(*whose[i], Drop::kNoAllocation);
+      continue;
+    }
+    whose[i]->allocation = found[i];
+    whose[i]->has_allocation = true;
+  }
+}
+
+void Pipeline::look_up_relays(std::span<Packet> burst) {
+  std::array<RelayKey, kMaxBurst> keys;
+  std::array<AllocationSlot, kMaxBurst> found;
+  std::array<Packet*, kMaxBurst> whose;
+  std::size_t n = 0;
+  for (Packet& packet : burst) {
+    const bool wanted = packet.lane == Lane::kPeer || packet.lane == Lane::kIcmp;
+    if (packet.verdict != Verdict::kContinue || !wanted || packet.hairpin) continue;
+    keys[n] = {packet.destination.address, packet.destination.port};
+    whose[n++] = &packet;
+  }
+  tables_.find_relays(std::span(keys).first(n), std::span(found).first(n));
+  for (std::size_t i = 0; i < n; ++i) {
+    whose[i]->allocation = found[i];
+    whose[i]->has_allocation = found[i] != kNoAllocation;
+    // Not a live relay port: the kernel may have use for it (a DNS answer, say).
+    if (found[i] == kNoAllocation) whose[i]->verdict = Verdict::kKernel;
+  }
+}
+
+void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
+  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+  bool to_ourselves = false;
+  if (packet.lane == Lane::kChannelData) {
+    const auto slot = tables_.find_channel(packet.allocation, packet.channel);
+    if (!slot) return drop(packet, Drop::kNoChannel);
+    const ChannelEntry& channel = tables_.channel(*slot);
+    if (!alive(channel.expires_s, seconds)) return drop(packet, Drop::kNoChannel);
+    packet.peer = channel.peer;
+    packet.relayed = channel.relayed;
+    packet.next_hop = next_hop(channel.peer_next_hop);
+    to_ourselves = channel.to_ourselves;
+  } else {
+    const std::size_t family = family_index(packet.peer.address.family);
+    if (!allocation.has_relayed[family]) return drop(packet, Drop::kFamilyMismatch);
+    // Permissions are kept by the public face of our own addresses.
+    packet.peer.address = face_of(packet.peer.address);
+    const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
+    if (!slot) return drop(packet, Drop::kNoPermission);
+    const PermissionEntry& permission = tables_.permission(*slot);
+    if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
+    packet.relayed = allocation.relayed[family];
+    packet.next_hop = next_hop(permission.peer_next_hop);
+    to_ourselves = permission.to_ourselves;
+  }
+  const std::size_t family = family_index(packet.relayed.address.family);
+  if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoAllocation);
+  if (to_ourselves) loop(seconds, packet, packet.peer);
+}
+
+// RFC 8656 §12.6, §10: the permission decides; a live channel only chooses the framing.
+void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
+  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+  const std::size_t family = family_index(packet.peer.address.family);
+  if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoRelay);
+  packet.next_hop = next_hop(allocation.client_next_hop);
+  packet.channel = 0;
+  const auto channel_slot = tables_.find_channel(packet.allocation, packet.peer);
+  if (channel_slot) {
+    const ChannelEntry& channel = tables_.channel(*channel_slot);
+    const PermissionEntry& permission = tables_.permission(PermissionSlot{channel.permission});
+    if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
+    if (alive(channel.expires_s, seconds)) packet.channel = channel.number;
+    return;
+  }
+  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
+  if (!slot || !alive(tables_.permission(*slot).expires_s, seconds)) {
+    drop(packet, Drop::kNoPermission);
+  }
+}
+
+// Hairpin (PROTOCOL.md 29): the peer is a relayed address of this node, so the packet joins the
+// peers' lane here, once, as if it had come from our public face.
+void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
+  const auto target = tables_.find_relay(peer.address, peer.port);
+  if (!target) return drop(packet, Drop::kNoRelay);
+  packet.hairpin = true;
+  packet.lane = Lane::kPeer;
+  packet.allocation = *target;
+  packet.peer = {face_of(packet.relayed.address), packet.relayed.port};
+  counters_.hairpin.add();
+  find_way_to_client(seconds, packet);
+}
+
+Address Pipeline::face_of(const Address& relayed) const {
+  for (const RelayedAddress& one : setup_.relayed) {
+    if (one.internal == relayed) return one.face();
+  }
+  return relayed;
+}
+
+// A known five-tuple's shard is its allocation's; a reservation token names its own; any other is
+// hashed.
+void Pipeline::choose_shard(Packet& packet) {
+  packet.verdict = Verdict::kEngine;
+  counters_.to_engine.add();
+  if (packet.has_allocation) {
+    packet.shard = tables_.allocation(packet.allocation).shard;
+    return;
+  }
+  packet.shard = tables_.home_shard(packet.listener, packet.source);
+  stun::MessageView message;
+  const stun::Bytes bytes(packet.data + packet.payload, packet.payload_size);
+  if (stun::MessageView::parse(bytes, message) != stun::ParseError::kNone) return;
+  const auto token = message.find(stun::Attribute::kReservationToken);
+  if (!token) return;
+  const auto content = tokens_.open(token->value);
+  if (content && content->shard < setup_.shard_count) packet.shard = content->shard;
+}
+
+}  // namespace turnpike::flow

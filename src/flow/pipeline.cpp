@@ -1,0 +1,36 @@
+#include "flow/pipeline.h"
+
+#include <cassert>
+
+#include "flow/frame.h"
+
+namespace turnpike::flow {
+
+Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
+                   const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters)
+    : setup_(setup),
+      tables_(tables),
+      next_hops_(next_hops),
+      door_(door),
+      tokens_(tokens),
+      counters_(counters) {}
+
+void Pipeline::process(Instant now, std::span<Packet> burst) {
+  assert(burst.size() <= kMaxBurst);
+  answers_left_ = setup_.stateless_answers_per_burst;
+  classify(now, burst);
+  look_up(now, burst);
+  rewrite(now, burst);
+  for (const Packet& packet : burst) {
+    assert(packet.verdict != Verdict::kContinue);
+    if (packet.verdict == Verdict::kDrop) {
+      counters_.drops[static_cast<std::size_t>(packet.drop)].add();
+    }
+  }
+}
+
+void Pipeline::finish_reply(Packet& packet, std::size_t reply_size) {
+  turn_round(packet, reply_size);
+}
+
+}  // namespace turnpike::flow

@@ -1,0 +1,156 @@
+// The third stage: the frame that came becomes the frame that goes, in place. The body is never
+// touched; headers grow into the headroom or shrink out of it (RFC 8656 §11, §12, §13, §14).
+#include <algorithm>
+#include <cstring>
+
+#include "flow/frame.h"
+#include "flow/pipeline.h"
+#include "wire/headers.h"
+
+namespace turnpike::flow {
+namespace {
+
+using namespace wire;
+
+constexpr std::size_t kMaxDataHeader = 20 + 4 + 20 + 4;  // STUN, XOR-PEER-ADDRESS of IPv6, DATA
+
+void drop(Packet& packet, Drop reason) {
+  packet.verdict = Verdict::kDrop;
+  packet.drop = reason;
+}
+
+std::size_t ip_size(Family family) {
+  return family == Family::kIpv4 ? ipv4::kMinSize : ipv6::kSize;
+}
+
+// RFC 8656 §14: DF is copied, or set by a Send with DONT-FRAGMENT; §13: from IPv6, as RFC 7915 §5.1
+// does, set for what an IPv6 link carries for certain, clear for less.
+bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
+                   std::size_t ip_length) {
+  if (from == Family::kIpv6) return ip_length > 1260;
+  return packet.dont_fragment || carried.dont_fragment;
+}
+
+// The framing of a Data indication: all but the data and its padding.
+std::size_t write_data_header(std::span<std::uint8_t> out, const Endpoint& peer,
+                              std::size_t body_size) {
+  // The transaction id of an indication need not be unpredictable: nothing answers it (RFC 8489
+  // §6).
+  static constexpr stun::TransactionId kTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
+  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, kTransaction);
+  writer.add_xor_address(stun::Attribute::kXorPeerAddress, peer);
+  const std::size_t size = writer.finish().size();
+  store_be16(out.data() + size, static_cast<std::uint16_t>(stun::Attribute::kData));
+  store_be16(out.data() + size + 2, static_cast<std::uint16_t>(body_size));
+  const std::size_t padded = (body_size + 3) & ~std::size_t{3};
+  store_be16(out.data() + 2, static_cast<std::uint16_t>(size - stun::kHeaderSize + 4 + padded));
+  return size + 4;
+}
+
+}  // namespace
+
+void Pipeline::rewrite(Instant now, std::span<Packet> burst) {
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue) continue;
+    switch (packet.lane) {
+      case Lane::kChannelData:
+      case Lane::kSend:
+        rewrite_to_peer(now, packet);
+        break;
+      case Lane::kPeer:
+        rewrite_to_client(now, packet);
+        break;
+      case Lane::kIcmp:
+        rewrite_icmp(packet);
+        break;
+      case Lane::kRequest:
+      case Lane::kNone:
+        packet.verdict = Verdict::kKernel;
+        break;
+    }
+  }
+}
+
+void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
+  if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
+  const Family from = packet.family;
+  const Family to = packet.relayed.address.family;
+  const std::size_t udp_size = udp::kSize + packet.body_size;
+  if (!fits(now, packet, to, udp_size)) return;
+  if (!room_for(packet, to, 0, 0)) return drop(packet, Drop::kNoHeadroom);
+  Carried carried = take_off(packet);
+  carried.ttl = static_cast<std::uint8_t>(carried.ttl - 1);
+  carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
+  put_on(packet, carried, packet.relayed, packet.peer, 0, 0);
+  packet.verdict = Verdict::kTransmit;
+  counters_.client_in[family_index(from)].packets.add();
+  counters_.client_in[family_index(from)].bytes.add(packet.body_size);
+  counters_.peer_out[family_index(to)].packets.add();
+  counters_.peer_out[family_index(to)].bytes.add(packet.body_size);
+}
+
+void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
+  if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
+  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+  const Endpoint client = allocation.client;
+  const Endpoint& server = setup_.listeners[allocation.listener].endpoint;
+  const Family from = packet.family;
+  const Family to = client.address.family;
+  const bool indication = packet.channel == 0;
+
+  std::array<std::uint8_t, kMaxDataHeader> framing;
+  std::size_t framing_size = stun::kChannelDataHeaderSize;
+  if (indication) {
+    framing_size = write_data_header(framing, packet.peer, packet.body_size);
+  } else {
+    store_be16(framing.data(), packet.channel);
+    store_be16(framing.data() + 2, packet.body_size);
+  }
+  // STUN pads its attributes; ChannelData over UDP needs none (RFC 8656 §12.5).
+  const std::size_t padding = indication ? (4 - packet.body_size % 4) % 4 : 0;
+  const std::size_t udp_size = udp::kSize + framing_size + packet.body_size + padding;
+  if (!fits(now, packet, to, udp_size)) return;
+  if (!room_for(packet, to, framing_size, padding)) return drop(packet, Drop::kNoHeadroom);
+
+  Carried carried = take_off(packet);
+  // A looped packet has been relayed twice.
+  carried.ttl = static_cast<std::uint8_t>(carried.ttl - (packet.hairpin ? 2 : 1));
+  carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
+  std::uint8_t* body = packet.data + packet.body;
+  std::memcpy(body - framing_size, framing.data(), framing_size);
+  std::fill_n(body + packet.body_size, padding, std::uint8_t{0});
+  put_on(packet, carried, server, client, framing_size, padding);
+  packet.verdict = Verdict::kTransmit;
+  auto& in = packet.hairpin ? counters_.client_in : counters_.peer_in;
+  in[family_index(from)].packets.add();
+  in[family_index(from)].bytes.add(packet.body_size);
+  counters_.client_out[family_index(to)].packets.add();
+  counters_.client_out[family_index(to)].bytes.add(packet.body_size);
+}
+
+// TTL and MTU, before anything is overwritten; what doesn't pass is refused by ICMP. Sets
+// may_fragment.
+bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_size) {
+  const std::uint8_t* ip = packet.data + packet.l3;
+  const bool v4 = packet.family == Family::kIpv4;
+  const std::uint8_t ttl = ip[v4 ? ipv4::kTtl : ipv6::kHopLimit];
+  if (ttl <= (packet.hairpin ? 2 : 1)) {
+    drop(packet, Drop::kTtlExpired);
+    refuse_by_icmp(now, packet, false, 0);
+    return false;
+  }
+  const std::size_t old_length = packet.length - packet.l3;
+  const std::size_t length = ip_size(family) + udp_size;
+  const std::size_t mtu = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
+  const bool asks_df = v4 && ((load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
+                              packet.dont_fragment);
+  packet.may_fragment = packet.reassembled || (v4 && !asks_df);
+  if (length <= mtu || packet.may_fragment) return true;
+  drop(packet, Drop::kTooBig);
+  // What the sender may send so that, framed anew, it fits.
+  const std::size_t grown = length > old_length ? length - old_length : 0;
+  refuse_by_icmp(now, packet, true, static_cast<std::uint32_t>(mtu - std::min(grown, mtu)));
+  return false;
+}
+
+}  // namespace turnpike::flow
