@@ -30,7 +30,7 @@ static_assert(kSealedSize % 3 == 0, "base64 without padding");
 static_assert(kNonceSize <= NonceKeeper::kMaxSize);
 
 // Workers' clocks are read once a burst, so one may check what another has minted a moment later.
-constexpr std::uint32_t kClockSkew_s = 2;
+constexpr std::uint32_t kClockSkewSeconds = 2;
 
 using Sealed = std::array<std::uint8_t, kSealedSize>;
 
@@ -145,7 +145,7 @@ NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoin
   if (!ours) return NonceState::kInvalid;
 
   const std::uint32_t seconds = now_s(now);
-  const bool from_future = born_s > seconds && born_s - seconds > kClockSkew_s;
+  const bool from_future = born_s > seconds && born_s - seconds > kClockSkewSeconds;
   const bool too_old = seconds > born_s && seconds - born_s >= config_.lifetime_s;
   return from_future || too_old ? NonceState::kStale : NonceState::kValid;
 }
