@@ -41,14 +41,10 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-// Text for a message: control characters can't reach a terminal, and length is bounded.
-std::string printable(std::string_view text) {
+// A found value is shown as far as it helps.
+std::string shortened(std::string_view text) {
   constexpr std::size_t kMax = 80;
-  std::string out;
-  for (const char c : text.substr(0, kMax)) {
-    out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  }
-  return text.size() > kMax ? out + "…" : out;
+  return text.size() > kMax ? std::string(text.substr(0, kMax)) + "…" : std::string(text);
 }
 
 std::string describe(const Value& value) {
@@ -57,7 +53,7 @@ std::string describe(const Value& value) {
     std::string operator()(bool b) const { return b ? "true" : "false"; }
     std::string operator()(std::int64_t n) const { return std::to_string(n); }
     std::string operator()(double d) const { return std::to_string(d); }
-    std::string operator()(const std::string& s) const { return '"' + printable(s) + '"'; }
+    std::string operator()(const std::string& s) const { return '"' + shortened(s) + '"'; }
     std::string operator()(const Value::List&) const { return "a list"; }
     std::string operator()(const Value::Table&) const { return "a table"; }
   };
@@ -100,7 +96,7 @@ class Reader {
         return known.name == member.key;
       });
       if (field == fields.end()) {
-        refuse_unknown(printable(below), member, fields);
+        refuse_unknown(shortened(below), member, fields);
       } else {
         field->take(*this, member.value, below);
       }
@@ -733,7 +729,12 @@ std::string ConfigError::to_string() const {
   if (line > 0) {
     out += ":" + std::to_string(line);
   }
-  return out + (key.empty() ? "" : ": " + key) + ": " + problem;
+  out += (key.empty() ? "" : ": " + key) + ": " + problem;
+  // Whatever a file holds, none of it may steer the operator's terminal.
+  std::replace_if(
+      out.begin(), out.end(),
+      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
+  return out;
 }
 
 bool Config::turn_enabled() const {

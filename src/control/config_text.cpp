@@ -52,6 +52,14 @@ Value convert(const toml::node& node, const std::string& file) {
   return value;
 }
 
+// The parser's words up to where it repeats what it saw, which may be a secret.
+std::string without_values(std::string_view description) {
+  for (const std::string_view mark : {", saw ", ": '", " to interpret '"}) {
+    description = description.substr(0, description.find(mark));
+  }
+  return std::string(description);
+}
+
 }  // namespace
 
 std::variant<Value, std::vector<ConfigError>> read_toml(std::string_view text,
@@ -62,7 +70,7 @@ std::variant<Value, std::vector<ConfigError>> read_toml(std::string_view text,
     return root;
   } catch (const toml::parse_error& error) {
     return std::vector<ConfigError>{{name, static_cast<int>(error.source().begin.line), "",
-                                     "expected TOML: " + std::string(error.description())}};
+                                     "expected TOML: " + without_values(error.description())}};
   }
 }
 

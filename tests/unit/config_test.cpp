@@ -508,24 +508,32 @@ TEST(Configuration, TellsAllMistakesAtOnceInTheOrderOfLines) {
 
 TEST(Configuration, NeverShowsASecret) {
   for (const std::string text :
-       {"[auth]\nusers = [{ name = \"bob\", password = \"hunter2\\u0007\" }]\n",
+       {"[auth]\nrest_secrets = [12345678901234567890123]\n",
+        "[auth]\nusers = [{ name = \"bob\", password = \"hunter2\\u0007\" }]\n",
         "[auth]\nusers = [{ name = \"bob\", password = \"hunter2\", md5_key = \"hunter2\" }]\n",
         "[auth]\nrest_secrets = \"hunter2\"\n", "[auth]\nusers = [\"bob:hunter2\"]\n",
         "[auth]\nusers = \"bob:hunter2\"\n", "auth = \"hunter2\"\n",
         "[auth]\npasword = \"hunter2\"\n", "[auth]\nrest_secrets = [\"hunter2\" \"hunter2\"]\n",
+        "[auth]\nrest_secrets = [thunter2]\n",
         "[auth]\nrest_secrets = [\"hunter2\"]\nrest_secrets = [\"hunter2\"]\n",
         "[auth]\nrest_secrets = [[\"hunter2\"]]\n"}) {
     const auto errors = refused(text);
     EXPECT_FALSE(errors.empty()) << text;
     for (const ConfigError& error : errors) {
       EXPECT_FALSE(contains(error.to_string(), "hunter2")) << error.to_string();
+      EXPECT_FALSE(contains(error.to_string(), "345678")) << error.to_string();
     }
   }
 }
 
 TEST(Configuration, MessagesHaveNoControlCharacters) {
-  for (const ConfigError& error : refused("\"\\u001b[2J\" = 1\nrealm = \"\\u001b[2J\"\n")) {
-    EXPECT_FALSE(contains(error.to_string(), "\033")) << error.key;
+  for (const std::string text :
+       {"\"\\u001b[2J\" = 1\nrealm = \"\\u001b[2J\"\n", "hugepages = fal\033[2J\n"}) {
+    const auto errors = refused(text);
+    EXPECT_FALSE(errors.empty()) << text;
+    for (const ConfigError& error : errors) {
+      EXPECT_FALSE(contains(error.to_string(), "\033")) << error.key;
+    }
   }
 }
 
