@@ -48,8 +48,8 @@ class Node {
     }
     TableLimits limits;
     limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = count;
-    tables_ =
-        std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{kListener}, kKey, nullptr);
+    tables_ = std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{kListener}, kKey,
+                                       std::vector<std::atomic<std::uint64_t>*>{});
     TableWriter writer(*tables_, 0, qsbr_, routes_);
     for (std::uint32_t n = 0; n < count; ++n)
       publish(writer, relayed[n / kPorts].internal, n);

@@ -1,5 +1,5 @@
-// DPDK's side of the node: EAL, ports, pools, rings and the workers that poll. Built and ended by main's
-// thread in three steps; between them it runs by itself.
+// DPDK's side of the node: EAL, ports, pools, rings and the workers that poll. Built and ended by
+// main's thread in three steps; between them it runs by itself.
 #pragma once
 
 #include <cstdint>
@@ -19,20 +19,20 @@ enum class Driver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
 struct PortSpec {
   Driver driver = Driver::kAfXdp;
-  std::string device;         // PCI address, interface, or memif socket path
-  std::uint16_t queues = 0;   // 0: as many as workers, or as the interface has channels (af_xdp)
-  std::uint16_t mtu = 0;      // 0: the device's own
+  std::string device;        // PCI address, interface, or memif socket path
+  std::uint16_t queues = 0;  // 0: as many as workers, or as the interface has channels (af_xdp)
+  std::uint16_t mtu = 0;     // 0: the device's own
   bool memif_server = false;
   bool memif_zero_copy = true;
-  std::string exception_name; // owned ports (PCI, memif, tap): name of the TAP; empty: none
+  std::string exception_name;  // owned ports (PCI, memif, tap): name of the TAP; empty: none
 };
 
 struct Options {
   std::vector<PortSpec> ports;
   std::uint16_t workers = 1;
-  std::vector<int> worker_cores;   // empty: 0, 1, … modulo the cores there are
+  std::vector<int> worker_cores;  // empty: 0, 1, … modulo the cores there are
   std::uint8_t shards = 1;
-  bool hugepages = true;           // use 2 MiB pages if enough are free, else --no-huge
+  bool hugepages = true;  // use 2 MiB pages if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
   std::uint32_t test_time_scale = 1;
   // What the XDP filter lets through to us.
@@ -40,7 +40,8 @@ struct Options {
   std::vector<RelayedAddress> relayed;
 };
 
-// A request on its way to a shard. `message` lies in the frame and is valid until reply()/discard().
+// A request on its way to a shard. `message` lies in the frame and is valid until
+// reply()/discard().
 struct EngineRequest {
   RequestToken token{};
   FiveTuple five_tuple;
@@ -60,24 +61,28 @@ class EnginePort {
 
 // The engine's clock: monotonic, from the TSC, times test_time_scale. Any thread.
 Instant clock_now();
+// The clock of heartbeats: monotonic milliseconds, never scaled. Any thread.
+std::uint64_t real_ms();
 
 class Dataplane {
  public:
-  // Step 1: EAL, pools, devices made and configured, XDP filter and rules in place; nothing polls yet. Throws
-  // std::runtime_error with a message for the operator (what failed, on which port, and what to do).
+  // Step 1: EAL, pools, devices made and configured, XDP filter and rules in place; nothing polls
+  // yet. Throws std::runtime_error with a message for the operator (what failed, on which port, and
+  // what to do).
   explicit Dataplane(const Options& options);
   // Stops, closes, and removes all that it made: interfaces, XDP programs, rules, runtime files.
   ~Dataplane();
 
-  // After step 1: what ports turned out to be, and the interface of the kernel whose routes and neighbours
-  // speak for each (the shared interface, or the exception TAP; empty: none).
+  // After step 1: what ports turned out to be, and the interface of the kernel whose routes and
+  // neighbours speak for each (the shared interface, or the exception TAP; empty: none).
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
   const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, copy mode"
-  // The bitmap that the flow tables keep for the XDP filter: 65,536 bits per relayed address.
-  std::atomic<std::uint64_t>* live_ports();
+  // The bitmaps that the flow tables keep for the ports' XDP filters.
+  std::vector<std::atomic<std::uint64_t>*> live_ports();
 
-  // Step 2 and 3: starts ports and workers. All referenced objects outlive the Dataplane's workers (stop()).
+  // Step 2 and 3: starts ports and workers. All referenced objects outlive the Dataplane's workers
+  // (stop()).
   void start(const flow::Setup& setup, const flow::Tables& tables, flow::NextHopResolver& next_hops,
              const FrontDoor& door, const TokenSealer& tokens, Qsbr& qsbr);
   // Workers end; rings are drained. Idempotent.
@@ -89,7 +94,7 @@ class Dataplane {
   void poll_exceptions();
 
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
-  // When the worker last went round, in engine clock milliseconds; a stalled one is a readiness failure.
+  // When the worker last went round, as real_ms(); a stalled one is a readiness failure.
   std::uint64_t heartbeat_ms(std::uint16_t worker) const;
   // Buffers in use and in all, over all pools.
   struct PoolUse {

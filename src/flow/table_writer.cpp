@@ -89,11 +89,12 @@ void TableWriter::Impl::open_port(const RelayEndpoint& relay, std::uint32_t slot
   std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
   assert(cell.load(std::memory_order_relaxed) == 0);
   cell.store(slot + 1, std::memory_order_release);
-  if (parts.live_ports == nullptr) return;
   // A word is a block of 64 ports and so has one shard for its writer; but that is the ports'
   // law, not this file's, and an atomic or costs nothing here.
-  parts.live_ports[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_or(
-      std::uint64_t{1} << relay.port % 64, std::memory_order_release);
+  for (std::atomic<std::uint64_t>* const bits : parts.live_ports) {
+    bits[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_or(
+        std::uint64_t{1} << relay.port % 64, std::memory_order_release);
+  }
 }
 
 // A port closed earlier, when one of two families ended, may have another owner by now: its cell
@@ -102,8 +103,8 @@ void TableWriter::Impl::close_port(const RelayEndpoint& relay, std::uint32_t slo
   const std::size_t address = parts.relayed_index(relay.address);
   std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
   if (cell.load(std::memory_order_relaxed) != slot + 1) return;
-  if (parts.live_ports != nullptr) {
-    parts.live_ports[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_and(
+  for (std::atomic<std::uint64_t>* const bits : parts.live_ports) {
+    bits[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_and(
         ~(std::uint64_t{1} << relay.port % 64), std::memory_order_release);
   }
   cell.store(0, std::memory_order_release);

@@ -134,7 +134,7 @@ void find_bulk(const By& by, std::span<const Key> keys, std::span<Slot> out) {
 TableParts::TableParts(const TableLimits& table_limits,
                        const std::vector<RelayedAddress>& relayed_addresses,
                        const std::vector<Endpoint>& listening, const HashKey& hash_key,
-                       std::atomic<std::uint64_t>* live)
+                       std::vector<std::atomic<std::uint64_t>*> live)
     : limits(table_limits),
       key(hash_key),
       listeners(listening),
@@ -144,7 +144,7 @@ TableParts::TableParts(const TableLimits& table_limits,
       allocations(std::make_unique<AllocationEntry[]>(allocation_count)),
       permissions(std::make_unique<PermissionEntry[]>(permission_count)),
       channels(std::make_unique<ChannelEntry[]>(channel_count)),
-      live_ports(live) {
+      live_ports(std::move(live)) {
   assert(limits.shards > 0);
   for (const std::uint32_t per_shard :
        {limits.allocations_per_shard, limits.permissions_per_shard, limits.channels_per_shard}) {
@@ -168,8 +168,8 @@ TableParts::TableParts(const TableLimits& table_limits,
 
 Tables::Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
                const std::vector<Endpoint>& listeners, const HashKey& key,
-               std::atomic<std::uint64_t>* live_ports)
-    : impl_(std::make_unique<Impl>(limits, relayed, listeners, key, live_ports)) {}
+               std::vector<std::atomic<std::uint64_t>*> live_ports)
+    : impl_(std::make_unique<Impl>(limits, relayed, listeners, key, std::move(live_ports))) {}
 
 Tables::~Tables() = default;
 

@@ -134,12 +134,12 @@ class TableWriter final : public FlowSink {
 // All shards' tables. Sized at construction; never grows.
 class Tables {
  public:
-  // `live_ports`, if given, is a bitmap of 65,536 bits per relayed address, in their order, kept in
-  // step with the allocations' relay ports (the XDP filter reads it); bit p of an address is bit p
-  // % 64 of word p / 64.
+  // `live_ports` are bitmaps of 65,536 bits per relayed address, in their order, kept in step with
+  // the allocations' relay ports (the XDP filter of each port reads one); bit p of an address is
+  // bit p % 64 of word p / 64.
   Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
          const std::vector<Endpoint>& listeners, const HashKey& key,
-         std::atomic<std::uint64_t>* live_ports);
+         std::vector<std::atomic<std::uint64_t>*> live_ports);
   ~Tables();
 
   // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.

@@ -49,7 +49,7 @@ struct TableParts {
 
   TableParts(const TableLimits& table_limits, const std::vector<RelayedAddress>& relayed_addresses,
              const std::vector<Endpoint>& listening, const HashKey& hash_key,
-             std::atomic<std::uint64_t>* live);
+             std::vector<std::atomic<std::uint64_t>*> live);
 
   static std::array<std::uint64_t, 2> words_of(const Address& address) {
     std::array<std::uint64_t, 2> words;
@@ -109,7 +109,7 @@ struct TableParts {
   std::unique_ptr<AllocationEntry[]> allocations;
   std::unique_ptr<PermissionEntry[]> permissions;
   std::unique_ptr<ChannelEntry[]> channels;
-  std::atomic<std::uint64_t>* const live_ports;  // may be null
+  const std::vector<std::atomic<std::uint64_t>*> live_ports;  // one per filter; may be empty
   // Allocations whose shard isn't their client's home (reserved ports, mobility). While there are
   // none, a look-up that misses at home is over. Shards: rw, workers: ro.
   alignas(64) std::atomic<std::uint32_t> away_from_home{0};

@@ -58,7 +58,7 @@ class TablesTest : public testing::Test {
     const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kRelay6, std::nullopt}};
     tables_ =
         std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{kListener, kOtherListener},
-                                 kKey, live_ports_.data());
+                                 kKey, {live_ports_.data()});
     writers_.clear();
     for (std::uint8_t shard = 0; shard < limits.shards; ++shard) {
       writers_.push_back(std::make_unique<TableWriter>(*tables_, shard, qsbr_, routes_));
@@ -112,7 +112,7 @@ TEST_F(TablesTest, FindsAPublishedAllocationFromBothSides) {
 
 TEST_F(TablesTest, PrefersAnInternalFaceToAnEqualExternalOne) {
   const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kExternal, std::nullopt}};
-  Tables tables(small(1), relayed, {kListener}, kKey, nullptr);
+  Tables tables(small(1), relayed, {kListener}, kKey, {});
   TableWriter writer(tables, 0, qsbr_, routes_);
   const auto behind = *writer.publish_allocation(flow(client(1), 50000));
   AllocationFlow outside = flow(client(2), 50000);

@@ -1,0 +1,86 @@
+#include "dataplane/eal.h"
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+namespace turnpike::dataplane {
+namespace {
+
+constexpr const char* kRuntime = "/run/dpdk";
+constexpr std::string_view kPrefix = "turnpike-";
+
+std::uint64_t free_hugepages() {
+  std::ifstream file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+  std::uint64_t pages = 0;
+  file >> pages;
+  return pages;
+}
+
+// Directories of ours whose process is gone: a killed one can't remove its own.
+void remove_stale_runtime() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(kRuntime, error)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kPrefix)) continue;
+    pid_t pid = 0;
+    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), pid);
+    if (pid > 0 && pid != getpid() && kill(pid, 0) != 0)
+      std::filesystem::remove_all(entry.path(), error);
+  }
+}
+
+std::string prefix() {
+  return std::string(kPrefix) + std::to_string(getpid());
+}
+
+}  // namespace
+
+void start_eal(const EalOptions& options) {
+  remove_stale_runtime();
+  // --in-memory: nothing in hugetlbfs to be left behind. One lcore, this thread; workers register
+  // their own.
+  std::vector<std::string> words = {"turnpike",
+                                    "--in-memory",
+                                    "--no-telemetry",
+                                    "--log-level=lib.*:error",
+                                    "--log-level=pmd.*:error",
+                                    "--file-prefix=" + prefix(),
+                                    "--lcores=0@0"};
+  const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;
+  if (huge) {
+    // memif's zero copy shares memory by file descriptors, of which there must be few.
+    words.emplace_back("--single-file-segments");
+  } else {
+    words.emplace_back("--no-huge");
+    words.emplace_back("-m");
+    words.emplace_back(std::to_string(options.memory_mb));
+  }
+  if (options.pci_devices.empty()) words.emplace_back("--no-pci");
+  for (const std::string& device : options.pci_devices) {
+    words.emplace_back("-a");
+    words.push_back(device);
+  }
+  std::vector<char*> arguments;
+  for (std::string& word : words)
+    arguments.push_back(word.data());
+  if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
+    throw std::runtime_error(std::string("DPDK does not start: ") + rte_strerror(rte_errno));
+  }
+}
+
+void stop_eal() {
+  rte_eal_cleanup();
+  std::error_code error;
+  std::filesystem::remove_all(std::string(kRuntime) + "/" + prefix(), error);
+  std::filesystem::remove(kRuntime, error);  // only if it is empty
+}
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,22 @@
+// DPDK's environment: started with what the options ask for and this host can give, ended without a
+// trace.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace turnpike::dataplane {
+
+struct EalOptions {
+  std::vector<std::string> pci_devices;  // empty: PCI is not looked at
+  bool hugepages = true;                 // use 2 MiB pages where enough are free
+  std::uint32_t memory_mb = 256;         // for pools and rings
+};
+
+// Throws std::runtime_error with DPDK's reason. Once in a process.
+void start_eal(const EalOptions& options);
+// Removes the runtime directory too.
+void stop_eal();
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,105 @@
+#include "dataplane/engine_ring.h"
+
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+
+namespace turnpike::dataplane {
+
+FrameNotes& notes_of(rte_mbuf* mbuf) {
+  return *static_cast<FrameNotes*>(rte_mbuf_to_priv(mbuf));
+}
+
+Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size) {
+  const std::string name = std::string(purpose) + "-" + std::to_string(a) + "-" + std::to_string(b);
+  Ring ring(rte_ring_create(name.c_str(), size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ));
+  if (!ring)
+    throw std::runtime_error("no memory for ring " + name + ": " + rte_strerror(rte_errno));
+  return ring;
+}
+
+EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers,
+                         const std::vector<flow::Listener>& listeners)
+    : listeners_(listeners) {
+  for (std::uint16_t worker = 0; worker < workers; ++worker) {
+    // What can be with the engine at once (both rings, a burst in hand, what waits for keys) fits
+    // on the way back.
+    lanes_.push_back({make_ring("known", shard, worker, kSize),
+                      make_ring("strangers", shard, worker, kSize),
+                      make_ring("back", shard, worker, 4 * kSize)});
+  }
+}
+
+bool EngineRings::submit(std::uint16_t worker, rte_mbuf* mbuf, bool known) {
+  Lane& lane = lanes_[worker];
+  return rte_ring_sp_enqueue(known ? lane.known.get() : lane.strangers.get(), mbuf) == 0;
+}
+
+unsigned EngineRings::collect(std::uint16_t worker, rte_mbuf** out, unsigned most) {
+  return rte_ring_sc_dequeue_burst(lanes_[worker].back.get(), reinterpret_cast<void**>(out), most,
+                                   nullptr);
+}
+
+std::size_t EngineRings::take(rte_ring* ring, std::span<EngineRequest> out) {
+  std::array<void*, 32> frames{};
+  const unsigned most = static_cast<unsigned>(std::min(out.size(), frames.size()));
+  const unsigned n = rte_ring_sc_dequeue_burst(ring, frames.data(), most, nullptr);
+  for (unsigned i = 0; i < n; ++i) {
+    auto* mbuf = static_cast<rte_mbuf*>(frames[i]);
+    const flow::Packet& packet = notes_of(mbuf).packet;
+    out[i].token = static_cast<RequestToken>(reinterpret_cast<std::uintptr_t>(mbuf));
+    out[i].five_tuple = {ClientEndpoint{packet.source}, listeners_[packet.listener].endpoint,
+                         Transport::kUdp};
+    out[i].message = {packet.data + packet.payload, packet.payload_size};
+  }
+  return n;
+}
+
+std::size_t EngineRings::receive(std::span<EngineRequest> out) {
+  std::size_t n = 0;
+  for (Lane& lane : lanes_)
+    n += take(lane.known.get(), out.subspan(n));
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    n += take(lanes_[(next_ + i) % lanes_.size()].strangers.get(), out.subspan(n));
+  }
+  next_ = (next_ + 1) % lanes_.size();
+  return n;
+}
+
+void EngineRings::reply(RequestToken token, stun::Bytes message) {
+  auto* mbuf = reinterpret_cast<rte_mbuf*>(static_cast<std::uintptr_t>(token));
+  flow::Packet& packet = notes_of(mbuf).packet;
+  const std::size_t room = packet.length - packet.payload + packet.tailroom;
+  if (message.size() > room) return give_back(mbuf, 0);
+  std::memcpy(packet.data + packet.payload, message.data(), message.size());
+  give_back(mbuf, message.size());
+}
+
+void EngineRings::discard(RequestToken token) {
+  give_back(reinterpret_cast<rte_mbuf*>(static_cast<std::uintptr_t>(token)), 0);
+}
+
+void EngineRings::give_back(rte_mbuf* mbuf, std::size_t reply_size) {
+  FrameNotes& notes = notes_of(mbuf);
+  notes.reply_size = static_cast<std::uint32_t>(reply_size);
+  [[maybe_unused]] const int result = rte_ring_sp_enqueue(lanes_[notes.worker].back.get(), mbuf);
+  assert(result == 0);
+}
+
+void EngineRings::drain() {
+  for (Lane& lane : lanes_) {
+    for (rte_ring* ring : {lane.known.get(), lane.strangers.get(), lane.back.get()}) {
+      void* frame = nullptr;
+      while (rte_ring_sc_dequeue(ring, &frame) == 0)
+        rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+    }
+  }
+}
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,66 @@
+// The way of a request from a worker to its shard and back: the frame itself travels, by pointer,
+// through single-producer single-consumer rings. The shard writes its reply into the frame; only
+// workers take and free frames.
+#pragma once
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+
+namespace turnpike::dataplane {
+
+// In each mbuf's private area.
+struct FrameNotes {
+  flow::Packet packet;       // valid while the frame is with an engine, or waits for a neighbour
+  std::uint16_t worker = 0;  // to whom it goes back
+  std::uint32_t reply_size = 0;  // 0: discarded
+  std::uint64_t since_ms = 0;    // when it began to wait
+};
+FrameNotes& notes_of(rte_mbuf* mbuf);
+
+struct RingDeleter {
+  void operator()(rte_ring* ring) const { rte_ring_free(ring); }
+};
+using Ring = std::unique_ptr<rte_ring, RingDeleter>;
+// A single-producer single-consumer ring; throws std::runtime_error when memory is short.
+Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size);
+
+class EngineRings final : public EnginePort {
+ public:
+  static constexpr unsigned kSize = 1024;
+
+  EngineRings(std::uint8_t shard, std::uint16_t workers,
+              const std::vector<flow::Listener>& listeners);
+
+  // Worker side; false: full.
+  bool submit(std::uint16_t worker, rte_mbuf* mbuf, bool known);
+  unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);
+
+  // Shard side.
+  std::size_t receive(std::span<EngineRequest> out) override;
+  void reply(RequestToken token, stun::Bytes message) override;
+  void discard(RequestToken token) override;
+
+  // After all threads have ended.
+  void drain();
+
+ private:
+  struct Lane {
+    Ring known;
+    Ring strangers;
+    Ring back;
+  };
+  std::size_t take(rte_ring* ring, std::span<EngineRequest> out);
+  void give_back(rte_mbuf* mbuf, std::size_t reply_size);
+
+  std::vector<Lane> lanes_;  // by worker
+  const std::vector<flow::Listener>& listeners_;
+  std::size_t next_ = 0;  // whose strangers come first: shard's own
+};
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,107 @@
+#include "dataplane/exception.h"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+namespace turnpike::dataplane {
+namespace {
+
+constexpr unsigned kRingSize = 512;
+constexpr int kFramesPerPoll = 64;
+
+}  // namespace
+
+ExceptionPath::ExceptionPath(std::size_t port, const std::string& name,
+                             const std::array<std::uint8_t, 6>& mac, std::uint16_t mtu,
+                             rte_mempool* pool, unsigned workers)
+    : name_(name),
+      pool_(pool),
+      down_(make_ring("down", static_cast<unsigned>(port), 0, kRingSize)) {
+  for (unsigned worker = 0; worker < workers; ++worker) {
+    up_.push_back(make_ring("up", static_cast<unsigned>(port), worker, kRingSize));
+  }
+  fd_ = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  bool ok = fd_ >= 0 && control >= 0 && ioctl(fd_, TUNSETIFF, &request) == 0;
+  request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+  std::memcpy(request.ifr_hwaddr.sa_data, mac.data(), mac.size());
+  ok = ok && ioctl(control, SIOCSIFHWADDR, &request) == 0;
+  request.ifr_mtu = mtu;
+  ok = ok && ioctl(control, SIOCSIFMTU, &request) == 0;
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  ok = ok && ioctl(control, SIOCSIFFLAGS, &request) == 0;
+  const int error = errno;
+  if (control >= 0) close(control);
+  if (!ok) {
+    if (fd_ >= 0) close(fd_);
+    throw std::runtime_error("exception interface " + name + ": " + std::strerror(error) +
+                             " (/dev/net/tun)");
+  }
+}
+
+ExceptionPath::~ExceptionPath() {
+  drain();
+  close(fd_);
+}
+
+bool ExceptionPath::to_kernel(unsigned worker, const std::uint8_t* frame, std::size_t size) {
+  rte_mbuf* copy = rte_pktmbuf_alloc(pool_);
+  if (copy == nullptr) return false;
+  char* room = rte_pktmbuf_append(copy, static_cast<std::uint16_t>(size));
+  if (room != nullptr) std::memcpy(room, frame, size);
+  if (room == nullptr || rte_ring_sp_enqueue(up_[worker].get(), copy) != 0) {
+    rte_pktmbuf_free(copy);
+    return false;
+  }
+  return true;
+}
+
+unsigned ExceptionPath::from_kernel(rte_mbuf** out, unsigned most) {
+  return rte_ring_sc_dequeue_burst(down_.get(), reinterpret_cast<void**>(out), most, nullptr);
+}
+
+void ExceptionPath::poll() {
+  for (const Ring& ring : up_) {
+    void* frame = nullptr;
+    for (int i = 0; i < kFramesPerPoll && rte_ring_sc_dequeue(ring.get(), &frame) == 0; ++i) {
+      auto* mbuf = static_cast<rte_mbuf*>(frame);
+      // A full TAP loses the frame, as a full queue of a NIC does.
+      [[maybe_unused]] const ssize_t written =
+          write(fd_, rte_pktmbuf_mtod(mbuf, char*), rte_pktmbuf_data_len(mbuf));
+      rte_pktmbuf_free(mbuf);
+    }
+  }
+  for (int i = 0; i < kFramesPerPoll; ++i) {
+    rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
+    if (mbuf == nullptr) return;
+    const ssize_t size = read(fd_, rte_pktmbuf_mtod(mbuf, char*), rte_pktmbuf_tailroom(mbuf));
+    if (size <= 0) return rte_pktmbuf_free(mbuf);
+    mbuf->data_len = static_cast<std::uint16_t>(size);
+    mbuf->pkt_len = mbuf->data_len;
+    if (rte_ring_sp_enqueue(down_.get(), mbuf) != 0) return rte_pktmbuf_free(mbuf);
+  }
+}
+
+void ExceptionPath::drain() {
+  void* frame = nullptr;
+  for (const Ring& ring : up_) {
+    while (rte_ring_sc_dequeue(ring.get(), &frame) == 0)
+      rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+  }
+  while (rte_ring_sc_dequeue(down_.get(), &frame) == 0)
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+}
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,196 @@
+#include "dataplane/port.h"
+
+#include <net/if.h>
+#include <rte_bus_vdev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace turnpike::dataplane {
+namespace {
+
+constexpr std::uint16_t kDescriptors = 1024;
+// The fanout of af_packet reassembles IPv4, so a frame can be longer than the link's MTU.
+constexpr std::uint32_t kPacketFrame = 16384;
+
+// Flags of a kernel interface, 0 if there is none of that name.
+unsigned interface_flags(const std::string& interface) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  const bool ok = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+  if (fd >= 0) close(fd);
+  return ok ? static_cast<unsigned>(request.ifr_flags) | IFF_RUNNING << 16 : 0;
+}
+
+const char* driver_name(Driver driver) {
+  switch (driver) {
+    case Driver::kPci:
+      return "pci";
+    case Driver::kAfXdp:
+      return "af_xdp";
+    case Driver::kAfPacket:
+      return "af_packet";
+    case Driver::kTap:
+      return "tap";
+    case Driver::kMemif:
+      return "memif";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::uint32_t Port::frame_room(Driver driver) {
+  return driver == Driver::kAfPacket ? kPacketFrame : 2048;
+}
+
+void Port::fail(const std::string& what) const {
+  throw std::runtime_error("port " + name_ + ": " + what);
+}
+
+Port::Port(std::size_t index, const PortSpec& spec, const Options& options)
+    : spec_(spec), name_(std::string(driver_name(spec.driver)) + ":" + spec.device) {
+  if (shared()) {
+    const unsigned flags = interface_flags(spec.device);
+    if (flags == 0)
+      fail("there is no interface " + spec.device + "; ip link lists those there are");
+    if ((flags & IFF_UP) == 0) fail("the interface is down; ip link set " + spec.device + " up");
+  }
+  queues_ = spec.queues != 0 ? spec.queues : options.workers;
+  if (spec.driver == Driver::kAfXdp) {
+    // A packet that arrives on a queue without a socket would stay with the kernel.
+    const auto channels = static_cast<std::uint16_t>(interface_channels(spec.device));
+    if (spec.queues != 0 && spec.queues != channels) {
+      fail("queues = " + std::to_string(spec.queues) + ", but the interface has " +
+           std::to_string(channels) + "; ethtool -L " + spec.device + " combined " +
+           std::to_string(spec.queues));
+    }
+    queues_ = channels;
+  }
+  make_device(index, options);
+  read_info();
+}
+
+void Port::make_device(std::size_t index, const Options& options) {
+  const std::string number = std::to_string(index);
+  std::string arguments;
+  switch (spec_.driver) {
+    case Driver::kPci:
+      device_name_ = spec_.device;
+      break;
+    case Driver::kAfXdp:
+      shared_ = std::make_unique<SharedNic>(spec_.device, SharedNic::Mode::kXdp, options.listeners,
+                                            options.relayed);
+      device_name_ = "net_af_xdp" + number;
+      arguments = "iface=" + spec_.device +
+                  ",start_queue=0,queue_count=" + std::to_string(queues_) +
+                  ",xdp_prog=" + shared_->program_path();
+      break;
+    case Driver::kAfPacket:
+      shared_ = std::make_unique<SharedNic>(spec_.device, SharedNic::Mode::kPacket,
+                                            options.listeners, options.relayed);
+      device_name_ = "net_af_packet" + number;
+      arguments = "iface=" + spec_.device + ",qpairs=" + std::to_string(queues_) +
+                  ",blocksz=65536,framesz=" + std::to_string(kPacketFrame) + ",framecnt=256";
+      break;
+    case Driver::kTap:
+      device_name_ = "net_tap" + number;
+      arguments = "iface=" + spec_.device;
+      break;
+    case Driver::kMemif:
+      device_name_ = "net_memif" + number;
+      arguments = std::string("role=") + (spec_.memif_server ? "server" : "client") +
+                  ",socket-abstract=no,socket=" + spec_.device;
+      if (!spec_.memif_server && spec_.memif_zero_copy) arguments += ",zero-copy=yes";
+      break;
+  }
+  if (spec_.driver != Driver::kPci && rte_vdev_init(device_name_.c_str(), arguments.c_str()) != 0) {
+    fail(std::string("DPDK does not make the device (") + arguments +
+         "): " + rte_strerror(rte_errno));
+  }
+  if (rte_eth_dev_get_port_by_name(device_name_.c_str(), &id_) != 0) {
+    fail("DPDK has no such device; is it bound to vfio-pci? dpdk-devbind.py --status");
+  }
+  made_ = true;
+}
+
+void Port::read_info() {
+  rte_ether_addr mac{};
+  rte_eth_macaddr_get(id_, &mac);
+  std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), info_.mac.begin());
+  if (spec_.mtu != 0) rte_eth_dev_set_mtu(id_, spec_.mtu);
+  std::uint16_t mtu = 1500;
+  if (rte_eth_dev_get_mtu(id_, &mtu) == 0 && mtu >= 1280 && mtu <= 9216) info_.mtu = mtu;
+  if (spec_.mtu != 0) info_.mtu = spec_.mtu;
+  info_.mtu = std::min<std::uint16_t>(info_.mtu, 1500);  // what a buffer of kFrame holds
+  info_.sees_own_frames = spec_.driver == Driver::kAfPacket;
+  rte_eth_dev_info device{};
+  rte_eth_dev_info_get(id_, &device);
+  info_.offloads_udp_checksum = (device.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
+  queues_ = std::min({queues_, device.max_rx_queues, device.max_tx_queues});
+  description_ = name_ + ", " + std::to_string(queues_) + (queues_ == 1 ? " queue" : " queues") +
+                 ", MTU " + std::to_string(info_.mtu);
+}
+
+void Port::configure(const std::vector<rte_mempool*>& pools) {
+  rte_eth_dev_info device{};
+  rte_eth_dev_info_get(id_, &device);
+  rte_eth_conf conf{};
+  conf.rxmode.offloads = device.rx_offload_capa & RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+  if (spec_.driver != Driver::kPci) conf.rxmode.offloads = 0;
+  if (queues_ > 1 && (device.flow_type_rss_offloads & RTE_ETH_RSS_UDP) != 0) {
+    conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf.rx_adv_conf.rss_conf.rss_hf =
+        device.flow_type_rss_offloads & (RTE_ETH_RSS_UDP | RTE_ETH_RSS_IP);
+  }
+  if (const int error = rte_eth_dev_configure(id_, queues_, queues_, &conf); error != 0) {
+    fail(std::string("the device takes no ") + std::to_string(queues_) +
+         " queues: " + rte_strerror(-error));
+  }
+  std::uint16_t receive = kDescriptors;
+  std::uint16_t transmit = kDescriptors;
+  rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit);
+  for (std::uint16_t queue = 0; queue < queues_; ++queue) {
+    if (const int error = rte_eth_rx_queue_setup(id_, queue, receive, rte_eth_dev_socket_id(id_),
+                                                 nullptr, pools[queue]);
+        error != 0) {
+      fail("receive queue " + std::to_string(queue) + ": " + rte_strerror(-error));
+    }
+    if (const int error =
+            rte_eth_tx_queue_setup(id_, queue, transmit, rte_eth_dev_socket_id(id_), nullptr);
+        error != 0) {
+      fail("transmit queue " + std::to_string(queue) + ": " + rte_strerror(-error));
+    }
+  }
+  if (spec_.driver == Driver::kAfXdp) shared_->open_maps();
+}
+
+void Port::start() {
+  if (const int error = rte_eth_dev_start(id_); error != 0) {
+    fail(std::string("does not start: ") + rte_strerror(-error));
+  }
+  started_ = true;
+  // An owned port takes whatever comes: the exception interface behind it has its own filters.
+  if (!shared()) rte_eth_promiscuous_enable(id_);
+}
+
+void Port::stop() {
+  if (started_) rte_eth_dev_stop(id_);
+  started_ = false;
+}
+
+Port::~Port() {
+  if (!made_) return;
+  stop();
+  rte_eth_dev_close(id_);
+  if (spec_.driver != Driver::kPci) rte_vdev_uninit(device_name_.c_str());
+}
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,65 @@
+// One DPDK port, from its name in the configuration to its queues.
+#pragma once
+
+#include <rte_mempool.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/shared_nic.h"
+
+namespace turnpike::dataplane {
+
+class Port {
+ public:
+  // Makes the device. Throws std::runtime_error: which port, what is wrong, what to do.
+  Port(std::size_t index, const PortSpec& spec, const Options& options);
+  ~Port();
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  // Queue i takes its buffers from pools[i].
+  void configure(const std::vector<rte_mempool*>& pools);
+  void start();
+  void stop();
+
+  std::uint16_t id() const { return id_; }
+  std::uint16_t queues() const { return queues_; }
+  const flow::PortInfo& info() const { return info_; }
+  const std::string& name() const { return name_; }
+  const std::string& description() const { return description_; }
+  const PortSpec& spec() const { return spec_; }
+  // The kernel has the interface too, and gets by itself what is not ours.
+  bool shared() const {
+    return spec_.driver == Driver::kAfXdp || spec_.driver == Driver::kAfPacket;
+  }
+  bool may_have_partial_checksums() const {
+    return spec_.driver != Driver::kPci && spec_.driver != Driver::kMemif;
+  }
+  // nullptr unless af_xdp.
+  std::atomic<std::uint64_t>* live_ports() { return shared_ ? shared_->live_ports() : nullptr; }
+
+  // Room that a buffer of this driver needs for a frame.
+  static std::uint32_t frame_room(Driver driver);
+
+ private:
+  void make_device(std::size_t index, const Options& options);
+  void read_info();
+  [[noreturn]] void fail(const std::string& what) const;
+
+  PortSpec spec_;
+  std::string name_;         // as in the configuration
+  std::string device_name_;  // DPDK's
+  std::string description_;
+  std::uint16_t id_ = 0;
+  std::uint16_t queues_ = 1;
+  bool made_ = false;
+  bool started_ = false;
+  flow::PortInfo info_;
+  std::unique_ptr<SharedNic> shared_;
+};
+
+}  // namespace turnpike::dataplane

@@ -1,0 +1,48 @@
+// An interface shared with the kernel: what makes the kernel leave the relay's packets alone, and
+// what gives them to us. On af_xdp an XDP filter hands over UDP for a listener or a live relay
+// port, ICMP errors about such packets, and fragments of such; all else stays the kernel's. On
+// af_packet, where the kernel sees every frame as well, an nftables table drops the relay's UDP
+// before the kernel answers it with port unreachable.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "turnpike/address.h"
+#include "turnpike/server.h"
+
+namespace turnpike::dataplane {
+
+class SharedNic {
+ public:
+  enum class Mode : std::uint8_t { kXdp, kPacket };
+
+  // Removes what a killed run of ours left on the interface, first. Throws std::runtime_error, with
+  // what to do, if somebody else's XDP program is there or a rule can't be made.
+  SharedNic(std::string interface, Mode mode, const std::vector<Endpoint>& listeners,
+            const std::vector<RelayedAddress>& relayed);
+  // Removes program and rules.
+  ~SharedNic();
+  SharedNic(const SharedNic&) = delete;
+  SharedNic& operator=(const SharedNic&) = delete;
+
+  // kXdp: a path from which the driver can load the filter (its `xdp_prog=`).
+  std::string program_path() const;
+  // kXdp, after the driver has attached it: fills its maps.
+  void open_maps();
+  // kXdp, after open_maps(): one bit for each relay port, 65,536 to a relayed address in their
+  // order; a set bit lets the port's packets in. nullptr on kPacket. Any thread may write.
+  std::atomic<std::uint64_t>* live_ports();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Number of queues that the interface has (ethtool's channels); 1 where it can't tell.
+unsigned interface_channels(const std::string& interface);
+
+}  // namespace turnpike::dataplane

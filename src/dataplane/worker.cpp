@@ -1,0 +1,383 @@
+// The loop: receive → process (flow/pipeline.h) → transmit, and between bursts what comes from the
+// other threads.
+#include "dataplane/worker.h"
+
+#include <pthread.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "wire/headers.h"
+
+namespace turnpike::dataplane {
+namespace {
+
+constexpr std::uint64_t kNeighbourPatience_ms = 1000;
+constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
+constexpr std::uint64_t kHousekeepingPolls = 64;
+
+flow::Checksum checksum_state(const rte_mbuf* mbuf, const Port& port) {
+  if ((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+    return flow::Checksum::kGood;
+  return port.may_have_partial_checksums() ? flow::Checksum::kMaybePartial
+                                           : flow::Checksum::kVerify;
+}
+
+rte_mbuf* mbuf_of(const flow::Packet& packet) {
+  return static_cast<rte_mbuf*>(packet.cookie);
+}
+
+// The mbuf takes over where the pipeline has put the frame.
+void sync(const flow::Packet& packet) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  mbuf->data_off = packet.headroom;
+  mbuf->data_len = static_cast<std::uint16_t>(packet.length);
+  mbuf->pkt_len = packet.length;
+}
+
+}  // namespace
+
+Worker::Worker(const Config& config, Fabric& fabric) : config_(config), fabric_(fabric) {
+  outgoing_.resize(fabric.ports.size());
+  for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
+    for (std::uint16_t queue = 0; queue < fabric.ports[port]->queues(); ++queue) {
+      if (fabric.queue_owner(port, queue) != config.number) continue;
+      queues_.push_back({port, queue});
+      outgoing_[port].queue = queue;
+    }
+    const auto queue = static_cast<std::uint16_t>(config.number % fabric.ports[port]->queues());
+    outgoing_[port].handoff_to = fabric.queue_owner(port, queue);
+  }
+  waiting_.reserve(kMaxWaiting);
+  reassembly_ = std::make_unique<Reassembly>(config.number, config.large);
+}
+
+Worker::~Worker() {
+  stop();
+}
+
+void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
+                   flow::NextHopResolver& next_hops, const FrontDoor& door,
+                   const TokenSealer& tokens, Qsbr& qsbr) {
+  pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_);
+  next_hops_ = next_hops.table();
+  qsbr_ = &qsbr;
+  heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
+  thread_ = std::thread([this] { run(); });
+}
+
+void Worker::stop() {
+  stop_.store(true, std::memory_order_relaxed);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::run() {
+  pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(static_cast<unsigned>(config_.core), &cores);
+  pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+  rte_thread_register();
+
+  unsigned idle = 0;
+  for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {
+    const std::uint64_t begin = rte_rdtsc();
+    const Instant now = clock_now();
+    const bool busy = round(now);
+    qsbr_->quiescent(config_.number);
+    if (polls % kHousekeepingPolls == 0) housekeeping(now);
+    counters_.polls.add();
+    if (busy) {
+      counters_.busy_cycles.add(rte_rdtsc() - begin);
+      idle = 0;
+    } else if (++idle >= kIdlePolls) {
+      if (config_.idle_sleep_us != 0) {
+        usleep(config_.idle_sleep_us);
+      } else if (config_.yields) {
+        sched_yield();
+      }
+    }
+  }
+  flush_all();
+  for (rte_mbuf* mbuf : waiting_)
+    rte_pktmbuf_free(mbuf);
+  waiting_.clear();
+  qsbr_->offline(config_.number);
+  rte_thread_unregister();
+}
+
+// Once through everything; true if there was something to do.
+bool Worker::round(Instant now) {
+  bool busy = false;
+  for (const Queue& queue : queues_)
+    busy |= receive(now, queue);
+  busy |= collect_replies();
+  busy |= take_handoffs();
+  busy |= take_exceptions();
+  if (busy) flush_all();
+  return busy;
+}
+
+bool Worker::receive(Instant now, const Queue& queue) {
+  std::array<rte_mbuf*, kBurst> frames;
+  const std::uint16_t n =
+      rte_eth_rx_burst(fabric_.ports[queue.port]->id(), queue.queue, frames.data(), kBurst);
+  if (n == 0) return false;
+  counters_.bursts.add();
+  counters_.burst_packets.add(n);
+  counters_.received_packets.add(n);
+  process(now, frames.data(), n, queue.port, false);
+  return true;
+}
+
+void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port,
+                     bool reassembled) {
+  for (std::uint16_t i = 0; i < n; ++i)
+    rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
+  std::array<flow::Packet, kBurst> burst;
+  std::uint16_t kept = 0;
+  for (std::uint16_t i = 0; i < n; ++i) {
+    rte_mbuf* mbuf = frames[i];
+    if (mbuf->nb_segs > 1) {  // no driver here is asked for chains
+      count_drop(flow::Drop::kMalformedFrame);
+      rte_pktmbuf_free(mbuf);
+      continue;
+    }
+    flow::Packet& packet = burst[kept++];
+    packet.data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    packet.length = mbuf->data_len;
+    packet.headroom = rte_pktmbuf_headroom(mbuf);
+    packet.tailroom = rte_pktmbuf_tailroom(mbuf);
+    packet.port = static_cast<std::uint16_t>(port);
+    packet.checksum = checksum_state(mbuf, *fabric_.ports[port]);
+    packet.reassembled = reassembled;
+    packet.cookie = mbuf;
+  }
+  pipeline_->process(now, std::span(burst).first(kept));
+  for (std::uint16_t i = 0; i < kept; ++i)
+    dispose(now, burst[i]);
+}
+
+void Worker::dispose(Instant now, flow::Packet& packet) {
+  switch (packet.verdict) {
+    case flow::Verdict::kTransmit:
+      return transmit(now, packet);
+    case flow::Verdict::kTransmitBack:
+      sync(packet);
+      return enqueue(packet.port, mbuf_of(packet));
+    case flow::Verdict::kEngine:
+      return to_engine(packet);
+    case flow::Verdict::kKernel:
+      return to_kernel(packet);
+    case flow::Verdict::kReassemble:
+      return reassemble(now, packet);
+    case flow::Verdict::kDrop:
+    case flow::Verdict::kContinue:
+      break;
+  }
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Worker::transmit(Instant now, flow::Packet& packet) {
+  if (!address_frame(packet)) return wait_for_neighbour(now, packet);
+  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
+  sync(packet);
+  if (packet.length - packet.l3 <= hop.mtu) return enqueue(hop.port, mbuf_of(packet));
+  fragment_port_ = hop.port;
+  if (!flow::fragment(packet, hop.mtu, fragment_id_++ << 8 | config_.number, *this))
+    count_drop(flow::Drop::kTooBig);
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+// Writes the Ethernet addresses; false while the next hop's is unknown.
+bool Worker::address_frame(flow::Packet& packet) {
+  flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
+  const flow::MacWord mac = hop.mac.load(std::memory_order_relaxed);
+  // Tells control that this neighbour is in use; a shared line, so only written when it says
+  // otherwise.
+  if (hop.wanted.load(std::memory_order_relaxed) == 0)
+    hop.wanted.store(1, std::memory_order_relaxed);
+  if ((mac & flow::kMacResolved) == 0) return false;
+  for (std::size_t i = 0; i < wire::ethernet::kAddressSize; ++i) {
+    packet.data[i] = static_cast<std::uint8_t>(mac >> 8 * i);
+  }
+  std::memcpy(packet.data + wire::ethernet::kSource, fabric_.ports[hop.port]->info().mac.data(),
+              wire::ethernet::kAddressSize);
+  return true;
+}
+
+void Worker::wait_for_neighbour(Instant now, flow::Packet& packet) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  if (waiting_.size() == kMaxWaiting) {
+    count_drop(flow::Drop::kNoNeighbour);
+    return rte_pktmbuf_free(mbuf);
+  }
+  FrameNotes& notes = notes_of(mbuf);
+  notes.packet = packet;
+  notes.since_ms = now.ms;
+  waiting_.push_back(mbuf);
+}
+
+void Worker::retry_waiting(Instant now) {
+  std::size_t kept = 0;
+  for (rte_mbuf* mbuf : waiting_) {
+    FrameNotes& notes = notes_of(mbuf);
+    if (address_frame(notes.packet)) {
+      flow::Packet packet = notes.packet;
+      transmit(now, packet);
+    } else if (now.ms - notes.since_ms > kNeighbourPatience_ms) {
+      count_drop(flow::Drop::kNoNeighbour);
+      rte_pktmbuf_free(mbuf);
+    } else {
+      waiting_[kept++] = mbuf;
+    }
+  }
+  waiting_.resize(kept);
+  flush_all();
+}
+
+void Worker::reassemble(Instant now, flow::Packet& packet) {
+  sync(packet);
+  bool lost = false;
+  rte_mbuf* whole = reassembly_->add(mbuf_of(packet), packet.l3, packet.family == Family::kIpv4,
+                                     rte_rdtsc(), lost);
+  if (lost) count_drop(flow::Drop::kNoMbuf);
+  if (const unsigned n = reassembly_->sweep(); n != 0) count_drop(flow::Drop::kFragmentRejected, n);
+  if (whole != nullptr) process(now, &whole, 1, packet.port, true);
+}
+
+void Worker::to_engine(flow::Packet& packet) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  sync(packet);
+  FrameNotes& notes = notes_of(mbuf);
+  notes.packet = packet;
+  notes.worker = config_.number;
+  if (fabric_.engines[packet.shard]->submit(config_.number, mbuf, packet.has_allocation)) return;
+  count_drop(flow::Drop::kEngineRingFull);
+  rte_pktmbuf_free(mbuf);
+}
+
+void Worker::to_kernel(flow::Packet& packet) {
+  ExceptionPath* path = fabric_.exceptions[packet.port].get();
+  counters_.to_kernel.add();
+  if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
+    count_drop(flow::Drop::kExceptionRingFull);
+  }
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+bool Worker::collect_replies() {
+  bool busy = false;
+  std::array<rte_mbuf*, kBurst> frames;
+  for (const std::unique_ptr<EngineRings>& engine : fabric_.engines) {
+    const unsigned n = engine->collect(config_.number, frames.data(), kBurst);
+    busy |= n != 0;
+    for (unsigned i = 0; i < n; ++i) {
+      FrameNotes& notes = notes_of(frames[i]);
+      if (notes.reply_size == 0) {
+        count_drop(flow::Drop::kEngineDiscard);
+        rte_pktmbuf_free(frames[i]);
+        continue;
+      }
+      pipeline_->finish_reply(notes.packet, notes.reply_size);
+      sync(notes.packet);
+      enqueue(notes.packet.port, frames[i]);
+    }
+  }
+  return busy;
+}
+
+// Frames of workers that have no queue of a port of ours.
+bool Worker::take_handoffs() {
+  bool busy = false;
+  std::array<rte_mbuf*, kBurst> frames;
+  for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
+    if (outgoing_[port].queue < 0) continue;
+    for (std::uint16_t from = 0; from < fabric_.workers; ++from) {
+      const auto queue = static_cast<std::uint16_t>(from % fabric_.ports[port]->queues());
+      if (from == config_.number || fabric_.queue_owner(port, queue) != config_.number) continue;
+      const unsigned n =
+          rte_ring_sc_dequeue_burst(fabric_.handoffs[port][from].get(),
+                                    reinterpret_cast<void**>(frames.data()), kBurst, nullptr);
+      busy |= n != 0;
+      for (unsigned i = 0; i < n; ++i)
+        enqueue(port, frames[i]);
+    }
+  }
+  return busy;
+}
+
+bool Worker::take_exceptions() {
+  bool busy = false;
+  std::array<rte_mbuf*, kBurst> frames;
+  for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
+    ExceptionPath* path = fabric_.exceptions[port].get();
+    if (path == nullptr || fabric_.queue_owner(port, 0) != config_.number) continue;
+    const unsigned n = path->from_kernel(frames.data(), kBurst);
+    busy |= n != 0;
+    for (unsigned i = 0; i < n; ++i)
+      enqueue(port, frames[i]);
+  }
+  return busy;
+}
+
+void Worker::enqueue(std::size_t port, rte_mbuf* mbuf) {
+  Outgoing& out = outgoing_[port];
+  out.frames[out.n++] = mbuf;
+  if (out.n == kBurst) flush(port);
+}
+
+void Worker::flush(std::size_t port) {
+  Outgoing& out = outgoing_[port];
+  if (out.n == 0) return;
+  unsigned sent = 0;
+  if (out.queue >= 0) {
+    sent = rte_eth_tx_burst(fabric_.ports[port]->id(), static_cast<std::uint16_t>(out.queue),
+                            out.frames.data(), out.n);
+    counters_.transmitted_packets.add(sent);
+  } else {
+    sent = rte_ring_sp_enqueue_burst(fabric_.handoffs[port][config_.number].get(),
+                                     reinterpret_cast<void**>(out.frames.data()), out.n, nullptr);
+  }
+  if (sent < out.n) {
+    count_drop(flow::Drop::kTransmitFull, out.n - sent);
+    rte_pktmbuf_free_bulk(out.frames.data() + sent, out.n - sent);
+  }
+  out.n = 0;
+}
+
+void Worker::flush_all() {
+  for (std::size_t port = 0; port < outgoing_.size(); ++port)
+    flush(port);
+}
+
+void Worker::count_drop(flow::Drop reason, std::uint64_t n) {
+  counters_.drops[static_cast<std::size_t>(reason)].add(n);
+}
+
+void Worker::housekeeping(Instant now) {
+  heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
+  if (!waiting_.empty()) retry_waiting(now);
+}
+
+std::span<std::uint8_t> Worker::take(std::size_t size) {
+  fragment_ = rte_pktmbuf_alloc(config_.pool);
+  if (fragment_ == nullptr) return {};
+  if (rte_pktmbuf_tailroom(fragment_) < size) {
+    rte_pktmbuf_free(fragment_);
+    return {};
+  }
+  return {rte_pktmbuf_mtod(fragment_, std::uint8_t*), size};
+}
+
+void Worker::done(std::size_t size) {
+  fragment_->data_len = static_cast<std::uint16_t>(size);
+  fragment_->pkt_len = fragment_->data_len;
+  enqueue(fragment_port_, fragment_);
+}
+
+}  // namespace turnpike::dataplane
