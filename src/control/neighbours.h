@@ -1,5 +1,5 @@
-// The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip neigh`, FRR and BIRD
-// configure the relay. Control's thread runs it; shards and workers read.
+// The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip neigh`, FRR and
+// BIRD configure the relay. Control's thread runs it; shards and workers read.
 #pragma once
 
 #include <array>
@@ -31,11 +31,12 @@ class Neighbours final : public flow::NextHopResolver {
 
   // For poll(2): readable when the kernel has said something.
   int fd() const;
-  // Takes in what the kernel said; asks it for MACs that workers want, and keeps those in use alive. Control's
-  // thread, at least every 100 ms.
+  // Takes in what the kernel said; asks it for MACs that workers want, and keeps those in use
+  // alive. Control's thread, at least every 100 ms.
   void poll();
 
-  // Addresses of the kernel interface, for defaults; broadcast addresses of connected networks.
+  // Addresses of the kernel interface but IPv6 link-local ones, for defaults; broadcast addresses
+  // of connected networks.
   static std::vector<Address> interface_addresses(const std::string& interface);
   static std::vector<Address> broadcast_addresses();
 
