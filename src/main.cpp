@@ -1,1 +1,22 @@
-int main() { return 0; }
+// The program: reads its command line and runs the node. Exit status 0 is a clean stop, 1 a failure
+// told on standard error, 2 a mistake of usage or configuration.
+#include <cstdio>
+#include <exception>
+#include <variant>
+
+#include "control/command_line.h"
+#include "control/node.h"
+
+int main(int argc, char** argv) {
+  try {
+    const auto asked = turnpike::control::read_command_line(argc, argv);
+    if (const auto* exit = std::get_if<turnpike::control::Exit>(&asked)) {
+      std::fputs(exit->text.c_str(), exit->status == 0 ? stdout : stderr);
+      return exit->status;
+    }
+    return turnpike::control::run_node(std::get<turnpike::control::Config>(asked));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "turnpike: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,124 @@
+// The round of a shard's thread. Times that matter to the protocol come from the engine's clock,
+// which tests can hurry; only REST credentials are judged by the time of day.
+#include "control/engine_thread.h"
+
+#include <pthread.h>
+#include <sys/random.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+namespace turnpike::control {
+namespace {
+
+constexpr std::size_t kBurst = 32;
+constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
+constexpr int kSpins = 64;              // empty rounds before a nap
+constexpr auto kNap = std::chrono::microseconds(100);
+
+std::uint64_t unix_s() {
+  const auto since = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(since).count());
+}
+
+}  // namespace
+
+void fill_random(std::span<std::uint8_t> out) {
+  while (!out.empty()) {
+    const ssize_t got = getrandom(out.data(), out.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw std::runtime_error("the kernel gives no random numbers (getrandom)");
+    out = out.subspan(static_cast<std::size_t>(got));
+  }
+}
+
+std::uint32_t RandomSource::next() {
+  if (used_ == words_.size()) {
+    fill_random({reinterpret_cast<std::uint8_t*>(words_.data()), sizeof words_});
+    used_ = 0;
+  }
+  return words_[used_++];
+}
+
+std::uint32_t RandomSource::below(std::uint32_t bound) {
+  // The lowest 2^32 mod bound values are drawn again: each remainder is then equally likely.
+  const std::uint32_t refused = (0U - bound) % bound;
+  std::uint32_t word = next();
+  while (word < refused)
+    word = next();
+  return word % bound;
+}
+
+EngineThread::EngineThread(const ServerConfig& config, const World& world)
+    : world_(world),
+      writer_(world.tables, config.shard, world.qsbr, world.next_hops),
+      server_(config, *this, world.nonces, world.tokens, world.quotas) {}
+
+EngineThread::~EngineThread() {
+  stop();
+}
+
+void EngineThread::start() {
+  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+  thread_ = std::thread([this] { run(); });
+  pthread_setname_np(thread_.native_handle(), "engine");
+}
+
+void EngineThread::stop() {
+  stopping_.store(true, std::memory_order_relaxed);
+  if (thread_.joinable()) thread_.join();
+}
+
+bool EngineThread::serve() {
+  std::array<dataplane::EngineRequest, kBurst> requests;
+  const std::size_t count = world_.port.receive(requests);
+  const Instant now = dataplane::clock_now();
+  for (std::size_t i = 0; i < count; ++i) {
+    const dataplane::EngineRequest& request = requests[i];
+    server_.handle(now, request.five_tuple, request.message, request.token);
+  }
+  return count > 0;
+}
+
+void EngineThread::run() {
+  Instant next_tick = dataplane::clock_now();
+  int idle = 0;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    idle = serve() ? 0 : idle + 1;
+    const Instant now = dataplane::clock_now();
+    if (now >= next_tick) {
+      server_.tick(now);
+      next_tick = now + kTickMs;
+    }
+    writer_.housekeeping();
+    heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+    if (idle > kSpins) std::this_thread::sleep_for(kNap);
+  }
+}
+
+void EngineThread::reply(RequestToken token, stun::Bytes message) {
+  world_.port.reply(token, message);
+}
+
+void EngineThread::discard(RequestToken token, Discard /*reason: the server has counted it*/) {
+  world_.port.discard(token);
+}
+
+KeyState EngineThread::find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+                                 UserKeys& out) {
+  return world_.credentials.find_keys(user, realm, purpose, unix_s(), out);
+}
+
+PeerVerdict EngineThread::check_peer(const Address& peer) {
+  return world_.peers.allowed(peer) ? PeerVerdict::kAllowed : PeerVerdict::kForbidden;
+}
+
+std::uint32_t EngineThread::random_below(std::uint32_t bound) {
+  return random_.below(bound);
+}
+
+}  // namespace turnpike::control

@@ -1,0 +1,82 @@
+// A shard's thread: takes requests from the workers' rings, lets its Server answer them, and is the
+// world that Server asks for keys, verdicts, random numbers and a place for flows. It never blocks
+// on I/O: when nothing comes it spins a little, then naps for less than a request may wait.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include "base/qsbr.h"
+#include "control/credentials.h"
+#include "dataplane/dataplane.h"
+#include "flow/tables.h"
+#include "policy/peer_rules.h"
+#include "turnpike/server.h"
+
+namespace turnpike::control {
+
+// Uniform numbers from the kernel's generator, a page at a time.
+class RandomSource {
+ public:
+  // In [0, bound); bound is at least 1.
+  std::uint32_t below(std::uint32_t bound);
+
+ private:
+  std::uint32_t next();
+
+  std::array<std::uint32_t, 64> words_{};
+  std::size_t used_ = 64;
+};
+
+// Fills `out` from the kernel's generator. Throws std::runtime_error.
+void fill_random(std::span<std::uint8_t> out);
+
+class EngineThread final : public ServerHost {
+ public:
+  // What shards share, or are given; all of it outlives them.
+  struct World {
+    dataplane::EnginePort& port;
+    flow::Tables& tables;
+    Qsbr& qsbr;
+    flow::NextHopResolver& next_hops;
+    const Credentials& credentials;
+    const policy::PeerRules& peers;
+    const NonceKeeper& nonces;
+    const TokenSealer& tokens;
+    QuotaLedger& quotas;
+  };
+  EngineThread(const ServerConfig& config, const World& world);
+  ~EngineThread() override;
+
+  void start();
+  // Ends the thread. Idempotent.
+  void stop();
+
+  // Any thread.
+  const ServerCounters& counters() const { return server_.counters(); }
+  std::uint64_t heartbeat_ms() const { return heartbeat_ms_.load(std::memory_order_relaxed); }
+
+  void reply(RequestToken token, stun::Bytes message) override;
+  void discard(RequestToken token, Discard reason) override;
+  KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+                     UserKeys& out) override;
+  PeerVerdict check_peer(const Address& peer) override;
+  std::uint32_t random_below(std::uint32_t bound) override;
+  FlowSink& flows() override { return writer_; }
+
+ private:
+  void run();
+  bool serve();  // whether there was anything to do
+
+  World world_;
+  flow::TableWriter writer_;
+  RandomSource random_;
+  Server server_;
+  std::atomic<std::uint64_t> heartbeat_ms_{0};  // this thread: wo, others: ro
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace turnpike::control

@@ -1,0 +1,355 @@
+// Metrics and health by civetweb, which prometheus-cpp itself serves with. Its own Exposer has no
+// room for /healthz and /readyz, so the server is ours and prometheus-cpp writes the text.
+#include "control/metrics.h"
+
+#include <civetweb.h>
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <sstream>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+
+namespace turnpike::control {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+constexpr std::uint64_t kStallMs = 1000;
+
+// One family under construction.
+class FamilyWriter {
+ public:
+  FamilyWriter(std::vector<MetricFamily>& out, MetricType type, std::string name, std::string help)
+      : family_(out.emplace_back()) {
+    family_.name = "turnpike_" + std::move(name);
+    family_.help = std::move(help);
+    family_.type = type;
+  }
+
+  void add(Labels labels, double value) {
+    ClientMetric& metric = family_.metric.emplace_back();
+    metric.label = std::move(labels);
+    (family_.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+  }
+  void add(Labels labels, std::uint64_t value) {
+    add(std::move(labels), static_cast<double>(value));
+  }
+
+ private:
+  MetricFamily& family_;
+};
+
+const char* name_of(stun::Method method) {
+  switch (method) {
+    case stun::Method::kAllocate:
+      return "allocate";
+    case stun::Method::kRefresh:
+      return "refresh";
+    case stun::Method::kCreatePermission:
+      return "create_permission";
+    case stun::Method::kChannelBind:
+      return "channel_bind";
+    default:
+      return "other";
+  }
+}
+
+template <typename Counters>
+using Member = Counter Counters::*;
+
+template <typename Counters>
+void by_number(std::vector<MetricFamily>& out, MetricType type, const char* name, const char* help,
+               const char* label, const std::vector<const Counters*>& all,
+               Member<Counters> member) {
+  FamilyWriter family(out, type, name, help);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    family.add({{label, std::to_string(i)}}, (all[i]->*member).get());
+}
+
+void collect_traffic(std::vector<MetricFamily>& out, const MetricsSource& source, bool bytes) {
+  using Directions = std::array<flow::Traffic, 2> flow::WorkerCounters::*;
+  static constexpr std::pair<const char*, Directions> kDirections[] = {
+      {"client_in", &flow::WorkerCounters::client_in},
+      {"client_out", &flow::WorkerCounters::client_out},
+      {"peer_in", &flow::WorkerCounters::peer_in},
+      {"peer_out", &flow::WorkerCounters::peer_out}};
+  FamilyWriter family(out, MetricType::Counter,
+                      bytes ? "relayed_bytes_total" : "relayed_packets_total",
+                      bytes ? "UDP payload relayed, without TURN's framing" : "Packets relayed");
+  for (const auto& [direction, member] : kDirections) {
+    for (const Family version : {Family::kIpv4, Family::kIpv6}) {
+      std::uint64_t sum = 0;
+      for (const flow::WorkerCounters* worker : source.workers) {
+        const flow::Traffic& traffic = (worker->*member)[family_index(version)];
+        sum += bytes ? traffic.bytes.get() : traffic.packets.get();
+      }
+      family.add({{"direction", direction}, {"family", version == Family::kIpv4 ? "ipv4" : "ipv6"}},
+                 sum);
+    }
+  }
+}
+
+void collect_drops(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  std::string help = "Packets that ended here, by reason.";
+  for (std::size_t i = 1; i < flow::kDropInfo.size(); ++i) {
+    help.append(" ").append(flow::kDropInfo[i].label).append(": ");
+    help.append(flow::kDropInfo[i].explanation).append(".");
+  }
+  FamilyWriter family(out, MetricType::Counter, "dropped_packets_total", help);
+  for (std::size_t i = 1; i < flow::kDropInfo.size(); ++i) {
+    std::uint64_t sum = 0;
+    for (const flow::WorkerCounters* worker : source.workers)
+      sum += worker->drops[i].get();
+    family.add({{"reason", std::string(flow::kDropInfo[i].label)}}, sum);
+  }
+}
+
+void collect_answers(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  using Worker = flow::WorkerCounters;
+  static constexpr std::pair<const char*, Member<Worker>> kAnswers[] = {
+      {"binding_success", &Worker::binding_success},
+      {"400", &Worker::answered_400},
+      {"401", &Worker::answered_401},
+      {"420", &Worker::answered_420},
+      {"438", &Worker::answered_438}};
+  FamilyWriter family(out, MetricType::Counter, "stateless_answers_total",
+                      "Answers that workers gave by themselves, without any state");
+  for (const auto& [result, member] : kAnswers) {
+    std::uint64_t sum = 0;
+    for (const Worker* worker : source.workers)
+      sum += (worker->*member).get();
+    family.add({{"result", result}}, sum);
+  }
+}
+
+void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  using Worker = flow::WorkerCounters;
+  struct Series {
+    const char* name;
+    const char* help;
+    Member<Worker> member;
+  };
+  static constexpr Series kSeries[] = {
+      {"busy_cycles_total", "TSC cycles of rounds that had packets", &Worker::busy_cycles},
+      {"polls_total", "Rounds", &Worker::polls},
+      {"bursts_total", "Receive bursts that were not empty", &Worker::bursts},
+      {"burst_packets_total", "Packets in bursts", &Worker::burst_packets},
+      {"received_packets_total", "Frames received", &Worker::received_packets},
+      {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
+      {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
+      {"to_kernel_total", "Frames handed to the kernel", &Worker::to_kernel},
+      {"hairpin_packets_total", "Packets from one client of this node to another",
+       &Worker::hairpin},
+      {"icmp_sent_total", "ICMP errors of our own", &Worker::icmp_sent},
+      {"icmp_relayed_total", "ICMP errors from peers' networks told to clients",
+       &Worker::icmp_relayed}};
+  for (const Series& series : kSeries) {
+    by_number(out, MetricType::Counter, (std::string("worker_") + series.name).c_str(), series.help,
+              "worker", source.workers, series.member);
+  }
+}
+
+// Since the start; rate() over the counters tells what it is now.
+void collect_ratio(std::vector<MetricFamily>& out, const MetricsSource& source, const char* name,
+                   const char* help, Member<flow::WorkerCounters> above,
+                   Member<flow::WorkerCounters> below) {
+  FamilyWriter family(out, MetricType::Gauge, name, help);
+  for (std::size_t i = 0; i < source.workers.size(); ++i) {
+    const std::uint64_t divisor = (source.workers[i]->*below).get();
+    const auto dividend = static_cast<double>((source.workers[i]->*above).get());
+    family.add({{"worker", std::to_string(i)}},
+               divisor == 0 ? 0.0 : dividend / static_cast<double>(divisor));
+  }
+}
+
+void collect_shards(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  const auto gauge = [&](const char* name, const char* help, Member<ServerCounters> member) {
+    by_number(out, MetricType::Gauge, name, help, "shard", source.shards, member);
+  };
+  gauge("allocations", "Allocations now", &ServerCounters::allocations);
+  gauge("permissions", "Permissions now", &ServerCounters::permissions);
+  gauge("channels", "Channels now", &ServerCounters::channels);
+  gauge("reservations", "Reserved relay ports now", &ServerCounters::reservations);
+  gauge("free_relay_ports", "Relay ports to be had now", &ServerCounters::free_ports);
+
+  FamilyWriter requests(out, MetricType::Counter, "requests_total",
+                        "Requests answered by engines, by method and result (error code)");
+  for (std::size_t method = 0; method < kMethods.size(); ++method) {
+    for (std::size_t result = 0; result < kResults.size(); ++result) {
+      std::uint64_t sum = 0;
+      for (const ServerCounters* shard : source.shards)
+        sum += shard->requests[method][result].get();
+      requests.add(
+          {{"method", name_of(kMethods[method])},
+           {"result", kResults[result] == 0 ? "success" : std::to_string(kResults[result])}},
+          sum);
+    }
+  }
+}
+
+void collect_discards(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  static constexpr std::array<const char*, static_cast<std::size_t>(Discard::kCount)> kReasons{
+      "malformed", "key_timeout", "parking_full", "duplicate_parked"};
+  FamilyWriter family(out, MetricType::Counter, "discarded_requests_total",
+                      "Requests that an engine gave up without an answer");
+  for (std::size_t i = 0; i < kReasons.size(); ++i) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->discards[i].get();
+    family.add({{"reason", kReasons[i]}}, sum);
+  }
+}
+
+void collect_memory(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  using Rows = std::vector<std::tuple<std::string, std::uint64_t, std::uint64_t>>;
+  Rows rows;
+  if (source.tables != nullptr) {
+    flow::Tables::Usage sum{};
+    const flow::TableLimits& limits = source.tables->limits();
+    for (std::uint8_t shard = 0; shard < limits.shards; ++shard) {
+      const flow::Tables::Usage use = source.tables->usage(shard);
+      sum.allocations += use.allocations;
+      sum.permissions += use.permissions;
+      sum.channels += use.channels;
+    }
+    const std::uint64_t shards = limits.shards;
+    rows.emplace_back("allocations", sum.allocations, shards * limits.allocations_per_shard);
+    rows.emplace_back("permissions", sum.permissions, shards * limits.permissions_per_shard);
+    rows.emplace_back("channels", sum.channels, shards * limits.channels_per_shard);
+    FamilyWriter bytes(out, MetricType::Gauge, "table_bytes", "Memory of the flow tables");
+    bytes.add({}, std::uint64_t{source.tables->bytes()});
+  }
+  const Use buffers = source.buffers(), next_hops = source.next_hops();
+  rows.emplace_back("buffers", buffers.in_use, buffers.capacity);
+  rows.emplace_back("next_hops", next_hops.in_use, next_hops.capacity);
+  {
+    FamilyWriter used(out, MetricType::Gauge, "pool_used", "Entries in use, by pool");
+    for (const auto& [pool, in_use, capacity] : rows)
+      used.add({{"pool", pool}}, in_use);
+  }
+  FamilyWriter limit(out, MetricType::Gauge, "pool_limit", "Entries there are, by pool");
+  for (const auto& [pool, in_use, capacity] : rows)
+    limit.add({{"pool", pool}}, capacity);
+}
+
+void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  {
+    FamilyWriter age(out, MetricType::Gauge, "heartbeat_age_seconds",
+                     "How long ago a thread last went round; over 1 it is stalled");
+    const std::vector<Heart> hearts = source.hearts();
+    const std::uint64_t now = source.now_ms();
+    for (const Heart& heart : hearts) {
+      const std::uint64_t ms = now > heart.heartbeat_ms ? now - heart.heartbeat_ms : 0;
+      age.add({{"thread", heart.thread}}, static_cast<double>(ms) / 1000.0);
+    }
+  }
+  {
+    FamilyWriter hz(out, MetricType::Gauge, "tsc_hertz", "TSC cycles in a second");
+    hz.add({}, source.tsc_hz);
+  }
+  FamilyWriter build(out, MetricType::Gauge, "build_info", "Always 1; the version is a label");
+  build.add({{"version", source.version}}, 1.0);
+}
+
+void send(mg_connection* connection, int status, const char* phrase, const std::string& body) {
+  mg_printf(connection,
+            "HTTP/1.1 %d %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+            "Content-Length: %zu\r\nConnection: close\r\n\r\n",
+            status, phrase, body.size());
+  mg_write(connection, body.data(), body.size());
+}
+
+int serve_metrics(mg_connection* connection, void* source) {
+  std::ostringstream text;
+  prometheus::TextSerializer().Serialize(text, collect(*static_cast<MetricsSource*>(source)));
+  send(connection, 200, "OK", text.str());
+  return 200;
+}
+
+int serve_health(mg_connection* connection, void* /*source*/) {
+  send(connection, 200, "OK", "alive\n");
+  return 200;
+}
+
+int serve_readiness(mg_connection* connection, void* source) {
+  const std::string stalled = why_not_ready(*static_cast<MetricsSource*>(source));
+  const int status = stalled.empty() ? 200 : 503;
+  send(connection, status, status == 200 ? "OK" : "Service Unavailable",
+       stalled.empty() ? "ready\n" : stalled + "\n");
+  return status;
+}
+
+int serve_nothing(mg_connection* connection, void* /*source*/) {
+  send(connection, 404, "Not Found", "there are /metrics, /healthz and /readyz\n");
+  return 404;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> collect(const MetricsSource& source) {
+  using Worker = flow::WorkerCounters;
+  std::vector<MetricFamily> out;
+  out.reserve(64);  // a FamilyWriter keeps a reference into it
+  collect_shards(out, source);
+  collect_discards(out, source);
+  collect_traffic(out, source, false);
+  collect_traffic(out, source, true);
+  collect_answers(out, source);
+  collect_drops(out, source);
+  collect_workers(out, source);
+  collect_ratio(out, source, "worker_cycles_per_packet",
+                "TSC cycles for each frame received, since the start", &Worker::busy_cycles,
+                &Worker::received_packets);
+  collect_ratio(out, source, "worker_burst_fill", "Packets for each burst, since the start",
+                &Worker::burst_packets, &Worker::bursts);
+  collect_memory(out, source);
+  collect_health(out, source);
+  return out;
+}
+
+std::string why_not_ready(const MetricsSource& source) {
+  std::string stalled;
+  const std::vector<Heart> hearts = source.hearts();
+  const std::uint64_t now = source.now_ms();
+  for (const Heart& heart : hearts) {
+    if (now <= heart.heartbeat_ms + kStallMs) continue;
+    stalled += (stalled.empty() ? "stalled: " : ", ") + heart.thread;
+  }
+  return stalled;
+}
+
+struct Metrics::Impl {
+  MetricsSource source;
+  mg_context* server = nullptr;
+};
+
+Metrics::Metrics(const Endpoint& address, MetricsSource source)
+    : impl_(std::make_unique<Impl>(Impl{std::move(source), nullptr})) {
+  const std::string where = address.to_string();
+  const char* options[] = {"listening_ports",    where.c_str(), "num_threads", "2",
+                           "request_timeout_ms", "5000",        nullptr};
+  mg_init_library(0);
+  const mg_callbacks callbacks{};
+  impl_->server = mg_start(&callbacks, nullptr, options);
+  if (impl_->server == nullptr) {
+    mg_exit_library();
+    throw std::runtime_error("metrics: cannot listen on " + where +
+                             " (is the address taken? metrics.address chooses another)");
+  }
+  mg_set_request_handler(impl_->server, "/metrics$", serve_metrics, &impl_->source);
+  mg_set_request_handler(impl_->server, "/healthz$", serve_health, nullptr);
+  mg_set_request_handler(impl_->server, "/readyz$", serve_readiness, &impl_->source);
+  mg_set_request_handler(impl_->server, "**", serve_nothing, nullptr);
+}
+
+Metrics::~Metrics() {
+  mg_stop(impl_->server);
+  mg_exit_library();
+}
+
+}  // namespace turnpike::control

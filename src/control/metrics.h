@@ -1,0 +1,60 @@
+// What the node tells about itself, by HTTP from the kernel's own sockets: /metrics for Prometheus,
+// read from live counters when asked; /healthz, whether the process lives; /readyz, whether all its
+// threads go round. No label grows with users.
+#pragma once
+
+#include <prometheus/metric_family.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flow/counters.h"
+#include "flow/tables.h"
+#include "turn/counters.h"
+#include "turnpike/address.h"
+
+namespace turnpike::control {
+
+// A thread that must go round; the time it last did, in the clock of MetricsSource::now_ms.
+struct Heart {
+  std::string thread;  // "worker 0", "engine 0", "control"
+  std::uint64_t heartbeat_ms = 0;
+};
+
+struct Use {
+  std::uint64_t in_use = 0, capacity = 0;
+};
+
+// Where the numbers come from; all of it outlives the Metrics, and may be asked from any thread.
+struct MetricsSource {
+  std::vector<const flow::WorkerCounters*> workers;
+  std::vector<const ServerCounters*> shards;
+  const flow::Tables* tables = nullptr;
+  std::function<std::vector<Heart>()> hearts;
+  std::function<std::uint64_t()> now_ms;
+  std::function<Use()> buffers, next_hops;
+  std::uint64_t tsc_hz = 0;
+  std::string version;
+};
+
+// All families, as they are now.
+std::vector<prometheus::MetricFamily> collect(const MetricsSource& source);
+
+// Empty: ready. Else which threads have not gone round for over a second.
+std::string why_not_ready(const MetricsSource& source);
+
+class Metrics {
+ public:
+  // Serves until it ends. Throws std::runtime_error when the address can't be had.
+  Metrics(const Endpoint& address, MetricsSource source);
+  ~Metrics();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace turnpike::control

@@ -1,0 +1,558 @@
+// The object graph and control's loop. The order of Node's members is the order in which things
+// come to be; they end in the opposite one, so that nothing is left by what still refers to it.
+#include "control/node.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+
+#include "control/credentials.h"
+#include "control/engine_thread.h"
+#include "control/log.h"
+#include "control/metrics.h"
+#include "control/neighbours.h"
+#include "dataplane/dataplane.h"
+#include "policy/peer_rules.h"
+#include "turn/quota.h"
+#include "wire/front_door.h"
+#include "wire/nonce.h"
+#include "wire/reservation_token.h"
+
+extern char** environ;
+
+namespace turnpike::control {
+namespace {
+
+constexpr std::uint32_t kNextHops = 16384;
+// What tables hold on average for each allocation; a single one may have all that its limit allows.
+constexpr std::uint32_t kSharePerAllocation = 8;
+constexpr int kRoundMs = 5;       // control's round, where nothing is passed to the kernel
+constexpr int kOwnedRoundMs = 1;  // and where it is
+
+// A configuration that is right by itself and wrong on this host.
+class Misfit : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+template <typename T>
+T random_bytes() {
+  T value{};
+  fill_random({reinterpret_cast<std::uint8_t*>(&value), sizeof value});
+  return value;
+}
+
+// --- The service manager ---
+
+// To systemd, if it asked for it (sd_notify(3)'s protocol: one datagram).
+void notify_manager(const char* state) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  if (path == nullptr || path[0] == 0 || std::strlen(path) >= sizeof to.sun_path) return;
+  const std::size_t size = std::strlen(path);
+  std::memcpy(to.sun_path, path, size);
+  if (to.sun_path[0] == '@') to.sun_path[0] = 0;
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size);
+  if (sendto(fd, state, std::strlen(state), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&to),
+             length) < 0) {
+    log::warning(std::string("the service manager does not listen: ") + std::strerror(errno));
+  }
+  close(fd);
+}
+
+// SIGINT, SIGTERM and SIGHUP, as a descriptor; made before any thread, which all inherit the mask.
+class Signals {
+ public:
+  Signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP})
+      sigaddset(&set, number);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    fd_ = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (fd_ < 0) throw std::runtime_error(std::string("signalfd: ") + std::strerror(errno));
+  }
+  ~Signals() { close(fd_); }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+  int fd() const { return fd_; }
+  // Whether one of those that wait means the end.
+  bool ends() const {
+    signalfd_siginfo info{};
+    while (read(fd_, &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo != SIGHUP) return true;
+      log::warning("SIGHUP: the configuration is read at the start only; restart to change it");
+    }
+    return false;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+// --- The host ---
+
+void run_ip(std::vector<std::string> words) {
+  std::string line;
+  std::vector<char*> arguments;
+  for (std::string& word : words) {
+    line += (line.empty() ? "" : " ") + word;
+    arguments.push_back(word.data());
+  }
+  arguments.push_back(nullptr);
+  pid_t child = 0;
+  int status = 0;
+  const bool ran = posix_spawnp(&child, "ip", nullptr, nullptr, arguments.data(), environ) == 0 &&
+                   waitpid(child, &status, 0) == child;
+  if (!ran || status != 0) throw std::runtime_error("`" + line + "` failed");
+}
+
+void give_addresses(const PortConfig& port, const std::string& interface) {
+  for (const InterfaceAddress& given : port.addresses) {
+    std::vector<std::string> words{
+        "ip",  "address", "replace", given.address.to_string() + "/" + std::to_string(given.length),
+        "dev", interface};
+    // No duplicate address detection: until it is over the address would not be there.
+    if (given.address.family == Family::kIpv6) words.emplace_back("nodad");
+    run_ip(std::move(words));
+  }
+}
+
+bool is_running(const std::string& interface) {
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool known = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+  if (fd >= 0) close(fd);
+  return known && (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+std::uint64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  std::uint64_t kib = 0;
+  while (file >> word) {
+    if (word == "MemAvailable:" && file >> kib) return kib * 1024;
+  }
+  return ~std::uint64_t{0};
+}
+
+// DPDK pins the thread that starts it; engines, metrics and control must not share that one core
+// with a worker.
+class AffinityKeeper {
+ public:
+  AffinityKeeper() { sched_getaffinity(0, sizeof set_, &set_); }
+  ~AffinityKeeper() { sched_setaffinity(0, sizeof set_, &set_); }
+  AffinityKeeper(const AffinityKeeper&) = delete;
+  AffinityKeeper& operator=(const AffinityKeeper&) = delete;
+
+ private:
+  cpu_set_t set_{};
+};
+
+// --- From the configuration to each part's own ---
+
+std::string exception_name(const PortConfig& port, std::size_t number) {
+  if (is_kernel_shared(port.driver) || port.exception_name == "none") return "";
+  return port.exception_name.empty() ? "tpk" + std::to_string(number) : port.exception_name;
+}
+
+dataplane::Driver driver_of(PortDriver driver) {
+  switch (driver) {
+    case PortDriver::kPci:
+      return dataplane::Driver::kPci;
+    case PortDriver::kAfXdp:
+      return dataplane::Driver::kAfXdp;
+    case PortDriver::kAfPacket:
+      return dataplane::Driver::kAfPacket;
+    case PortDriver::kTap:
+      return dataplane::Driver::kTap;
+    case PortDriver::kMemif:
+      return dataplane::Driver::kMemif;
+  }
+  throw std::logic_error("no such driver");
+}
+
+dataplane::Options dataplane_options(const Config& config) {
+  dataplane::Options options;
+  for (std::size_t i = 0; i < config.ports.size(); ++i) {
+    const PortConfig& port = config.ports[i];
+    options.ports.push_back({driver_of(port.driver), port.device, port.queues, port.mtu,
+                             port.memif_server, port.memif_zero_copy, exception_name(port, i)});
+  }
+  options.workers = config.workers;
+  options.worker_cores = config.worker_cores;
+  options.shards = config.shards;
+  options.hugepages = config.hugepages;
+  options.idle_sleep_us = config.idle_sleep_us;
+  options.test_time_scale = config.test_time_scale;
+  for (const ListenerConfig& listener : config.listeners)
+    options.listeners.push_back(listener.endpoint);
+  options.relayed = config.relayed;
+  return options;
+}
+
+// With one kernel-shared port, what is not configured is what the interface has.
+Config completed(Config config) {
+  const bool stun_only = !config.turn_enabled();
+  const bool incomplete = config.listeners.empty() || (config.relayed.empty() && !stun_only);
+  if (incomplete && config.ports.size() == 1 && is_kernel_shared(config.ports[0].driver)) {
+    const std::string& interface = config.ports[0].device;
+    if (if_nametoindex(interface.c_str()) == 0)
+      throw std::runtime_error("port " + interface + ": there is no such interface");
+    fill_defaults(config, Neighbours::interface_addresses(interface));
+  }
+  if (config.listeners.empty())
+    throw Misfit("no listener is configured, and the port's interface has no address to be one");
+  if (config.relayed.empty() && !stun_only)
+    throw Misfit("no relayed address is configured, and the port's interface has none to be one");
+  const ListenerConfig& first = config.listeners.front();
+  for (const ListenerConfig& other : config.listeners) {
+    if (other.stun_only != first.stun_only || other.turn_only != first.turn_only)
+      throw Misfit("stun_only and turn_only must be the same for all listeners of a node");
+  }
+  return config;
+}
+
+flow::TableLimits table_limits(const Config& config) {
+  flow::TableLimits limits;
+  limits.shards = config.shards;
+  limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
+  const auto share = [&](std::uint32_t most) {
+    const std::uint64_t all =
+        std::uint64_t{limits.allocations_per_shard} * std::min(most, kSharePerAllocation);
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
+  };
+  limits.permissions_per_shard = share(config.max_permissions_per_allocation);
+  limits.channels_per_shard = share(config.max_channels_per_allocation);
+  return limits;
+}
+
+// Rather a refusal at the start than the kernel's out-of-memory killer under load.
+void check_memory(const flow::TableLimits& limits) {
+  const std::uint64_t each_shard = limits.allocations_per_shard * std::uint64_t{1536} +
+                                   limits.permissions_per_shard * std::uint64_t{256} +
+                                   limits.channels_per_shard * std::uint64_t{320};
+  const std::uint64_t wanted = each_shard * limits.shards, there = available_memory();
+  if (wanted <= there) return;
+  throw Misfit("limits: " + std::to_string(wanted >> 20) + " MiB would be needed and " +
+               std::to_string(there >> 20) + " MiB are available; lower limits.allocations");
+}
+
+ServerConfig server_config(const Config& config, const flow::TableLimits& limits,
+                           std::uint8_t shard, bool sha256) {
+  ServerConfig server;
+  server.realm = config.realm;
+  server.software = config.software;
+  server.relayed = config.relayed;
+  server.port_min = config.relay_port_min;
+  server.port_max = config.relay_port_max;
+  server.lifetime_default_s = config.lifetime_min_s;
+  server.lifetime_max_s = config.lifetime_max_s;
+  server.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  server.strict_expiry = config.strict_expiry;
+  server.sha256_offered = sha256;
+  server.max_allocations = limits.allocations_per_shard;
+  server.max_permissions_per_allocation = config.max_permissions_per_allocation;
+  server.max_channels_per_allocation = config.max_channels_per_allocation;
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!listener.alternates.empty())
+      server.redirects.push_back({listener.endpoint, listener.alternates});
+  }
+  server.shard = shard;
+  server.shard_count = config.shards;
+  return server;
+}
+
+NonceKeeper::Config nonce_config(const Config& config, const Credentials& credentials) {
+  NonceKeeper::Config nonce;
+  nonce.realm = config.realm;
+  nonce.lifetime_s = config.nonce_lifetime_s;
+  nonce.password_algorithms = credentials.sha256_offered();
+  nonce.username_anonymity = credentials.anonymity_offered();
+  nonce.key = random_bytes<decltype(nonce.key)>();
+  return nonce;
+}
+
+FrontDoor::Config door_config(const Config& config, const Credentials& credentials) {
+  FrontDoor::Config door;
+  door.realm = config.realm;
+  door.software = config.software;
+  door.sha256_offered = credentials.sha256_offered();
+  door.stun_only = config.listeners.front().stun_only;
+  door.turn_only = config.listeners.front().turn_only;
+  return door;
+}
+
+policy::PeerRules::Config peer_config(const Config& config) {
+  policy::PeerRules::Config rules;
+  rules.allow = config.allow_peers;
+  rules.deny = config.deny_peers;
+  rules.nat64_prefixes = config.nat64_prefixes;
+  for (const ListenerConfig& listener : config.listeners)
+    rules.ourselves.push_back(listener.endpoint.address);
+  if (config.metrics_enabled) rules.ourselves.push_back(config.metrics.address);
+  rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
+  for (const RelayedAddress& relayed : config.relayed) {
+    rules.relayed.push_back(relayed.internal);
+    if (relayed.external) rules.relayed.push_back(*relayed.external);
+  }
+  rules.broadcast = Neighbours::broadcast_addresses();
+  return rules;
+}
+
+// --- The node ---
+
+class Node {
+ public:
+  explicit Node(Config config);
+  ~Node();
+  void run(const Signals& signals);
+
+ private:
+  std::unique_ptr<dataplane::Dataplane> make_dataplane();
+  std::vector<Neighbours::Port> neighbour_ports();
+  std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
+  flow::Setup make_setup();
+  void make_engines();
+  MetricsSource metrics_source();
+  void say_what_runs() const;
+  void watch_links();
+  std::vector<std::string> kernel_interfaces() const;
+
+  const Config config_;
+  const flow::TableLimits limits_;
+  std::unique_ptr<dataplane::Dataplane> dataplane_;
+  Neighbours neighbours_;
+  const Credentials credentials_;
+  const NonceKeeper nonces_;
+  const TokenSealer tokens_;
+  const FrontDoor door_;
+  const policy::PeerRules peers_;
+  QuotaLedger quotas_;
+  Qsbr qsbr_;
+  flow::Tables tables_;
+  const flow::Setup setup_;
+  std::vector<std::unique_ptr<EngineThread>> engines_;
+  std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
+  std::vector<bool> link_up_;                   // by port, as last told
+  std::optional<Metrics> metrics_;
+};
+
+std::vector<Endpoint> listener_endpoints(const Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const ListenerConfig& listener : config.listeners)
+    endpoints.push_back(listener.endpoint);
+  return endpoints;
+}
+
+Node::Node(Config config)
+    : config_(completed(std::move(config))),
+      limits_(table_limits(config_)),
+      dataplane_(make_dataplane()),
+      neighbours_(neighbour_ports(), kNextHops),
+      credentials_(config_),
+      nonces_(nonce_config(config_, credentials_)),
+      tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
+      door_(door_config(config_, credentials_), nonces_),
+      peers_(peer_config(config_)),
+      quotas_(config_.user_quota, config_.max_allocations),
+      tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
+              live_ports()),
+      setup_(make_setup()) {
+  make_engines();
+}
+
+Node::~Node() {
+  metrics_.reset();
+  // Engines first: what workers still have in their rings is drained, not answered.
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    engine->stop();
+  dataplane_->stop();
+}
+
+std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
+  check_memory(limits_);
+  const AffinityKeeper keeper;
+  return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
+}
+
+std::vector<Neighbours::Port> Node::neighbour_ports() {
+  std::vector<Neighbours::Port> ports;
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const std::string& interface = dataplane_->kernel_interface(i);
+    if (!is_kernel_shared(config_.ports[i].driver) && !interface.empty())
+      give_addresses(config_.ports[i], interface);
+    ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop});
+  }
+  return ports;
+}
+
+flow::Setup Node::make_setup() {
+  flow::Setup setup;
+  setup.ports = dataplane_->ports();
+  for (const ListenerConfig& listener : config_.listeners)
+    setup.listeners.push_back({listener.endpoint});
+  setup.relayed = config_.relayed;
+  for (const std::string& interface : kernel_interfaces()) {
+    for (const Address& address : Neighbours::interface_addresses(interface))
+      setup.local.push_back(address);
+  }
+  setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  setup.shard_count = config_.shards;
+  return setup;
+}
+
+void Node::make_engines() {
+  for (std::uint8_t shard = 0; shard < config_.shards; ++shard) {
+    const EngineThread::World world{dataplane_->engine_port(shard),
+                                    tables_,
+                                    qsbr_,
+                                    neighbours_,
+                                    credentials_,
+                                    peers_,
+                                    nonces_,
+                                    tokens_,
+                                    quotas_};
+    engines_.push_back(std::make_unique<EngineThread>(
+        server_config(config_, limits_, shard, credentials_.sha256_offered()), world));
+  }
+}
+
+MetricsSource Node::metrics_source() {
+  MetricsSource source;
+  for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
+    source.workers.push_back(&dataplane_->counters(worker));
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    source.shards.push_back(&engine->counters());
+  source.tables = &tables_;
+  source.now_ms = dataplane::real_ms;
+  source.hearts = [this] {
+    std::vector<Heart> hearts{{"control", heartbeat_ms_.load(std::memory_order_relaxed)}};
+    for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
+      hearts.push_back({"worker " + std::to_string(worker), dataplane_->heartbeat_ms(worker)});
+    for (std::size_t shard = 0; shard < engines_.size(); ++shard)
+      hearts.push_back({"engine " + std::to_string(shard), engines_[shard]->heartbeat_ms()});
+    return hearts;
+  };
+  source.buffers = [this] {
+    const dataplane::Dataplane::PoolUse use = dataplane_->pool_use();
+    return Use{use.in_use, use.capacity};
+  };
+  source.next_hops = [this] { return Use{neighbours_.in_use(), neighbours_.capacity()}; };
+  source.tsc_hz = dataplane_->tsc_hz();
+  source.version = TURNPIKE_VERSION;
+  return source;
+}
+
+std::vector<std::string> Node::kernel_interfaces() const {
+  std::vector<std::string> interfaces;
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    if (!dataplane_->kernel_interface(i).empty())
+      interfaces.push_back(dataplane_->kernel_interface(i));
+  }
+  return interfaces;
+}
+
+void Node::say_what_runs() const {
+  log::info("turnpike " TURNPIKE_VERSION ", " + std::to_string(config_.workers) + " worker(s), " +
+            std::to_string(config_.shards) + " shard(s), flow tables of " +
+            std::to_string(tables_.bytes() >> 20) + " MiB");
+  for (std::size_t i = 0; i < config_.ports.size(); ++i)
+    log::info("port " + std::to_string(i) + ": " + dataplane_->description(i));
+  for (const ListenerConfig& listener : config_.listeners)
+    log::info("listening on " + listener.endpoint.to_string());
+  for (const RelayedAddress& relayed : config_.relayed) {
+    log::info("relaying from " + relayed.internal.to_string() +
+              (relayed.external ? ", seen as " + relayed.external->to_string() : "") + ", ports " +
+              std::to_string(config_.relay_port_min) + " to " +
+              std::to_string(config_.relay_port_max));
+  }
+  if (config_.metrics_enabled)
+    log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
+  if (config_.test_time_scale != 1) {
+    log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
+                 " times too fast");
+  }
+}
+
+void Node::watch_links() {
+  const std::vector<std::string> interfaces = kernel_interfaces();
+  link_up_.resize(interfaces.size(), true);
+  for (std::size_t i = 0; i < interfaces.size(); ++i) {
+    const bool up = is_running(interfaces[i]);
+    if (up == link_up_[i]) continue;
+    link_up_[i] = up;
+    log::warning("interface " + interfaces[i] + (up ? " is up again" : " is down"));
+  }
+}
+
+void Node::run(const Signals& signals) {
+  dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    engine->start();
+  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+  if (config_.metrics_enabled) metrics_.emplace(config_.metrics, metrics_source());
+  say_what_runs();
+  log::info("ready");
+  notify_manager("READY=1");
+
+  const bool owned = std::any_of(config_.ports.begin(), config_.ports.end(),
+                                 [](const auto& port) { return !is_kernel_shared(port.driver); });
+  std::uint64_t links_due = 0;
+  pollfd waits[] = {{signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}};
+  for (;;) {
+    poll(waits, std::size(waits), owned ? kOwnedRoundMs : kRoundMs);
+    if (signals.ends()) break;
+    neighbours_.poll();
+    dataplane_->poll_exceptions();
+    const std::uint64_t now = dataplane::real_ms();
+    heartbeat_ms_.store(now, std::memory_order_relaxed);
+    if (now >= links_due) {
+      watch_links();
+      links_due = now + 500;
+    }
+  }
+  log::info("stopping");
+  notify_manager("STOPPING=1");
+}
+
+}  // namespace
+
+int run_node(Config config) {
+  log::start(config.log_level);
+  const Signals signals;
+  try {
+    Node node(std::move(config));
+    node.run(signals);
+  } catch (const Misfit& misfit) {
+    log::error(misfit.what());
+    return 2;
+  }
+  log::info("stopped");
+  return 0;
+}
+
+}  // namespace turnpike::control
