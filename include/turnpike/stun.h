@@ -122,6 +122,7 @@ class MessageView {
   // to tell the two apart). XOR-… addresses come back in the clear.
   std::optional<Endpoint> address(Attribute type) const;
   std::optional<Endpoint> xor_address(Attribute type) const;
+  std::optional<Endpoint> xor_address(const AttributeView& attribute) const;
   std::optional<std::uint32_t> u32(Attribute type) const;      // exactly 4 bytes: LIFETIME
   std::optional<std::string_view> text(Attribute type) const;  // bytes as they are
   std::optional<std::uint16_t> channel_number() const;

@@ -3,25 +3,13 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "base/counter.h"
 #include "flow/drop.h"
 
 namespace turnpike::flow {
-
-// Single writer: add() is a plain add, not a locked one.
-class Counter {
- public:
-  void add(std::uint64_t more = 1) {
-    value_.store(value_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
-  }
-  std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
 
 struct Traffic {
   Counter packets;
@@ -41,9 +29,9 @@ struct alignas(64) WorkerCounters {
   Counter hairpin;
   Counter icmp_sent, icmp_relayed;
   Counter received_packets, transmitted_packets;
-  Counter bursts;        // non-empty receive bursts
-  Counter burst_packets; // packets in them: the fill is burst_packets / bursts
-  Counter busy_cycles;   // TSC cycles of iterations that had packets
+  Counter bursts;         // non-empty receive bursts
+  Counter burst_packets;  // packets in them: the fill is burst_packets / bursts
+  Counter busy_cycles;    // TSC cycles of iterations that had packets
   Counter polls;
   std::array<Counter, static_cast<std::size_t>(Drop::kCount)> drops;
 };

@@ -140,14 +140,19 @@ std::optional<Endpoint> MessageView::address(Attribute type) const {
 
 // RFC 8489 §14.2: the port is XORed with the cookie's upper half, the address with the cookie and,
 // where it is longer, with the transaction id: the sixteen bytes after the header's first four.
-std::optional<Endpoint> MessageView::xor_address(Attribute type) const {
-  auto endpoint = address(type);
+std::optional<Endpoint> MessageView::xor_address(const AttributeView& attribute) const {
+  auto endpoint = parse_address(attribute.value);
   if (!endpoint) return std::nullopt;
   endpoint->port ^= static_cast<std::uint16_t>(kMagicCookie >> 16);
   for (std::size_t i = 0; i < endpoint->address.size(); ++i) {
     endpoint->address.bytes[i] ^= bytes_[4 + i];
   }
   return endpoint;
+}
+
+std::optional<Endpoint> MessageView::xor_address(Attribute type) const {
+  const auto attribute = find(type);
+  return attribute ? xor_address(*attribute) : std::nullopt;
 }
 
 std::optional<std::uint32_t> MessageView::u32(Attribute type) const {

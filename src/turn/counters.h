@@ -1,0 +1,33 @@
+// What a shard counts. Written by the shard's thread, read by any.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/counter.h"
+#include "turnpike/server.h"
+
+namespace turnpike {
+
+// Every way a request can end: success, or an error code that this server sends.
+inline constexpr std::array<std::uint16_t, 15> kResults{0,   300, 400, 401, 403, 420, 437, 438,
+                                                        440, 441, 442, 443, 486, 500, 508};
+// The methods that reach a server, in the order of ServerCounters::requests.
+inline constexpr std::array<stun::Method, 4> kMethods{
+    stun::Method::kAllocate, stun::Method::kRefresh, stun::Method::kCreatePermission,
+    stun::Method::kChannelBind};
+
+struct ServerCounters {
+  // [method][result], as kMethods and kResults say.
+  std::array<std::array<Counter, kResults.size()>, kMethods.size()> requests;
+  std::array<Counter, static_cast<std::size_t>(Discard::kCount)> discards;
+  // Now.
+  Counter allocations;
+  Counter permissions;
+  Counter channels;
+  Counter reservations;
+  Counter free_ports;  // of all relayed addresses, resting ones not among them
+};
+
+}  // namespace turnpike
