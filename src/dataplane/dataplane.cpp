@@ -57,7 +57,7 @@ std::uint32_t memory_mb(const Options& options) {
 Pool make_pool(const std::string& name, unsigned count, unsigned room) {
   // FrameNotes must keep its alignment behind the mbuf.
   constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
-  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, kCache, kPrivate,
+  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min(kCache, count / 4), kPrivate,
                                     static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
   if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
   return pool;

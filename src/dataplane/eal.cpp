@@ -45,10 +45,8 @@ std::string prefix() {
 
 void start_eal(const EalOptions& options) {
   remove_stale_runtime();
-  // --in-memory: nothing in hugetlbfs to be left behind. One lcore, this thread; workers register
-  // their own.
+  // One lcore, this thread; workers register their own.
   std::vector<std::string> words = {"turnpike",
-                                    "--in-memory",
                                     "--no-telemetry",
                                     "--log-level=lib.*:error",
                                     "--log-level=pmd.*:error",
@@ -56,10 +54,12 @@ void start_eal(const EalOptions& options) {
                                     "--lcores=0@0"};
   const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;
   if (huge) {
+    words.emplace_back("--in-memory");  // nothing in hugetlbfs to be left behind
     // memif's zero copy shares memory by file descriptors, of which there must be few.
     words.emplace_back("--single-file-segments");
   } else {
-    words.emplace_back("--no-huge");
+    words.emplace_back("--no-huge");  // which --in-memory doesn't go with
+    words.emplace_back("--no-shconf");
     words.emplace_back("-m");
     words.emplace_back(std::to_string(options.memory_mb));
   }
