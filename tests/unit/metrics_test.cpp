@@ -1,0 +1,93 @@
+// What the metrics say about given counters, and when a node counts as ready.
+#include "control/metrics.h"
+
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace turnpike::control {
+namespace {
+
+class MetricsText : public testing::Test {
+ protected:
+  MetricsText() {
+    source.workers = {&workers[0], &workers[1]};
+    source.shards = {&shard};
+    source.hearts = [this] { return hearts; };
+    source.now_ms = [] { return std::uint64_t{10'000}; };
+    source.buffers = [] { return Use{3, 100}; };
+    source.next_hops = [] { return Use{1, 7}; };
+    source.version = "1.2.3";
+  }
+
+  bool says(const std::string& line) const {
+    std::ostringstream text;
+    prometheus::TextSerializer().Serialize(text, collect(source));
+    return ("\n" + text.str()).find("\n" + line + "\n") != std::string::npos;
+  }
+
+  std::array<flow::WorkerCounters, 2> workers;
+  ServerCounters shard;
+  std::vector<Heart> hearts;
+  MetricsSource source;
+};
+
+TEST_F(MetricsText, SumTrafficOverWorkersByDirectionAndFamily) {
+  workers[0].peer_out[family_index(Family::kIpv6)].packets.add(2);
+  workers[1].peer_out[family_index(Family::kIpv6)].packets.add(3);
+  workers[1].peer_out[family_index(Family::kIpv6)].bytes.add(500);
+  EXPECT_TRUE(says(R"(turnpike_relayed_packets_total{direction="peer_out",family="ipv6"} 5)"));
+  EXPECT_TRUE(says(R"(turnpike_relayed_bytes_total{direction="peer_out",family="ipv6"} 500)"));
+  EXPECT_TRUE(says(R"(turnpike_relayed_packets_total{direction="peer_out",family="ipv4"} 0)"));
+}
+
+TEST_F(MetricsText, NameEveryReasonForADropButNone) {
+  workers[1].drops[static_cast<std::size_t>(flow::Drop::kNoPermission)].add(4);
+  EXPECT_TRUE(says(R"(turnpike_dropped_packets_total{reason="no_permission"} 4)"));
+  EXPECT_TRUE(says(R"(turnpike_dropped_packets_total{reason="no_mbuf"} 0)"));
+  EXPECT_FALSE(says(R"(turnpike_dropped_packets_total{reason="none"} 0)"));
+}
+
+TEST_F(MetricsText, CountRequestsByMethodAndErrorCode) {
+  shard.requests[0][0].add(6);
+  shard.requests[1][6].add(2);
+  ASSERT_EQ(kResults[6], 437);
+  EXPECT_TRUE(says(R"(turnpike_requests_total{method="allocate",result="success"} 6)"));
+  EXPECT_TRUE(says(R"(turnpike_requests_total{method="refresh",result="437"} 2)"));
+}
+
+TEST_F(MetricsText, GiveBurstFillAsARatioAndZeroBeforeTheFirst) {
+  workers[0].bursts.add(4);
+  workers[0].burst_packets.add(10);
+  EXPECT_TRUE(says(R"(turnpike_worker_burst_fill{worker="0"} 2.5)"));
+  EXPECT_TRUE(says(R"(turnpike_worker_burst_fill{worker="1"} 0)"));
+}
+
+TEST_F(MetricsText, ShowUseBesideLimitAndTheVersion) {
+  EXPECT_TRUE(says(R"(turnpike_pool_used{pool="buffers"} 3)"));
+  EXPECT_TRUE(says(R"(turnpike_pool_limit{pool="buffers"} 100)"));
+  EXPECT_TRUE(says(R"(turnpike_build_info{version="1.2.3"} 1)"));
+}
+
+TEST_F(MetricsText, AreOfOneFamilyPerName) {
+  std::vector<std::string> names;
+  for (const prometheus::MetricFamily& family : collect(source))
+    names.push_back(family.name);
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST_F(MetricsText, CallANodeReadyWhileAllHeartsBeat) {
+  hearts = {{"control", 9'900}, {"worker 0", 9'000}};  // a second is still in time
+  EXPECT_EQ(why_not_ready(source), "");
+}
+
+TEST_F(MetricsText, NameTheThreadsThatStall) {
+  hearts = {{"control", 9'900}, {"worker 0", 8'999}, {"engine 0", 0}};
+  EXPECT_EQ(why_not_ready(source), "stalled: worker 0, engine 0");
+}
+
+}  // namespace
+}  // namespace turnpike::control
