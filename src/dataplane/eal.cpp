@@ -50,6 +50,7 @@ void start_eal(const EalOptions& options) {
                                     "--no-telemetry",
                                     "--log-level=lib.*:error",
                                     "--log-level=pmd.*:error",
+                                    "--log-level=user1:error",
                                     "--file-prefix=" + prefix(),
                                     "--lcores=0@0"};
   const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -242,7 +243,8 @@ unsigned interface_channels(const std::string& interface) {
   interface.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_data = reinterpret_cast<char*>(&channels);
   if (fd.get() < 0 || ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return 1;
-  const unsigned queues = channels.combined_count + channels.rx_count;
+  // A veth names the same queues twice.
+  const unsigned queues = std::max(channels.combined_count, channels.rx_count);
   return queues == 0 ? 1 : queues;
 }
 
