@@ -66,7 +66,12 @@ Port::Port(std::size_t index, const PortSpec& spec, const Options& options)
   queues_ = spec.queues != 0 ? spec.queues : options.workers;
   if (spec.driver == Driver::kAfXdp) {
     // A packet that arrives on a queue without a socket would stay with the kernel.
-    const auto channels = static_cast<std::uint16_t>(interface_channels(spec.device));
+    const InterfaceChannels found = interface_channels(spec.device);
+    const auto channels = static_cast<std::uint16_t>(found.combined);
+    if (found.receive_only > 1) {
+      fail("the interface has " + std::to_string(found.receive_only) +
+           " receive queues, of which the driver can use one; ethtool -L " + spec.device + " rx 1");
+    }
     if (spec.queues != 0 && spec.queues != channels) {
       fail("queues = " + std::to_string(spec.queues) + ", but the interface has " +
            std::to_string(channels) + "; ethtool -L " + spec.device + " combined " +

@@ -235,17 +235,15 @@ std::atomic<std::uint64_t>* SharedNic::live_ports() {
                                      : static_cast<std::atomic<std::uint64_t>*>(impl_->bitmap);
 }
 
-unsigned interface_channels(const std::string& interface) {
+InterfaceChannels interface_channels(const std::string& interface) {
   const Descriptor fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   ifreq request{};
   interface.copy(request.ifr_name, IFNAMSIZ - 1);
   request.ifr_data = reinterpret_cast<char*>(&channels);
-  if (fd.get() < 0 || ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return 1;
-  // A veth names the same queues twice.
-  const unsigned queues = std::max(channels.combined_count, channels.rx_count);
-  return queues == 0 ? 1 : queues;
+  if (fd.get() < 0 || ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return {};
+  return {std::max(1U, channels.combined_count), channels.rx_count};
 }
 
 }  // namespace turnpike::dataplane

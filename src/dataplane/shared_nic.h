@@ -42,7 +42,12 @@ class SharedNic {
   std::unique_ptr<Impl> impl_;
 };
 
-// Number of queues that the interface has (ethtool's channels); 1 where it can't tell.
-unsigned interface_channels(const std::string& interface);
+// The interface's channels, as ethtool -l shows them. DPDK's af_xdp driver can only use combined
+// ones, and takes an interface without any for one of a single queue.
+struct InterfaceChannels {
+  unsigned combined = 1;  // at least 1
+  unsigned receive_only = 0;
+};
+InterfaceChannels interface_channels(const std::string& interface);
 
 }  // namespace turnpike::dataplane

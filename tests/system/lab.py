@@ -131,7 +131,7 @@ class Lab:
     @staticmethod
     def join(a, a_name, a_addresses, b, b_name, b_addresses):
         run("ip", "link", "add", a_name, "netns", a.name, "numrxqueues", "1", "numtxqueues", "1",
-            "type", "veth", "peer", "name", b_name, "netns", b.name)
+            "type", "veth", "peer", "name", b_name, "netns", b.name, "numrxqueues", "1", "numtxqueues", "1")
         for host, name, addresses in ((a, a_name, a_addresses), (b, b_name, b_addresses)):
             for address in addresses:
                 extra = ["nodad"] if ":" in address else []
