@@ -2,7 +2,7 @@
 
     client --- 10.201.1.0/24, fd20:1::/64 --- relay --- 10.201.2.0/24, fd20:2::/64 --- peer
 
-Namespaces are named tpk-<pid>-<host>; those of a test process that was killed go at the next start.
+Namespaces are named tpk-<pid>-<number>-<host>; those of a test process that was killed go at the next start.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ class Host:
 def remove_leftovers():
     """Namespaces of test processes that are gone."""
     for line in run("ip", "netns", "list").stdout.splitlines():
-        match = re.match(r"(tpk-(\d+)-\w+)", line)
+        match = re.match(r"(tpk-(\d+)-[\w-]+)", line)
         if match and not Path(f"/proc/{match[2]}").exists():
             run("ip", "netns", "del", match[1], check=False)
 
@@ -103,8 +103,12 @@ class Lab:
     RELAY4, RELAY6 = "10.201.2.1", "fd20:2::1"
     PEER4, PEER6 = "10.201.2.2", "fd20:2::2"
 
+    made = 0
+
     def __init__(self):
         remove_leftovers()
+        Lab.made += 1
+        self.number = Lab.made
         self.hosts = []
         self.relays = []
         try:
@@ -124,7 +128,7 @@ class Lab:
             raise
 
     def add(self, name):
-        host = Host(f"tpk-{os.getpid()}-{name}")
+        host = Host(f"tpk-{os.getpid()}-{self.number}-{name}")
         self.hosts.append(host)
         return host
 

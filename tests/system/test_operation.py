@@ -15,12 +15,17 @@ from turn_client import TurnClient
 
 
 def state_of(host):
-    """What a relay could leave behind: interfaces, XDP programs, nft rules, runtime files."""
+    """What a relay could leave behind in its namespace: interfaces, XDP programs, nft rules."""
     links = [line.split(": ")[1].split("@")[0] for line in host.ip("-o", "link").stdout.splitlines()]
     xdp = [line for line in host.ip("link").stdout.splitlines() if "xdp" in line]
     rules = host.exec("nft", "list", "ruleset", check=False).stdout
-    runtime = sorted(os.listdir("/run/dpdk")) if os.path.isdir("/run/dpdk") else []
-    return links, xdp, rules, runtime
+    return links, xdp, rules
+
+
+def stale_runtime():
+    """DPDK's runtime directories of relays that are gone."""
+    names = os.listdir("/run/dpdk") if os.path.isdir("/run/dpdk") else []
+    return [name for name in names if not os.path.isdir(f"/proc/{name.rpartition('-')[2]}")]
 
 
 def echo_works(lab, server=None):
@@ -47,6 +52,7 @@ def test_clean_stop_leaves_nothing(fresh_lab, driver, number):
     assert echo_works(fresh_lab)
     assert relay.stop(number) == 0, relay.output()
     assert state_of(fresh_lab.relay) == before
+    assert stale_runtime() == []
 
 
 @pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
@@ -58,6 +64,7 @@ def test_start_after_sigkill(fresh_lab, driver):
     assert echo_works(fresh_lab)
     assert again.stop() == 0, again.output()
     assert state_of(fresh_lab.relay) == before
+    assert stale_runtime() == []
 
 
 @pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
