@@ -56,9 +56,9 @@ class TablesTest : public testing::Test {
 
   void make(const TableLimits& limits) {
     const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kRelay6, std::nullopt}};
-    tables_ =
-        std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{kListener, kOtherListener},
-                                 kKey, {live_ports_.data()});
+    tables_ = std::make_unique<Tables>(
+        limits, relayed, std::vector<Endpoint>{kListener, kOtherListener}, kKey,
+        std::vector<std::atomic<std::uint64_t>*>{live_ports_.data()});
     writers_.clear();
     for (std::uint8_t shard = 0; shard < limits.shards; ++shard) {
       writers_.push_back(std::make_unique<TableWriter>(*tables_, shard, qsbr_, routes_));
