@@ -70,7 +70,6 @@ Carried take_off(const Packet& packet) {
   if (packet.family == Family::kIpv4) {
     carried.ttl = ip[ipv4::kTtl];
     carried.traffic_class = ip[ipv4::kTos];
-    carried.id = load_be16(ip + ipv4::kId);
     carried.dont_fragment = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0;
   } else {
     carried.ttl = ip[ipv6::kHopLimit];

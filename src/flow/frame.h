@@ -14,7 +14,7 @@ namespace turnpike::flow {
 struct Carried {
   std::uint8_t ttl = 0;
   std::uint8_t traffic_class = 0;         // DSCP and ECN
-  std::uint16_t id = 0;                   // IPv4
+  std::uint16_t id = 0;                   // IPv4; not carried, but the relay's own (RFC 8656 §14)
   bool dont_fragment = false;             // IPv4
   bool had_checksum = true;               // false: an IPv4 sender that sent zero
   std::optional<std::uint16_t> body_sum;  // folded; nullopt where the old checksum can't tell

@@ -80,6 +80,7 @@ class Pipeline {
   void look_up_relays(std::span<Packet> burst);
   void find_way_to_peer(std::uint32_t seconds, Packet& packet);
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
+  void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
   Address face_of(const Address& relayed) const;
@@ -104,6 +105,7 @@ class Pipeline {
   std::uint32_t answers_left_ = 0;  // of this burst
   std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
+  std::uint16_t next_ip_id_ = 0;
 };
 
 }  // namespace turnpike::flow

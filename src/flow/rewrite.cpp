@@ -12,6 +12,7 @@ namespace {
 
 using namespace wire;
 
+constexpr std::size_t kMaxLength = 65535;  // of an IP packet; framing may reach beyond
 constexpr std::size_t kMaxDataHeader = 20 + 4 + 20 + 4;  // STUN, XOR-PEER-ADDRESS of IPv6, DATA
 
 void drop(Packet& packet, Drop reason) {
@@ -24,10 +25,10 @@ std::size_t ip_size(Family family) {
 }
 
 // RFC 8656 §14: DF is copied, or set by a Send with DONT-FRAGMENT; §13: from IPv6, as RFC 7915 §5.1
-// does, set for what an IPv6 link carries for certain, clear for less.
+// does, clear for what any IPv6 link carries and for what came in fragments, set for more.
 bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
                    std::size_t ip_length) {
-  if (from == Family::kIpv6) return ip_length > 1260;
+  if (from == Family::kIpv6) return ip_length > 1260 && !packet.reassembled;
   return packet.dont_fragment || carried.dont_fragment;
 }
 
@@ -80,6 +81,7 @@ void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
   if (!room_for(packet, to, 0, 0)) return drop(packet, Drop::kNoHeadroom);
   Carried carried = take_off(packet);
   carried.ttl = static_cast<std::uint8_t>(carried.ttl - 1);
+  carried.id = next_ip_id_++;
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   put_on(packet, carried, packet.relayed, packet.peer, 0, 0);
   packet.verdict = Verdict::kTransmit;
@@ -115,6 +117,7 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   Carried carried = take_off(packet);
   // A looped packet has been relayed twice.
   carried.ttl = static_cast<std::uint8_t>(carried.ttl - (packet.hairpin ? 2 : 1));
+  carried.id = next_ip_id_++;
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   std::uint8_t* body = packet.data + packet.body;
   std::memcpy(body - framing_size, framing.data(), framing_size);
@@ -141,9 +144,14 @@ bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_
   }
   const std::size_t old_length = packet.length - packet.l3;
   const std::size_t length = ip_size(family) + udp_size;
+  if (length > kMaxLength) {
+    drop(packet, Drop::kTooBig);
+    return false;
+  }
   const std::size_t mtu = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
-  const bool asks_df = v4 && ((load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
-                              packet.dont_fragment);
+  // DONT-FRAGMENT counts only from IPv4 to IPv4 (RFC 8656 §13).
+  const bool asks_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
+                       (packet.dont_fragment && family == Family::kIpv4);
   packet.may_fragment = packet.reassembled || (v4 && !asks_df);
   if (length <= mtu || packet.may_fragment) return true;
   drop(packet, Drop::kTooBig);
