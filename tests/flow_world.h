@@ -25,9 +25,11 @@ constexpr std::uint16_t kPort = 3478, kClientPort = 40000, kRelayPort4 = 50000, 
 class OneHop final : public NextHopResolver {
  public:
   OneHop() { hops_[1].mac.store(kMacResolved | 0x0203, std::memory_order_relaxed); }
-  NextHopIndex resolve(const Address&) override { return NextHopIndex{1}; }
+  NextHopIndex resolve(const Address&) override { return answer; }
   std::uint32_t epoch() const override { return 1; }
   NextHop* table() override { return hops_; }
+
+  NextHopIndex answer{1};
 
  private:
   NextHop hops_[2];
@@ -118,14 +120,16 @@ inline std::vector<std::uint8_t> frame_of(const Datagram& datagram) {
 class FlowWorld {
  public:
   // The allocation's client is of `client` family; it has relayed addresses of both, permissions
-  // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`.
-  explicit FlowWorld(Family client, bool channels = true)
+  // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`. The world
+  // sees kRelay4 as `external`, where there is one.
+  explicit FlowWorld(Family client, bool channels = true,
+                     std::optional<Address> external = std::nullopt)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
         server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort} {
     setup_.ports.resize(1);
     for (const Address& address : {kServer4, kServer6})
       setup_.listeners.push_back({{address, kPort}});
-    setup_.relayed = {{kRelay4, std::nullopt}, {kRelay6, std::nullopt}};
+    setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};
     tables_ =
         std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed,
                                  std::vector<Endpoint>{{kServer4, kPort}, {kServer6, kPort}},

@@ -33,6 +33,25 @@ std::uint32_t attribute_data(bool v4, const std::uint8_t* icmp) {
   return !v4 && icmp[icmp::kType] == icmpv6::kPacketTooBig ? load_be32(icmp + icmp::kMtuV6) : 0;
 }
 
+// ICMPv6's covers a pseudo header, ICMP's doesn't (RFC 4443 §2.3).
+bool checksum_holds(const Packet& packet, std::size_t l4_size) {
+  const std::uint8_t* ip = packet.data + packet.l3;
+  const std::uint16_t pseudo =
+      packet.family == Family::kIpv4
+          ? std::uint16_t{0}
+          : pseudo_header_sum_v6(ip + ipv6::kSource, ip + ipv6::kDestination, ip_protocol::kIcmpv6,
+                                 static_cast<std::uint32_t>(l4_size));
+  return fold(std::uint32_t{pseudo} + sum_bytes(packet.data + packet.l4, l4_size)) == 0xFFFF;
+}
+
+// No error goes to what can't be one host (RFC 1122 §3.2.2, RFC 4443 §2.4 (e)).
+bool may_be_told(const Address& sender) {
+  if (sender.is_unspecified()) return false;
+  return sender.family == Family::kIpv4
+             ? sender.bytes[0] != 0 && sender.bytes[0] != 127 && sender.bytes[0] < 224
+             : sender.bytes[0] != 0xFF;
+}
+
 constexpr std::size_t kQuoteV4 = 548;   // a whole error fits the minimum MTU (RFC 1812 §4.3.2.3)
 constexpr std::size_t kQuoteV6 = 1232;  // RFC 4443 §2.4 (c)
 
@@ -58,6 +77,7 @@ void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
   } else if (ipv6::version(quote) != 6 || quote[ipv6::kNextHeader] != ip_protocol::kUdp) {
     return;
   }
+  if (!checksum_holds(packet, l4_size)) return;
   const Address from =
       Address::from_bytes(packet.family, quote + (v4 ? ipv4::kSource : ipv6::kSource));
   if (!is_relayed(from)) return;
@@ -73,10 +93,6 @@ void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
 // The frame becomes a Data indication, built where the ICMP message was.
 void Pipeline::rewrite_icmp(Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  if (!tables_.find_permission(packet.allocation, packet.peer.address)) {
-    return drop(packet, Drop::kIcmpUnrelated);
-  }
-  packet.next_hop = NextHopIndex{allocation.client_next_hop.load(std::memory_order_relaxed)};
   if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
   const std::uint8_t* icmp = packet.data + packet.l4;
   const bool v4 = packet.family == Family::kIpv4;
@@ -119,7 +135,9 @@ bool Pipeline::may_send_icmp(Instant now) {
 void Pipeline::refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu) {
   const bool v4 = packet.family == Family::kIpv4;
   const std::size_t header_size = (v4 ? ipv4::kMinSize : ipv6::kSize) + icmp::kSize;
-  if (packet.headroom < header_size || !may_send_icmp(now)) return;
+  if (packet.headroom < header_size || !may_be_told(packet.source.address) || !may_send_icmp(now)) {
+    return;
+  }
   std::uint8_t* quote = packet.data + packet.l3;
   const std::size_t quoted =
       std::min<std::size_t>(packet.length - packet.l3, v4 ? kQuoteV4 : kQuoteV6);

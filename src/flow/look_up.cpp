@@ -41,6 +41,7 @@ void Pipeline::look_up(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
     if (packet.verdict != Verdict::kContinue || packet.hairpin) continue;
     if (packet.lane == Lane::kPeer) find_way_to_client(seconds, packet);
+    if (packet.lane == Lane::kIcmp) find_way_for_icmp(seconds, packet);
   }
 }
 
@@ -134,6 +135,18 @@ void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
   if (!slot || !alive(tables_.permission(*slot).expires_s, seconds)) {
     drop(packet, Drop::kNoPermission);
   }
+}
+
+// RFC 8656 §11.5: what counts is the address that the quoted packet went to, not who complains.
+void Pipeline::find_way_for_icmp(std::uint32_t seconds, Packet& packet) {
+  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+  const std::size_t family = family_index(packet.peer.address.family);
+  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
+  if (!alive(allocation.expires_s[family], seconds) || !slot ||
+      !alive(tables_.permission(*slot).expires_s, seconds)) {
+    return drop(packet, Drop::kIcmpUnrelated);
+  }
+  packet.next_hop = next_hop(allocation.client_next_hop);
 }
 
 // Hairpin (PROTOCOL.md 29): the peer is a relayed address of this node, so the packet joins the

@@ -140,7 +140,7 @@ TEST(Flow, HairpinReachesTheOtherClientOnce) {
   EXPECT_EQ(out->ttl, 62);
   stun::MessageView message;
   ASSERT_EQ(stun::MessageView::parse(out->payload, message), stun::ParseError::kNone);
-  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress), Endpoint(kRelay4, kRelayPort4));
+  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress), (Endpoint{kRelay4, kRelayPort4}));
   EXPECT_EQ(message.find(stun::Attribute::kData)->value.size(), 33U);
 }
 
@@ -195,6 +195,7 @@ TEST(Flow, IcmpAboutOurPacketReachesTheClient) {
   icmp[0] = 3;
   icmp[1] = 3;
   std::memcpy(icmp + 8, inner.data() + 14, inner.size() - 14);
+  put16(icmp + 2, static_cast<std::uint16_t>(~plain_sum(icmp, frame.size() - 34)));
   const Packet packet = world.run(frame);
   ASSERT_EQ(packet.verdict, Verdict::kTransmit);
   const auto out = read(packet);
@@ -202,7 +203,7 @@ TEST(Flow, IcmpAboutOurPacketReachesTheClient) {
   stun::MessageView message;
   ASSERT_EQ(stun::MessageView::parse(out->payload, message), stun::ParseError::kNone);
   EXPECT_FALSE(message.has(stun::Attribute::kData));
-  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress), Endpoint(kPeer4, kPeerPort));
+  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress), (Endpoint{kPeer4, kPeerPort}));
   const auto value = message.find(stun::Attribute::kIcmp)->value;
   const std::vector<std::uint8_t> expected{0, 0, 3, 3, 0, 0, 0, 0};
   EXPECT_EQ(std::vector<std::uint8_t>(value.begin(), value.end()), expected);
