@@ -57,6 +57,17 @@ bool parse_ipv6(Packet& packet, std::size_t have, IpHeader& out) {
   return true;
 }
 
+// Whether the UDP checksum is right, or rightly not there.
+bool udp_checksum_holds(const Packet& packet) {
+  const std::uint8_t* header = packet.data + packet.l4;
+  const std::size_t udp_size = udp::kSize + packet.payload_size;
+  const std::uint16_t checksum = load_be16(header + udp::kChecksum);
+  if (packet.checksum == Checksum::kGood || checksum == 0) return true;
+  const std::uint16_t pseudo = pseudo_sum(packet, udp_size);
+  if (packet.checksum == Checksum::kMaybePartial && checksum == pseudo) return true;
+  return udp_checksum_good(pseudo, header, udp_size);
+}
+
 }  // namespace
 
 std::optional<std::uint16_t> Pipeline::listener_at(const Endpoint& endpoint) const {
@@ -81,6 +92,10 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
     if (port.sees_own_frames &&
         std::memcmp(packet.data + ethernet::kSource, port.mac.data(), port.mac.size()) == 0) {
       drop(packet, Drop::kOwnFrame);
+      continue;
+    }
+    if ((packet.data[ethernet::kDestination] & 1) != 0) {
+      packet.verdict = Verdict::kKernel;  // to a group (RFC 1122 §3.3.6): no relayed packet is
       continue;
     }
     packet.l3 = ethernet::kSize;
@@ -108,7 +123,9 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
     const auto cut = static_cast<std::uint32_t>(packet.length - packet.l4 - ip.l4_size);
     packet.length -= cut;
     packet.tailroom = static_cast<std::uint16_t>(packet.tailroom + cut);
-    if (ip.fragment) {
+    if (ip.fragment && packet.reassembled) {
+      drop(packet, Drop::kFragmentRejected);  // a fragment header within fragments
+    } else if (ip.fragment) {
       const bool to_us =
           is_relayed(packet.destination.address) ||
           std::any_of(setup_.listeners.begin(), setup_.listeners.end(), [&](const Listener& one) {
@@ -123,6 +140,8 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
   }
 }
 
+// A relayed packet's checksum isn't verified: it changes by the difference of the headers alone
+// (frame.cpp), so one that was wrong stays wrong, and its receiver is the one to notice.
 void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   if (l4_size < udp::kSize) return drop(packet, Drop::kMalformedUdp);
   const std::uint8_t* header = packet.data + packet.l4;
@@ -192,12 +211,22 @@ void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
   packet.lane = Lane::kSend;
   packet.peer = *peer;
   packet.dont_fragment = message.has(stun::Attribute::kDontFragment);
-  packet.body = static_cast<std::uint16_t>(data->value.data() - packet.data);
+  const std::ptrdiff_t body = data->value.data() - packet.data;
+  if (body > 0xFFFF) return drop(packet, Drop::kBadSend);
+  packet.body = static_cast<std::uint16_t>(body);
   packet.body_size = static_cast<std::uint16_t>(data->value.size());
 }
 
 // The front door needs to know whether the five-tuple is known: that alone is looked up at once.
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
+  if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
+  // A request without integrity can only be answered here; beyond the limit not even that work is
+  // done for it.
+  const bool has_integrity = message.has(stun::Attribute::kMessageIntegrity) ||
+                             message.has(stun::Attribute::kMessageIntegritySha256);
+  if (answers_left_ == 0 && !has_integrity && message.message_class() == stun::Class::kRequest) {
+    return drop(packet, Drop::kStatelessLimit);
+  }
   const auto known = tables_.find_client(packet.listener, packet.source);
   std::array<std::uint8_t, 576> answer;
   const Endpoint& server = setup_.listeners[packet.listener].endpoint;
