@@ -3,6 +3,8 @@
 // same bytes (RFC 8656 §11–§14).
 #include <rapidcheck.h>
 
+#include <algorithm>
+
 #include "flow_world.h"
 
 namespace {
@@ -140,6 +142,42 @@ void peer_to_client(bool channels) {
     RC_ASSERT(out->payload[i] == 0);
 }
 
+// From one of our clients to another, over the relayed addresses of one.peer's family.
+void client_to_client() {
+  const Case one = any_case();
+  FlowWorld world(one.client);
+  const Family to = any_family();
+  const ClientEndpoint other{{to == Family::kIpv4 ? kClient4 : kClient6, 40001}};
+  const AllocationSlot theirs = world.add(other, 50002, 50003);
+  const Endpoint ours = relay_of(one.peer);
+  for (const AllocationSlot allocation : {world.allocation_, theirs})
+    world.writer_->publish_permission({allocation, ours.address, FlowWorld::kExpires});
+  std::vector<std::uint8_t> buffer(2048);
+  stun::MessageWriter writer(buffer, stun::Class::kIndication, stun::Method::kSend, {1, 2, 3});
+  const auto port = static_cast<std::uint16_t>(one.peer == Family::kIpv4 ? 50002 : 50003);
+  writer.add_xor_address(stun::Attribute::kXorPeerAddress, {ours.address, port});
+  writer.add(stun::Attribute::kData, one.body);
+  const auto message = writer.finish();
+  Datagram in = one.datagram;
+  in.ttl = std::max<std::uint8_t>(in.ttl, 3);
+  in.source = world.client_;
+  in.destination = world.server_;
+  in.payload.assign(message.begin(), message.end());
+  settle(in);
+  const Packet packet = world.run(frame_of(in), one.ethernet, Checksum::kMaybePartial);
+  RC_ASSERT(packet.verdict == Verdict::kTransmit);
+  const auto out = read(packet);
+  --in.ttl;  // the loop is a hop more
+  check_common(in, out, one.client, to, packet.length - 14);
+  RC_ASSERT(out->destination == static_cast<const Endpoint&>(other));
+  stun::MessageView view;
+  RC_ASSERT(stun::MessageView::parse(out->payload, view) == stun::ParseError::kNone);
+  RC_ASSERT(view.xor_address(stun::Attribute::kXorPeerAddress) == ours);
+  const auto data = view.find(stun::Attribute::kData);
+  RC_ASSERT(data.has_value());
+  RC_ASSERT(std::vector<std::uint8_t>(data->value.begin(), data->value.end()) == one.body);
+}
+
 }  // namespace
 
 int main() {
@@ -147,5 +185,6 @@ int main() {
   ok &= rc::check("a Send indication becomes the peer's datagram", send_to_peer);
   ok &= rc::check("a peer's datagram becomes ChannelData", [] { peer_to_client(true); });
   ok &= rc::check("a peer's datagram becomes a Data indication", [] { peer_to_client(false); });
+  ok &= rc::check("a client's Send becomes another client's Data indication", client_to_client);
   return ok ? 0 : 1;
 }
