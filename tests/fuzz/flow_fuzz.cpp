@@ -2,8 +2,8 @@
 // lies behind addresses, ports and checksums is reached too, its bytes as the UDP payload of a
 // client or a peer that is known.
 //
-// Besides not crashing: every packet gets a verdict, what is to leave is a sound IP packet within
-// its buffer, and what the client or the peer gets carries bytes of the payload that came.
+// Besides not crashing: every packet gets a verdict, and what is to leave lies within its buffer
+// and is a sound IP packet with right checksums wherever the one that came was.
 #include <algorithm>
 #include <array>
 #include <cstdint>
