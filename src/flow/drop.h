@@ -28,7 +28,8 @@ namespace turnpike::flow {
   X(kNoChannel, "no_channel", "ChannelData on a channel that is not bound, or has expired")       \
   X(kNoPermission, "no_permission", "no live permission for this peer")                           \
   X(kNoRelay, "no_relay", "from a peer to a relay port that nobody has")                          \
-  X(kBadSend, "bad_send", "Send indication without a peer address or data, or with unknown attributes") \
+  X(kBadSend, "bad_send",                                                                         \
+    "Send indication without a peer address or data, or with unknown attributes")                 \
   X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \
   X(kTtlExpired, "ttl_expired", "TTL or hop limit would reach zero")                              \
   X(kTooBig, "too_big", "longer than the outgoing link's MTU and must not be fragmented")         \
@@ -38,8 +39,10 @@ namespace turnpike::flow {
   X(kStatelessLimit, "stateless_limit", "more stateless answers wanted in a burst than are made") \
   X(kEngineRingFull, "engine_ring_full", "requests come faster than the engine answers")          \
   X(kEngineDiscard, "engine_discard", "the engine gave the request up without an answer")         \
-  X(kExceptionRingFull, "exception_ring_full", "more for the kernel than the exception path takes") \
-  X(kIcmpUnrelated, "icmp_unrelated", "ICMP error that quotes nothing we sent, or of another type") \
+  X(kExceptionRingFull, "exception_ring_full",                                                    \
+    "more for the kernel than the exception path takes")                                          \
+  X(kIcmpUnrelated, "icmp_unrelated",                                                             \
+    "ICMP error that quotes nothing we sent, or of another type")                                 \
   X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
   X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
 

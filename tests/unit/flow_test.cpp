@@ -140,7 +140,8 @@ TEST(Flow, HairpinReachesTheOtherClientOnce) {
   EXPECT_EQ(out->ttl, 62);
   stun::MessageView message;
   ASSERT_EQ(stun::MessageView::parse(out->payload, message), stun::ParseError::kNone);
-  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress), (Endpoint{kRelay4, kRelayPort4}));
+  EXPECT_EQ(message.xor_address(stun::Attribute::kXorPeerAddress),
+            (Endpoint{kRelay4, kRelayPort4}));
   EXPECT_EQ(message.find(stun::Attribute::kData)->value.size(), 33U);
 }
 
