@@ -14,15 +14,7 @@ using stun::MessageWriter;
 constexpr std::uint8_t kUdp = 17;
 constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
-
-// RFC 8656 §21.4: tunnels' addresses let a client reach what the tunnel's other end forbids.
-bool is_tunnelled(const Address& client) {
-  if (client.family == Family::kIpv4) return false;
-  const auto& b = client.bytes;
-  const bool teredo = b[0] == 0x20 && b[1] == 0x01 && b[2] == 0 && b[3] == 0;
-  const bool six_to_four = b[0] == 0x20 && b[1] == 0x02;
-  return teredo || six_to_four;
-}
+constexpr std::uint32_t kReservationIds = 1U << 24;  // as many as a token holds
 
 Family family_of(std::size_t index) {
   return index == 0 ? Family::kIpv4 : Family::kIpv6;
@@ -30,15 +22,18 @@ Family family_of(std::size_t index) {
 
 }  // namespace
 
+// What an Allocate has taken, until it is an allocation or is given back.
+struct Server::Impl::Claim {
+  std::array<std::optional<RelayEndpoint>, 2> relayed;  // by family_index()
+  std::optional<std::pair<Family, std::uint16_t>> address_error;
+  std::optional<std::uint32_t> redeemed;  // the reservation that this takes up
+  std::optional<std::uint32_t> reserved;  // the one that this makes
+};
+
 std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
   const std::uint32_t wanted =
       message.u32(Attribute::kLifetime).value_or(config_.lifetime_default_s);
   return std::max(config_.lifetime_default_s, std::min(wanted, config_.lifetime_max_s));
-}
-
-bool Server::Impl::relays(Family family) const {
-  return std::any_of(config_.relayed.begin(), config_.relayed.end(),
-                     [&](const RelayedAddress& one) { return one.internal.family == family; });
 }
 
 Address Server::Impl::face_of(const Address& relayed) const {
@@ -67,73 +62,97 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
       tombstone != tombstones_.end() && tombstone->second.created_by == message.transaction_id()) {
     return refuse(request, 437);
   }
-  if (is_tunnelled(request.five_tuple.client.address)) return refuse(request, 403);
   const auto transport = message.requested_transport();
   if (!transport) return refuse(request, 400);
   if (*transport != kUdp) return refuse(request, 442);
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
     return refuse(request, 400);
+  if (redirect(request)) return;
 
+  Claim claimed;
+  std::uint16_t code = claim(request, claimed);
+  if (code == 0) code = establish(request, claimed);
+  if (code != 0) return refuse(request, code);
+  answer_allocate(request, allocations_.at(request.five_tuple));
+}
+
+// RFC 8489 §10: the alternates of the client's own family first.
+bool Server::Impl::redirect(const Request& request) {
   for (const ServerConfig::Redirect& redirect : config_.redirects) {
     if (redirect.server != request.five_tuple.server) continue;
     MessageWriter writer = begin(request, Class::kError);
     writer.add_error_code(300);
-    // RFC 8489 §10: the client's own family first.
     for (const bool same : {true, false}) {
       for (const Endpoint& alternate : redirect.alternates) {
-        if ((alternate.address.family == redirect.server.address.family) == same) {
+        if ((alternate.address.family == redirect.server.address.family) == same)
           writer.add_address(Attribute::kAlternateServer, alternate);
-        }
       }
     }
-    return send(request, writer, 300, true);
+    send(request, writer, 300, true);
+    return true;
   }
+  return false;
+}
 
+// Takes what the allocation needs; an error code with nothing taken, or 0.
+std::uint16_t Server::Impl::claim(const Request& request, Claim& claimed) {
+  const MessageView& message = request.message;
+  const bool reserved = message.has(Attribute::kReservationToken);
+  std::array<bool, 2> wanted{};
+  if (!reserved) {
+    if (const std::uint16_t code = choose_families(request, wanted); code != 0) return code;
+  } else if (message.has(Attribute::kEvenPort) || message.has(Attribute::kRequestedAddressFamily) ||
+             message.has(Attribute::kAdditionalAddressFamily)) {
+    return 400;
+  }
+  if (allocations_.size() >= config_.max_allocations) return 508;
+  if (!quotas_.reserve(request.user.quota_name)) return 486;
+  const std::uint16_t code =
+      reserved ? claim_reserved(request, claimed) : claim_ports(request, wanted, claimed);
+  if (code != 0) quotas_.release(request.user.quota_name);
+  return code;
+}
+
+// Makes what was claimed an allocation; an error code with nothing left of it, or 0.
+std::uint16_t Server::Impl::establish(const Request& request, const Claim& claimed) {
   Allocation made;
   made.five_tuple = request.five_tuple;
-  made.created_by = message.transaction_id();
+  made.created_by = request.message.transaction_id();
   made.keys = request.user;
-  made.lifetime_s = lifetime(message);
-  std::array<bool, 2> wanted{};
-  std::uint16_t code = 0;
-  const bool reserved = message.has(Attribute::kReservationToken);
-  if (reserved) {
-    const bool alone = !message.has(Attribute::kEvenPort) &&
-                       !message.has(Attribute::kRequestedAddressFamily) &&
-                       !message.has(Attribute::kAdditionalAddressFamily);
-    if (!alone) return refuse(request, 400);
-  } else {
-    code = choose_families(request, wanted);
-    if (code != 0) return refuse(request, code);
+  made.relayed = claimed.relayed;
+  made.lifetime_s = lifetime(request.message);
+  made.address_error = claimed.address_error;
+  for (std::size_t family = 0; family < 2; ++family) {
+    if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
   }
-  if (allocations_.size() >= config_.max_allocations) return refuse(request, 508);
-  if (!quotas_.reserve(request.user.quota_name)) return refuse(request, 486);
-  code = reserved ? claim_reserved(request, made) : claim_ports(request, wanted, made);
-  if (code == 0) {
-    AllocationFlow flow;
-    flow.five_tuple = made.five_tuple;
-    flow.relayed = made.relayed;
-    for (std::size_t family = 0; family < 2; ++family) {
-      if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
-    }
-    flow.expires_s = made.expires_s;
-    if (const auto slot = host_.flows().publish_allocation(flow)) {
-      made.slot = *slot;
-    } else {
-      code = 508;
-    }
-  }
-  if (code != 0) {
-    for (const auto& relayed : made.relayed) {
-      if (relayed) give_back(*relayed, now_s(request.now));
-    }
+  const auto slot =
+      host_.flows().publish_allocation({made.five_tuple, made.relayed, made.expires_s});
+  if (!slot) {
+    abandon(claimed);
     quotas_.release(request.user.quota_name);
-    return refuse(request, code);
+    return 508;
   }
-  const auto [where, inserted] = allocations_.emplace(made.five_tuple, std::move(made));
-  schedule(where->second);
+  made.slot = *slot;
+  if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
+  if (claimed.redeemed) reservations_.erase(*claimed.redeemed);
+  Allocation& kept = allocations_[request.five_tuple];
+  kept = std::move(made);
+  schedule(kept);
   update_gauges();
-  answer_allocate(request, where->second);
+  return 0;
+}
+
+// A reservation goes on, ports that nobody has seen need no rest.
+void Server::Impl::abandon(const Claim& claimed) {
+  if (claimed.redeemed) return;
+  if (claimed.reserved) {
+    const auto next = reservations_.find(*claimed.reserved);
+    pool_of(next->second.relayed.address).put(next->second.relayed.port);
+    reservations_.erase(next);
+  }
+  for (const auto& relayed : claimed.relayed) {
+    if (relayed) pool_of(relayed->address).put(relayed->port);
+  }
 }
 
 // Which families; an error code, or 0.
@@ -161,60 +180,58 @@ std::uint16_t Server::Impl::choose_families(const Request& request,
   return relays(family_of(family)) ? 0 : 440;
 }
 
-std::uint16_t Server::Impl::claim_reserved(const Request& request, Allocation& made) {
+std::uint16_t Server::Impl::claim_reserved(const Request& request, Claim& claimed) const {
   const auto token = request.message.find(Attribute::kReservationToken);
   const auto content = tokens_.open(token->value);
   if (!content || content->shard != config_.shard) return 508;
   const auto found = reservations_.find(content->id);
   if (found == reservations_.end() || found->second.expires_s <= now_s(request.now)) return 508;
-  made.relayed[family_index(found->second.relayed.address.family)] = found->second.relayed;
-  reservations_.erase(found);
+  const RelayEndpoint& relayed = found->second.relayed;
+  claimed.relayed[family_index(relayed.address.family)] = relayed;
+  claimed.redeemed = content->id;
   return 0;
 }
 
 std::uint16_t Server::Impl::claim_ports(const Request& request, const std::array<bool, 2>& wanted,
-                                        Allocation& made) {
+                                        Claim& claimed) {
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
+  if (pair && reservations_.size() >= reservations_max_) return 508;
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;
-    if (auto drawn = draw(family_of(family), even, pair)) {
-      made.relayed[family] = *drawn;
-    } else {
-      // Of two, one may be missing (RFC 8656 §7.2, ADDRESS-ERROR-CODE).
-      made.address_error = {family_of(family),
-                            relays(family_of(family)) ? std::uint16_t{508} : std::uint16_t{440}};
-    }
+    claimed.relayed[family] = draw(family_of(family), even, pair);
+    if (claimed.relayed[family]) continue;
+    // Of two, one may be missing (RFC 8656 §7.2, ADDRESS-ERROR-CODE).
+    claimed.address_error = {family_of(family),
+                             relays(family_of(family)) ? std::uint16_t{508} : std::uint16_t{440}};
   }
-  if (!made.relayed[0] && !made.relayed[1]) return 508;
-  if (!pair) return 0;
-  const auto& first = made.relayed[0] ? made.relayed[0] : made.relayed[1];
-  std::uint32_t id = host_.random_below(1U << 24);
+  if (!claimed.relayed[0] && !claimed.relayed[1]) return 508;
+  if (pair) reserve_next(request, claimed);
+  return 0;
+}
+
+// A pair is asked for in one family only.
+void Server::Impl::reserve_next(const Request& request, Claim& claimed) {
+  std::uint32_t id = host_.random_below(kReservationIds);
   while (reservations_.contains(id))
-    id = (id + 1) & 0xFFFFFF;
-  RelayEndpoint second = *first;
+    id = (id + 1) % kReservationIds;
+  RelayEndpoint second = claimed.relayed[0] ? *claimed.relayed[0] : *claimed.relayed[1];
   ++second.port;
   reservations_[id] = {second, expiry_s(request.now, config_.reservation_lifetime_s)};
-  made.token = tokens_.seal({config_.shard, id});
-  return 0;
+  claimed.reserved = id;
 }
 
 // From one of the family's addresses at random, or any other that has a port left.
 std::optional<RelayEndpoint> Server::Impl::draw(Family family, bool even, bool pair) {
-  const std::size_t n = config_.relayed.size();
-  if (n == 0) return std::nullopt;
-  const std::size_t start = host_.random_below(static_cast<std::uint32_t>(n));
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::size_t which = (start + i) % n;
-    if (config_.relayed[which].internal.family != family) continue;
+  const std::vector<std::size_t>& places = relayed_of_[family_index(family)];
+  if (places.empty()) return std::nullopt;
+  const std::size_t start = host_.random_below(static_cast<std::uint32_t>(places.size()));
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const std::size_t which = places[(start + i) % places.size()];
     const auto port = even ? pools_[which].take_even(host_, pair) : pools_[which].take(host_);
     if (port) return RelayEndpoint{{config_.relayed[which].internal, *port}};
   }
   return std::nullopt;
-}
-
-void Server::Impl::give_back(const RelayEndpoint& relayed, std::uint32_t seconds) {
-  pool_of(relayed.address).release(relayed.port, seconds + config_.port_rest_s);
 }
 
 void Server::Impl::answer_allocate(const Request& request, const Allocation& allocation) {

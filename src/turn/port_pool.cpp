@@ -1,6 +1,13 @@
+// The free ports stand in a list without order, each port knows its place: drawing, taking a given
+// one and giving back are all one step.
 #include "turn/port_pool.h"
 
 namespace turnpike {
+namespace {
+
+constexpr int kDraws = 32;
+
+}  // namespace
 
 PortPool::PortPool(std::uint16_t port_min, std::uint16_t port_max, std::uint8_t shard,
                    std::uint8_t shard_count)
@@ -40,19 +47,35 @@ std::optional<std::uint16_t> PortPool::take(ServerHost& random) {
   return port;
 }
 
-std::optional<std::uint16_t> PortPool::take_even(ServerHost& random, bool pair) {
-  if (free_.empty()) wake_one();
+bool PortPool::fits(std::uint16_t port, bool pair) const {
+  return port % 2 == 0 && place_[port] != kNowhere && (!pair || place_[port + 1U] != kNowhere);
+}
+
+std::optional<std::uint16_t> PortPool::find_even(ServerHost& random, bool pair) const {
   if (free_.empty()) return std::nullopt;
-  // From a random place on, the first that will do: uniform enough, and bounded.
-  const std::size_t start = random.random_below(static_cast<std::uint32_t>(free_.size()));
-  for (std::size_t i = 0; i < free_.size(); ++i) {
-    const std::uint16_t port = free_[(start + i) % free_.size()];
-    if (port % 2 != 0 || (pair && !is_free(port + 1U))) continue;
-    remove(port);
-    if (pair) remove(static_cast<std::uint16_t>(port + 1));
-    return port;
+  const auto count = static_cast<std::uint32_t>(free_.size());
+  // Uniform as long as a fair part of the ports will do; then whatever there is.
+  for (int i = 0; i < kDraws; ++i) {
+    const std::uint16_t port = free_[random.random_below(count)];
+    if (fits(port, pair)) return port;
+  }
+  for (const std::uint16_t port : free_) {
+    if (fits(port, pair)) return port;
   }
   return std::nullopt;
+}
+
+std::optional<std::uint16_t> PortPool::take_even(ServerHost& random, bool pair) {
+  auto port = find_even(random, pair);
+  if (!port && !resting_.empty()) {
+    while (!resting_.empty())
+      wake_one();
+    port = find_even(random, pair);
+  }
+  if (!port) return std::nullopt;
+  remove(*port);
+  if (pair) remove(static_cast<std::uint16_t>(*port + 1));
+  return port;
 }
 
 void PortPool::release(std::uint16_t port, std::uint32_t rested_s) {

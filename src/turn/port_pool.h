@@ -21,7 +21,9 @@ class PortPool {
   std::optional<std::uint16_t> take(ServerHost& random);
   // An even port; with `pair`, the next one is free and taken as well.
   std::optional<std::uint16_t> take_even(ServerHost& random, bool pair);
-  // The port may have a new owner at `rested_s`.
+  // One that was taken and never shown: free at once.
+  void put(std::uint16_t port);
+  // The port may have a new owner at `rested_s`, which never goes back.
   void release(std::uint16_t port, std::uint32_t rested_s);
   // Ports that have rested become free.
   void tick(std::uint32_t now_s);
@@ -29,8 +31,8 @@ class PortPool {
   std::size_t free() const { return free_.size(); }
 
  private:
-  bool is_free(std::uint32_t port) const { return port <= 0xFFFF && place_[port] != kNowhere; }
-  void put(std::uint16_t port);
+  std::optional<std::uint16_t> find_even(ServerHost& random, bool pair) const;
+  bool fits(std::uint16_t port, bool pair) const;
   void remove(std::uint16_t port);
   void wake_one();
 

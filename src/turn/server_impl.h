@@ -4,10 +4,9 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
-#include <queue>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -26,6 +25,9 @@ namespace turnpike {
 struct Permission {
   PermissionSlot slot{};
   std::uint32_t expires_s = 0;
+  // Channels to its address. While there are any, it stays, closed by its expiry: they name its
+  // slot, and a new permission for the address must open what comes back to them.
+  std::uint32_t channels = 0;
 };
 
 struct Channel {
@@ -46,16 +48,18 @@ struct Allocation {
   std::array<std::uint32_t, 2> expires_s{};
   std::map<Address, Permission> permissions;
   std::vector<Channel> channels;
-  std::uint32_t due_s = kNeverDue;  // when its entry in Impl::due_ comes up
+  std::uint32_t due_s = kNeverDue;  // when the first of its things ends
   // What the success said, for its retransmissions.
   std::uint32_t lifetime_s = 0;
   std::optional<TokenSealer::Token> token;
   std::optional<std::pair<Family, std::uint16_t>> address_error;
 };
 
-// A deleted allocation is remembered for a while (PROTOCOL.md 14).
+// A deleted allocation is remembered for a while, so that a late duplicate of its Allocate makes no
+// ghost and a repeated Refresh gets a signed answer.
 struct Tombstone {
   stun::TransactionId created_by{};
+  UserKeys keys;
   std::uint32_t until_s = 0;
 };
 
@@ -88,6 +92,24 @@ class FiveTupleHash {
   HashKey key_;
 };
 
+// Which five-tuple is due when: one entry each, moved whenever its time changes, so that it can't
+// grow beyond what it keeps time for.
+class Schedule {
+ public:
+  void move(const FiveTuple& five_tuple, std::uint32_t from_s, std::uint32_t to_s) {
+    entries_.erase({from_s, five_tuple});
+    if (to_s != kNeverDue) entries_.emplace(to_s, five_tuple);
+  }
+  // The first, if it is due at `now_s`.
+  const FiveTuple* due(std::uint32_t now_s) const {
+    return entries_.empty() || entries_.begin()->first > now_s ? nullptr : &first();
+  }
+  const FiveTuple& first() const { return entries_.begin()->second; }
+
+ private:
+  std::set<std::pair<std::uint32_t, FiveTuple>> entries_;
+};
+
 class Server::Impl {
  public:
   Impl(const ServerConfig& config, ServerHost& host, const NonceKeeper& nonces,
@@ -102,9 +124,19 @@ class Server::Impl {
   ServerCounters counters;
 
  private:
-  using Allocations = std::unordered_map<FiveTuple, Allocation, FiveTupleHash>;
+  // server.cpp: what is asked, and the answers' frame.
+  Allocation* find(const FiveTuple& five_tuple, Instant now);
+  void dispatch(Request& request, Allocation* allocation);
+  void challenge(const Request& request, std::uint16_t code);
+  void refuse(const Request& request, std::uint16_t code);
+  void refuse_unsigned(const Request& request, std::uint16_t code);
+  void refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown);
+  stun::MessageWriter begin(const Request& request, stun::Class message_class);
+  void send(const Request& request, stun::MessageWriter& writer, std::uint16_t result, bool sign);
+  void count(const Request& request, std::uint16_t result);
+  void discard(RequestToken token, Discard reason);
 
-  // server.cpp: who asks, and the answers' frame.
+  // authenticate.cpp: who asks.
   struct Parked {
     FiveTuple five_tuple;
     std::vector<std::uint8_t> bytes;
@@ -112,46 +144,57 @@ class Server::Impl {
     std::uint64_t deadline_ms = 0;
   };
   void authenticate(Request& request, Allocation* allocation);
-  void judge(Request& request, Allocation* allocation, KeyState state, const UserKeys& keys);
-  void dispatch(Request& request, Allocation* allocation);
-  bool matches(const Request& request, const stun::Key& key) const;
+  const UserKeys* remembered_keys(const Request& request, const Allocation* allocation) const;
+  bool names(const stun::MessageView& message, const std::string& username) const;
+  bool prove(Request& request, const UserKeys& keys) const;
   void park(const Request& request);
-  bool same_user(const stun::MessageView& message, const Allocation& allocation) const;
-  void challenge(const Request& request, std::uint16_t code);
-  void refuse(const Request& request, std::uint16_t code);
-  void refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown);
-  stun::MessageWriter begin(const Request& request, stun::Class message_class);
-  void send(const Request& request, stun::MessageWriter& writer, std::uint16_t result, bool sign);
-  void count(const Request& request, std::uint16_t result);
+  void give_up_parked(Instant now);
 
   // allocate.cpp
+  struct Claim;
   void allocate(Request& request, Allocation* existing);
+  bool redirect(const Request& request);
   std::uint16_t choose_families(const Request& request, std::array<bool, 2>& wanted) const;
-  std::uint16_t claim_reserved(const Request& request, Allocation& made);
+  std::uint16_t claim(const Request& request, Claim& claimed);
+  std::uint16_t claim_reserved(const Request& request, Claim& claimed) const;
   std::uint16_t claim_ports(const Request& request, const std::array<bool, 2>& wanted,
-                            Allocation& made);
+                            Claim& claimed);
+  void reserve_next(const Request& request, Claim& claimed);
+  void abandon(const Claim& claimed);
+  std::uint16_t establish(const Request& request, const Claim& claimed);
   std::optional<RelayEndpoint> draw(Family family, bool even, bool pair);
-  void give_back(const RelayEndpoint& relayed, std::uint32_t seconds);
   PortPool& pool_of(const Address& relayed);
-  bool relays(Family family) const;
+  bool relays(Family family) const { return !relayed_of_[family_index(family)].empty(); }
   void answer_allocate(const Request& request, const Allocation& allocation);
   std::uint32_t lifetime(const stun::MessageView& message) const;
   Address face_of(const Address& relayed) const;
 
-  // refresh.cpp: how allocations go on and end.
+  // refresh.cpp
   void refresh(Request& request, Allocation& allocation);
+
+  // expiry.cpp: how allocations, and what hangs on them, end.
   void end_family(Allocation& allocation, Family family, std::uint32_t seconds);
-  void remove(const FiveTuple& five_tuple, std::uint32_t seconds);
+  void end_channel(Allocation& allocation, const Channel& channel);
+  void remove(Allocation& allocation, std::uint32_t seconds);
   void expire(Allocation& allocation, std::uint32_t seconds);
   void schedule(Allocation& allocation);
+  void forget_tombstones(std::uint32_t seconds);
+  void end_reservations(std::uint32_t seconds);
   void update_gauges();
 
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);
-  void channel_bind(Request& request, Allocation& allocation);
   std::uint16_t judge_peer(const Allocation& allocation, const Address& peer) const;
-  std::uint16_t install(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
-  bool has_channel_to(const Allocation& allocation, const Address& peer) const;
+  Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
+  void extend(Permission& permission, std::uint32_t expires_s);
+  void close(Allocation& allocation, const Address& peer);
+
+  // channel.cpp
+  void channel_bind(Request& request, Allocation& allocation);
+  std::uint16_t bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
+                     Instant now);
+  std::uint16_t bind_new(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
+                         Instant now);
 
   const ServerConfig config_;
   ServerHost& host_;
@@ -160,19 +203,18 @@ class Server::Impl {
   QuotaLedger& quotas_;
   const stun::AlgorithmList algorithms_;
 
-  Allocations allocations_;
-  std::vector<PortPool> pools_;  // by relayed address, as config_.relayed
+  std::unordered_map<FiveTuple, Allocation, FiveTupleHash> allocations_;
+  Schedule allocations_due_;
+  std::vector<PortPool> pools_;                         // by relayed address, as config_.relayed
+  std::array<std::vector<std::size_t>, 2> relayed_of_;  // by family: places in config_.relayed
   std::unordered_map<FiveTuple, Tombstone, FiveTupleHash> tombstones_;
-  std::deque<std::pair<std::uint32_t, FiveTuple>> tombstone_order_;
+  Schedule tombstones_due_;
   std::map<std::uint32_t, Reservation> reservations_;  // by the token's id
+  std::size_t reservations_max_ = 1;
   std::vector<Parked> parked_;
 
-  // When to look at an allocation again; an entry that is no longer true is found out when it is
-  // due.
-  using Due = std::pair<std::uint32_t, FiveTuple>;
-  std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
-
-  std::array<std::uint8_t, 1400> answer_{};
+  // More than the longest realm, software and list of alternates together.
+  std::array<std::uint8_t, 4096> answer_{};
 };
 
 }  // namespace turnpike

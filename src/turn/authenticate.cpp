@@ -1,0 +1,176 @@
+// Who asks: the order of RFC 8489 §9.2.4 for requests whose nonce the front door has seen already,
+// and the waiting room for those whose user's keys have to be fetched.
+#include <algorithm>
+
+#include "turn/server_impl.h"
+
+namespace turnpike {
+namespace {
+
+using stun::Attribute;
+using stun::MessageView;
+using stun::Method;
+using stun::PasswordAlgorithm;
+
+KeyPurpose purpose_of(Method method) {
+  if (method == Method::kAllocate) return KeyPurpose::kAllocate;
+  return method == Method::kRefresh ? KeyPurpose::kRefresh : KeyPurpose::kOther;
+}
+
+UserName name_in(const MessageView& message) {
+  UserName user;
+  if (const auto username = message.text(Attribute::kUsername)) user.username = *username;
+  if (const auto userhash = message.find(Attribute::kUserhash)) {
+    user.userhash.emplace();
+    std::copy(userhash->value.begin(), userhash->value.end(), user.userhash->begin());
+  }
+  return user;
+}
+
+// Named once, by the one or the other, and in full.
+bool credentials_complete(const MessageView& message) {
+  const auto userhash = message.find(Attribute::kUserhash);
+  if (userhash && userhash->value.size() != 32) return false;
+  return message.has(Attribute::kUsername) != userhash.has_value() &&
+         message.has(Attribute::kRealm) && message.has(Attribute::kNonce);
+}
+
+// Whether the message's integrity, of whichever kind it has, is right under `key`.
+bool matches(const MessageView& message, const stun::Key& key) {
+  return message.has(Attribute::kMessageIntegritySha256)
+             ? stun::check_message_integrity_sha256(message, key.view())
+             : stun::check_message_integrity(message, key.view());
+}
+
+}  // namespace
+
+void Server::Impl::authenticate(Request& request, Allocation* allocation) {
+  const MessageView& message = request.message;
+  if (!message.has(Attribute::kMessageIntegrity) &&
+      !message.has(Attribute::kMessageIntegritySha256)) {
+    return challenge(request, 401);
+  }
+  if (!credentials_complete(message)) return refuse_unsigned(request, 400);
+  if (message.text(Attribute::kRealm) != config_.realm) return challenge(request, 401);
+
+  // A retransmission is recognised before its nonce's age is judged: the nonce may have grown old
+  // between the two.
+  const NonceState nonce =
+      nonces_.check(request.now, request.five_tuple.client, request.five_tuple.server,
+                    *message.text(Attribute::kNonce));
+  const bool retransmission = allocation != nullptr && message.method() == Method::kAllocate &&
+                              allocation->created_by == message.transaction_id();
+  if (nonce == NonceState::kInvalid || (nonce == NonceState::kStale && !retransmission))
+    return challenge(request, 438);
+  // The nonce is ours, so its cookie's bit for password algorithms is ours as well.
+  if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, algorithms_))
+    return refuse_unsigned(request, 400);
+
+  const UserKeys* remembered = remembered_keys(request, allocation);
+  if (remembered != nullptr && prove(request, *remembered)) return dispatch(request, allocation);
+  UserKeys keys;
+  switch (host_.find_keys(name_in(message), config_.realm, purpose_of(message.method()), keys)) {
+    case KeyState::kPending:
+      return park(request);
+    case KeyState::kUnknown:
+      keys = {};
+      break;
+    case KeyState::kFound:
+      break;
+  }
+  if (!prove(request, keys)) return challenge(request, 401);
+  dispatch(request, allocation);
+}
+
+// An allocation keeps the keys that made it through its user's deletion and a secret's rollover;
+// what is left of a deleted one keeps them to refuse in a way that its client believes.
+const UserKeys* Server::Impl::remembered_keys(const Request& request,
+                                              const Allocation* allocation) const {
+  const Method method = request.message.method();
+  if (method == Method::kRefresh && config_.strict_expiry) return nullptr;
+  const UserKeys* keys = allocation != nullptr ? &allocation->keys : nullptr;
+  if (allocation == nullptr && method != Method::kAllocate) {
+    const auto tombstone = tombstones_.find(request.five_tuple);
+    if (tombstone != tombstones_.end()) keys = &tombstone->second.keys;
+  }
+  return keys != nullptr && names(request.message, keys->username) ? keys : nullptr;
+}
+
+bool Server::Impl::names(const MessageView& message, const std::string& username) const {
+  if (const auto name = message.text(Attribute::kUsername)) return *name == username;
+  const auto hash = message.find(Attribute::kUserhash);
+  return hash && stun::equal_constant_time(hash->value, stun::userhash(username, config_.realm));
+}
+
+// Whether one of the keys signed the request; then the request knows its user and how its answer is
+// to be signed.
+bool Server::Impl::prove(Request& request, const UserKeys& keys) const {
+  const auto chosen = stun::password_algorithm(request.message);
+  const bool sha256 = chosen == static_cast<std::uint16_t>(PasswordAlgorithm::kSha256);
+  const std::vector<stun::Key>& candidates = sha256 ? keys.sha256 : keys.md5;
+  const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const stun::Key& key) {
+    return matches(request.message, key);
+  });
+  if (found == candidates.end()) {
+    // An unknown user takes as long as a wrong password.
+    stun::Key nobody;
+    nobody.size = sha256 ? 32 : 16;
+    if (candidates.empty()) static_cast<void>(matches(request.message, nobody));
+    return false;
+  }
+  request.credentials = {*found, chosen.has_value()};
+  request.user.username = keys.username;
+  request.user.quota_name = keys.quota_name;
+  // The other kind of key belongs to the same secret: it stands in the same place.
+  const auto which = static_cast<std::size_t>(found - candidates.begin());
+  if (which < keys.md5.size()) request.user.md5 = {keys.md5[which]};
+  if (which < keys.sha256.size()) request.user.sha256 = {keys.sha256[which]};
+  return true;
+}
+
+void Server::Impl::park(const Request& request) {
+  const stun::Bytes bytes = request.message.bytes();
+  const bool duplicate = std::any_of(parked_.begin(), parked_.end(), [&](const Parked& one) {
+    return one.five_tuple == request.five_tuple &&
+           std::equal(bytes.begin(), bytes.end(), one.bytes.begin(), one.bytes.end());
+  });
+  if (duplicate) return discard(request.token, Discard::kDuplicateParked);
+  if (parked_.size() >= config_.max_parked) return discard(request.token, Discard::kParkingFull);
+  parked_.push_back({request.five_tuple,
+                     {bytes.begin(), bytes.end()},
+                     request.token,
+                     request.now.ms + config_.parked_timeout_ms});
+}
+
+void Server::Impl::keys_arrived(Instant now, const UserName& user, std::string_view realm,
+                                const UserKeys* keys) {
+  if (realm != config_.realm) return;
+  std::vector<Parked> ready;
+  std::erase_if(parked_, [&](Parked& one) {
+    MessageView message;
+    static_cast<void>(MessageView::parse(one.bytes, message));
+    const UserName waits_for = name_in(message);
+    if (waits_for.username != user.username || waits_for.userhash != user.userhash) return false;
+    ready.push_back(std::move(one));
+    return true;
+  });
+  for (const Parked& one : ready) {
+    Request request{now, one.five_tuple, one.token, {}, {}, {}};
+    static_cast<void>(MessageView::parse(one.bytes, request.message));
+    if (prove(request, keys != nullptr ? *keys : UserKeys{})) {
+      dispatch(request, find(one.five_tuple, now));
+    } else {
+      challenge(request, 401);
+    }
+  }
+}
+
+void Server::Impl::give_up_parked(Instant now) {
+  std::erase_if(parked_, [&](const Parked& one) {
+    if (one.deadline_ms > now.ms) return false;
+    discard(one.token, Discard::kKeyTimeout);
+    return true;
+  });
+}
+
+}  // namespace turnpike

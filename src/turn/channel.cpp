@@ -1,0 +1,71 @@
+// ChannelBind (RFC 8656 §12.2): a number for a peer, one to one, and a permission with it.
+#include "turn/server_impl.h"
+
+namespace turnpike {
+
+using stun::Attribute;
+using stun::Class;
+using stun::MessageWriter;
+
+namespace {
+
+constexpr ChannelNumber kChannelMin = 0x4000;
+
+}  // namespace
+
+void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
+  const auto number = request.message.channel_number();
+  const auto given = request.message.xor_address(Attribute::kXorPeerAddress);
+  if (!number || !given || *number < kChannelMin || *number > config_.channel_max ||
+      given->port == 0) {
+    return refuse(request, 400);
+  }
+  const PeerEndpoint peer{{face_of(given->address), given->port}};
+  std::uint16_t code = judge_peer(allocation, peer.address);
+  if (code == 0) code = bind(allocation, *number, peer, request.now);
+  if (code != 0) return refuse(request, code);
+  schedule(allocation);
+  MessageWriter writer = begin(request, Class::kSuccess);
+  send(request, writer, 0, true);
+}
+
+// Binds or refreshes; an error code with nothing changed, or 0.
+std::uint16_t Server::Impl::bind(Allocation& allocation, ChannelNumber number,
+                                 const PeerEndpoint& peer, Instant now) {
+  Channel* bound = nullptr;
+  for (Channel& channel : allocation.channels) {
+    const bool same_number = channel.number == number;
+    const bool same_peer = channel.peer == peer;
+    if (same_number != same_peer) return 400;
+    if (same_number) bound = &channel;
+  }
+  if (bound == nullptr) return bind_new(allocation, number, peer, now);
+  bound->expires_s = expiry_s(now, config_.channel_lifetime_s);
+  host_.flows().extend_channel(bound->slot, bound->expires_s);
+  extend(allocation.permissions.at(peer.address), expiry_s(now, config_.permission_lifetime_s));
+  return 0;
+}
+
+std::uint16_t Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
+                                     const PeerEndpoint& peer, Instant now) {
+  if (allocation.channels.size() >= config_.max_channels_per_allocation) return 508;
+  const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
+  const auto found = allocation.permissions.find(peer.address);
+  const bool fresh = found == allocation.permissions.end();
+  Permission* permission = fresh ? open(allocation, peer.address, permitted_s) : &found->second;
+  if (permission == nullptr) return 508;
+  const std::uint32_t expires_s = expiry_s(now, config_.channel_lifetime_s);
+  const auto slot =
+      host_.flows().publish_channel({allocation.slot, permission->slot, number, peer, expires_s});
+  if (!slot) {
+    if (fresh) close(allocation, peer.address);
+    return 508;
+  }
+  allocation.channels.push_back({*slot, number, peer, expires_s});
+  ++permission->channels;
+  counters.channels.add();
+  if (!fresh) extend(*permission, permitted_s);
+  return 0;
+}
+
+}  // namespace turnpike
