@@ -77,10 +77,11 @@ Server::Impl::~Impl() = default;
 void Server::Impl::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes,
                           RequestToken token) {
   Request request{now, five_tuple, token, {}, {}, {}};
-  const bool parsed = MessageView::parse(bytes, request.message) == stun::ParseError::kNone;
-  const auto known = std::find(kMethods.begin(), kMethods.end(), request.message.method());
-  if (!parsed || request.message.message_class() != Class::kRequest || known == kMethods.end())
+  if (MessageView::parse(bytes, request.message) != stun::ParseError::kNone ||
+      request.message.message_class() != Class::kRequest ||
+      std::find(kMethods.begin(), kMethods.end(), request.message.method()) == kMethods.end()) {
     return discard(token, Discard::kMalformed);
+  }
   authenticate(request, find(five_tuple, now));
 }
 
