@@ -22,25 +22,25 @@
 
 namespace turnpike {
 
-class NonceKeeper;      // src/wire/nonce.h
-class TokenSealer;      // src/wire/reservation_token.h
-class QuotaLedger;      // src/turn/quota.h
+class NonceKeeper;  // src/wire/nonce.h
+class TokenSealer;  // src/wire/reservation_token.h
+class QuotaLedger;  // src/turn/quota.h
 
 // One request's way back; the caller's own number, handed through untouched.
 enum class RequestToken : std::uint64_t {};
 
 // Why a request was given up without an answer.
 enum class Discard : std::uint8_t {
-  kMalformed = 0,      // not a request this server handles
-  kKeyTimeout,         // the key never came
-  kParkingFull,        // too many requests wait for keys
-  kDuplicateParked,    // a retransmission of a request that waits for its key
+  kMalformed = 0,    // not a request this server handles
+  kKeyTimeout,       // the key never came
+  kParkingFull,      // too many requests wait for keys
+  kDuplicateParked,  // a retransmission of a request that waits for its key
   kCount,
 };
 
 // What is known of a user. Several candidates where several secrets are valid at once (REST).
 struct UserKeys {
-  std::string username;    // whole, as the client gives it; USERHASH of the same user resolves to it
+  std::string username;  // whole, as the client gives it; USERHASH of the same user resolves to it
   std::string quota_name;  // what quotas count: without REST's timestamp
   std::vector<stun::Key> md5;
   std::vector<stun::Key> sha256;  // empty: this user can't use SHA-256
@@ -48,7 +48,7 @@ struct UserKeys {
 
 // How the client named itself: by exactly one of the two.
 struct UserName {
-  std::string_view username;                                  // empty when a hash was given
+  std::string_view username;  // empty when a hash was given
   std::optional<std::array<std::uint8_t, 32>> userhash;
 };
 
@@ -82,8 +82,8 @@ class ServerHost {
 
 // An address this node relays from, and how the world sees it.
 struct RelayedAddress {
-  Address internal;                  // on the wire of this node
-  std::optional<Address> external;   // behind a 1:1 NAT: what clients and peers see
+  Address internal;                 // on the wire of this node
+  std::optional<Address> external;  // behind a 1:1 NAT: what clients and peers see
   const Address& face() const { return external ? *external : internal; }
 };
 
@@ -124,7 +124,8 @@ struct ServerConfig {
   std::vector<Redirect> redirects;
 
   std::uint8_t shard = 0;
-  std::uint8_t shard_count = 1;  // relay ports are shared out in blocks of 64, block i to shard i mod n
+  std::uint8_t shard_count =
+      1;  // relay ports are shared out in blocks of 64, block i to shard i mod n
 };
 
 // Counts since the start; single writer, any reader (each field is written with relaxed stores by
@@ -141,8 +142,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // One STUN request from `five_tuple`. Exactly one reply() or discard() for `token` follows, during
-  // this call or, if a key has to be fetched, during a later call of any method.
+  // One STUN request from `five_tuple`. Exactly one reply() or discard() for `token` follows,
+  // during this call or, if a key has to be fetched, during a later call of any method.
   void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request, RequestToken token);
 
   // Answer to a kPending find_keys(); nullptr: no such user. Unasked answers are ignored.

@@ -18,7 +18,9 @@ struct Instant {
 
 // The unit in which flow entries expire: whole seconds of Instant. A thing is alive while
 // now_s(now) < expires_s.
-constexpr std::uint32_t now_s(Instant now) { return static_cast<std::uint32_t>(now.ms / 1000); }
+constexpr std::uint32_t now_s(Instant now) {
+  return static_cast<std::uint32_t>(now.ms / 1000);
+}
 
 // When something that starts now and lives `lifetime_s` seconds ends. Rounded up: never shorter
 // than promised, and less than a second longer.
