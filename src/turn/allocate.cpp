@@ -106,10 +106,17 @@ std::uint16_t Server::Impl::claim(const Request& request, Claim& claimed) {
     return 400;
   }
   if (allocations_.size() >= config_.max_allocations) return 508;
-  if (!quotas_.reserve(request.user.quota_name)) return 486;
+  switch (quotas_.reserve(request.user.quota_name, request.five_tuple)) {
+    case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
+      return 437;
+    case QuotaLedger::Verdict::kOverQuota:
+      return 486;
+    case QuotaLedger::Verdict::kReserved:
+      break;
+  }
   const std::uint16_t code =
       reserved ? claim_reserved(request, claimed) : claim_ports(request, wanted, claimed);
-  if (code != 0) quotas_.release(request.user.quota_name);
+  if (code != 0) quotas_.release(request.user.quota_name, request.five_tuple);
   return code;
 }
 
@@ -129,7 +136,7 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
       host_.flows().publish_allocation({made.five_tuple, made.relayed, made.expires_s});
   if (!slot) {
     abandon(claimed);
-    quotas_.release(request.user.quota_name);
+    quotas_.release(request.user.quota_name, request.five_tuple);
     return 508;
   }
   made.slot = *slot;

@@ -45,7 +45,7 @@ void Server::Impl::end_channel(Allocation& allocation, const Channel& channel) {
 void Server::Impl::remove(Allocation& allocation, std::uint32_t seconds) {
   const FiveTuple five_tuple = allocation.five_tuple;
   host_.flows().withdraw_allocation(allocation.slot);
-  quotas_.release(allocation.keys.quota_name);
+  quotas_.release(allocation.keys.quota_name, five_tuple);
   allocations_due_.move(five_tuple, allocation.due_s, kNeverDue);
 
   // As many as there can be allocations: who comes and goes faster than that has the oldest

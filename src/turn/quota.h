@@ -1,10 +1,19 @@
-// How many allocations each user has, over all shards: exact, because one ledger counts them all.
+// What only all shards together can know: how many allocations each user has, and that no
+// five-tuple has two. Exact, because one ledger counts them all; it is asked once for each
+// allocation made or ended, so a lock is cheap enough.
+//
+// A five-tuple's requests go to the shard that has its allocation. As long as there is none, an
+// Allocate with a RESERVATION-TOKEN goes to the shard that sealed the token, any other to the one
+// that the five-tuple hashes to: two on their way at once would make two allocations.
 #pragma once
 
 #include <cstdint>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
+
+#include "turnpike/address.h"
 
 namespace turnpike {
 
@@ -13,26 +22,26 @@ class QuotaLedger {
   // 0: no limit.
   QuotaLedger(std::uint32_t per_user, std::uint32_t total) : per_user_(per_user), total_(total) {}
 
-  // Any thread. False, with nothing counted, if a limit would be exceeded.
-  bool reserve(const std::string& user) {
+  enum class Verdict : std::uint8_t { kReserved, kOverQuota, kFiveTupleTaken };
+
+  // Any thread. Unless kReserved, nothing has changed.
+  Verdict reserve(const std::string& user, const FiveTuple& five_tuple) {
     const std::scoped_lock lock(mutex_);
-    if (total_ != 0 && sum_ == total_) return false;
+    if (five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
+    if (total_ != 0 && five_tuples_.size() >= total_) return Verdict::kOverQuota;
     const auto found = users_.find(user);
-    if (per_user_ != 0 && found != users_.end() && found->second == per_user_) return false;
-    ++sum_;
-    if (found != users_.end()) {
-      ++found->second;
-    } else {
-      users_.emplace(user, 1);
-    }
-    return true;
+    if (per_user_ != 0 && found != users_.end() && found->second >= per_user_)
+      return Verdict::kOverQuota;
+    five_tuples_.insert(five_tuple);
+    ++users_[user];
+    return Verdict::kReserved;
   }
-  void release(const std::string& user) {
+  // What was reserved, by the same names.
+  void release(const std::string& user, const FiveTuple& five_tuple) {
     const std::scoped_lock lock(mutex_);
+    five_tuples_.erase(five_tuple);
     const auto found = users_.find(user);
-    if (found == users_.end()) return;
-    --sum_;
-    if (--found->second == 0) users_.erase(found);
+    if (found != users_.end() && --found->second == 0) users_.erase(found);
   }
   std::uint32_t count(const std::string& user) const {
     const std::scoped_lock lock(mutex_);
@@ -45,7 +54,8 @@ class QuotaLedger {
   const std::uint32_t total_;
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::uint32_t> users_;
-  std::uint32_t sum_ = 0;
+  // Ordered: clients choose their ports, and no key protects a hash here.
+  std::set<FiveTuple> five_tuples_;
 };
 
 }  // namespace turnpike

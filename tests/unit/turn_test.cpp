@@ -953,6 +953,20 @@ TEST_F(TurnServer, AReservationBelongsToTheShardThatMadeIt) {
   EXPECT_EQ(quotas_.count("alice"), 2U) << "one ledger for both shards";
 }
 
+TEST_F(TurnServer, AFiveTupleHasOneAllocationOverAllShards) {
+  config_ = config_with(0, 2);
+  restart();
+  World other_world;
+  Server other(config_with(1, 2), other_world, nonces_, tokens_, quotas_);
+  ASSERT_EQ(allocate(1000).code(), 0);
+  other.handle(now_, from(1000), build(Method::kAllocate, from(1000), udp), RequestToken{1});
+  EXPECT_EQ(other_world.code_of(RequestToken{1}), 437);
+  EXPECT_EQ(quotas_.count("alice"), 1U);
+  refresh(1000, 0);
+  other.handle(now_, from(1000), build(Method::kAllocate, from(1000), udp), RequestToken{2});
+  EXPECT_EQ(other_world.code_of(RequestToken{2}), 0);
+}
+
 // --- what is left of an allocation
 
 TEST_F(TurnServer, AGhostIsKeptAwayFor40Seconds) {
@@ -1105,14 +1119,22 @@ TEST_F(TurnServer, EveryAnswerIsCountedByMethodAndResult) {
 
 // --- the parts
 
+FiveTuple numbered(std::uint32_t number) {
+  const Address client =
+      Address::v4(10, static_cast<std::uint8_t>(number >> 16),
+                  static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number));
+  return {ClientEndpoint{{client, 1000}}, {kServer, 3478}, Transport::kUdp};
+}
+
 TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
   QuotaLedger ledger(100, 150);
   std::atomic<std::uint32_t> granted{0};
   std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&, name = i % 2 == 0 ? "alice" : "bob"] {
-      for (int k = 0; k < 1000; ++k) {
-        if (ledger.reserve(name)) ++granted;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i, name = i % 2 == 0 ? "alice" : "bob"] {
+      for (std::uint32_t k = 0; k < 1000; ++k) {
+        if (ledger.reserve(name, numbered(i * 1000 + k)) == QuotaLedger::Verdict::kReserved)
+          ++granted;
       }
     });
   }
@@ -1122,9 +1144,14 @@ TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
   EXPECT_LE(ledger.count("bob"), 100U);
   EXPECT_EQ(ledger.count("alice") + ledger.count("bob"), granted);
   EXPECT_EQ(granted, 150U);
-  EXPECT_FALSE(ledger.reserve("carol")) << "of all users together";
-  ledger.release("alice");
-  EXPECT_TRUE(ledger.reserve("carol"));
+}
+
+TEST(QuotaLedger, CountsAllUsersTogether) {
+  QuotaLedger ledger(0, 1);
+  EXPECT_EQ(ledger.reserve("alice", numbered(1)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kOverQuota);
+  ledger.release("alice", numbered(1));
+  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kReserved);
 }
 
 TEST(PortPool, DrawsEveryPortAboutAsOften) {
