@@ -1,24 +1,26 @@
-// Hundreds of clients against the front door and one or three shards, in virtual time, from one
-// seed: requests are lost, doubled, reordered, sent from a rebound NAT address or made of noise.
-// After every step the flows that the servers have opened are held against a model so small that it
-// is plainly right: what a success promised, for as long as it promised.
+// Hundreds of clients and their peers against the front door and one or three shards, in virtual
+// time, from one seed: requests are lost, doubled, reordered, repeated minutes later, sent from a
+// rebound NAT address, forged or made of noise; keys come late or never, flow tables are full,
+// shards stall. After every few steps the flows that are open, and what a worker would do to
+// packets, are held against the model.
 //
 //   simulation SHARDS RUNS SEEDS-FILE
 //
-// Prints the seed of a failing run and ends with 1.
-#include <array>
+// Replays the seeds in the file and RUNS new ones (TURNPIKE_SIMULATION_RUNS overrides). Prints the
+// seed of a failing run; ends with 1 then, and also if a kind of answer was never seen: a
+// simulation in which nothing happens proves nothing.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <random>
-#include <set>
-#include <string>
 #include <vector>
 
+#include "fake_sink.h"
+#include "model.h"
 #include "turn/counters.h"
 #include "turn/quota.h"
 #include "turnpike/server.h"
@@ -26,105 +28,74 @@
 #include "wire/nonce.h"
 #include "wire/reservation_token.h"
 
+namespace turnpike::simulation {
 namespace {
 
-using namespace turnpike;
 using stun::Attribute;
 using stun::Class;
 using stun::MessageView;
 using stun::MessageWriter;
 using stun::Method;
+using stun::PasswordAlgorithm;
 
 constexpr const char* kRealm = "example.org";
-constexpr std::uint32_t kQuota = 5;
+constexpr std::uint32_t kQuota = 3;  // of five clients that each user has
 constexpr int kClients = 200;
-constexpr int kSteps = 4000;
+constexpr int kUsers = 40;
+constexpr int kExpiringUser = kUsers - 1;  // its credential ends halfway
+constexpr int kSteps = 6000;
+constexpr std::uint64_t kStartMs = 1'000'000;
 const Endpoint kServer{Address::v4(192, 0, 2, 1), 3478};
-const Address kForbidden = Address::v4(10, 0, 0, 1);
+const Endpoint kAnycast{Address::v4(192, 0, 2, 9), 3478};  // redirects to kServer
+const Address kInternal4 = Address::v4(192, 0, 2, 2);
+const Address kExternal4 = Address::v4(198, 51, 100, 2);
+const Address kInternal6 = *Address::parse("2001:db8::2");
 
-struct Failure {
-  std::string what;
+// How often each result has been seen, over all runs.
+using Coverage = std::array<std::uint64_t, kResults.size()>;
+
+struct User {
+  std::string name;
+  stun::Key md5;
+  stun::Key sha256;
+  std::array<std::uint8_t, 32> hash{};
 };
-void require(bool condition, const char* what) {
-  if (!condition) throw Failure{what};
+
+const std::vector<User>& users() {
+  static const std::vector<User> all = [] {
+    std::vector<User> made;
+    for (int i = 0; i < kUsers; ++i) {
+      User user;
+      user.name = "user" + std::to_string(i);
+      user.md5 = stun::long_term_key(PasswordAlgorithm::kMd5, user.name, kRealm, "secret");
+      user.sha256 = stun::long_term_key(PasswordAlgorithm::kSha256, user.name, kRealm, "secret");
+      user.hash = stun::userhash(user.name, kRealm);
+      made.push_back(user);
+    }
+    return made;
+  }();
+  return all;
 }
 
-using Client = std::pair<ClientEndpoint, int>;  // where it is seen, who it is
+const User* find_user(const UserName& name) {
+  for (const User& user : users()) {
+    if (name.userhash ? user.hash == *name.userhash : user.name == name.username) return &user;
+  }
+  return nullptr;
+}
 
-// The model: what successes have promised, by client.
-struct Promise {
-  std::uint32_t until_s = 0;
-  std::string user;
-  std::map<Address, std::uint32_t> permissions;
-  std::map<Endpoint, std::uint32_t> channels;
-};
+UserKeys keys_of(const User& user) {
+  return {user.name, user.name, {user.md5}, {user.sha256}};
+}
 
-// One shard's flows, as plain maps; relay ports are common to all shards.
-class Sink final : public FlowSink {
- public:
-  explicit Sink(std::set<RelayEndpoint>& ports) : ports_(ports) {}
-  std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) override {
-    for (const auto& relayed : flow.relayed) {
-      if (relayed) require(ports_.insert(*relayed).second, "a relay port has two owners");
-    }
-    allocations[next_] = flow;
-    return AllocationSlot{next_++};
-  }
-  std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override {
-    require(allocations.contains(static_cast<std::uint32_t>(flow.allocation)),
-            "a permission without allocation");
-    permissions[next_] = flow;
-    return PermissionSlot{next_++};
-  }
-  std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override {
-    require(permissions.contains(static_cast<std::uint32_t>(flow.permission)),
-            "a channel without permission");
-    channels[next_] = flow;
-    return ChannelSlot{next_++};
-  }
-  void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) override {
-    allocations.at(static_cast<std::uint32_t>(slot)).expires_s[family_index(family)] = expires_s;
-  }
-  void extend_permission(PermissionSlot slot, std::uint32_t expires_s) override {
-    permissions.at(static_cast<std::uint32_t>(slot)).expires_s = expires_s;
-  }
-  void extend_channel(ChannelSlot slot, std::uint32_t expires_s) override {
-    channels.at(static_cast<std::uint32_t>(slot)).expires_s = expires_s;
-  }
-  void withdraw_relayed(AllocationSlot slot, Family family) override {
-    auto& relayed = allocations.at(static_cast<std::uint32_t>(slot)).relayed[family_index(family)];
-    require(relayed && ports_.erase(*relayed) == 1, "a relay port given back twice");
-    relayed.reset();
-  }
-  void withdraw_channel(ChannelSlot slot) override {
-    channels.erase(static_cast<std::uint32_t>(slot));
-  }
-  void withdraw_permission(PermissionSlot slot) override {
-    permissions.erase(static_cast<std::uint32_t>(slot));
-    for (const auto& [id, channel] : channels)
-      require(channel.permission != slot, "a channel outlives its permission's slot");
-  }
-  void withdraw_allocation(AllocationSlot slot) override {
-    allocations.erase(static_cast<std::uint32_t>(slot));
-  }
-
-  std::map<std::uint32_t, AllocationFlow> allocations;
-  std::map<std::uint32_t, PermissionFlow> permissions;
-  std::map<std::uint32_t, ChannelFlow> channels;
-
- private:
-  std::set<RelayEndpoint>& ports_;
-  std::uint32_t next_ = 1;
-};
-
-class Simulation;
+class World;
 
 class Shard final : public ServerHost {
  public:
-  Shard(Simulation& world, std::set<RelayEndpoint>& ports) : sink(ports), world_(world) {}
+  Shard(World& world, std::set<RelayEndpoint>& ports);
   void reply(RequestToken token, stun::Bytes message) override;
   void discard(RequestToken token, Discard) override;
-  KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose,
+  KeyState find_keys(const UserName& user, std::string_view, KeyPurpose purpose,
                      UserKeys& out) override;
   PeerVerdict check_peer(const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
@@ -132,74 +103,130 @@ class Shard final : public ServerHost {
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return sink; }
 
-  Sink sink;
+  FakeSink sink;
   std::unique_ptr<Server> server;
+  std::uint64_t handed = 0;  // requests
 
  private:
-  Simulation& world_;
+  World& world_;
 };
 
-class Simulation {
+class World {
  public:
-  Simulation(std::uint64_t seed, unsigned shards) : random(seed) {
-    for (unsigned i = 0; i < shards; ++i) {
+  World(std::uint64_t seed, unsigned shards) : random_(seed) {
+    for (unsigned i = 0; i < shards; ++i)
       shards_.push_back(std::make_unique<Shard>(*this, ports_));
-      ServerConfig config;
-      config.realm = kRealm;
-      config.relayed = {{Address::v4(192, 0, 2, 2), std::nullopt}};
-      config.port_min = 50048;
-      config.port_max = 50047 + 64 * 6;
-      config.max_allocations = 100;
+    ServerConfig config = base_config();
+    model_ = std::make_unique<Model>(config, config.max_allocations >= 1000);
+    config_ = config;
+    keys_come_late_ = below(2) == 0;
+    sink_refuses_ = below(2) == 0;
+    for (unsigned i = 0; i < shards; ++i) {
       config.shard = static_cast<std::uint8_t>(i);
       config.shard_count = static_cast<std::uint8_t>(shards);
-      shards_.back()->server =
-          std::make_unique<Server>(config, *shards_.back(), nonces_, tokens_, quotas_);
+      shards_[i]->server = std::make_unique<Server>(config, *shards_[i], nonces_, tokens_, quotas_);
+      free_ports_ += shards_[i]->server->counters().free_ports.get();
     }
     for (int i = 0; i < kClients; ++i)
       place(i);
   }
 
-  void run() {
+  void run(Coverage& coverage) {
     for (int step = 0; step < kSteps; ++step) {
-      now_.ms += below(2000);
+      now_.ms += below(700);
       if (below(50) == 0) place(static_cast<int>(below(kClients)));  // a NAT forgets
       if (below(200) == 0) now_.ms += 350'000;                       // everybody falls silent
-      for (const auto& shard : shards_)
-        shard->server->tick(now_);
-      queue(make_request(static_cast<int>(below(kClients))));
+      if (below(2000) == 0) now_.ms += 4'000'000;                    // and even longer
+      for (const auto& shard : shards_) {
+        if (below(10) != 0) shard->server->tick(now_);  // else it stalls
+      }
+      bring_keys();
+      queue(next_request(static_cast<int>(below(kClients))));
       deliver();
       if (step % 8 == 0) check();
     }
-    check();
+    end();
+    for (const auto& shard : shards_) {
+      for (const auto& row : shard->server->counters().requests) {
+        for (std::size_t i = 0; i < row.size(); ++i)
+          coverage[i] += row[i].get();
+      }
+    }
   }
 
-  std::uint32_t below(std::uint32_t bound) { return static_cast<std::uint32_t>(random() % bound); }
-
-  struct Sent {
-    ClientEndpoint from;
-    std::vector<std::uint8_t> bytes;
-  };
+  std::uint32_t below(std::uint32_t bound) { return static_cast<std::uint32_t>(random_() % bound); }
+  bool sink_is_full() { return sink_refuses_ && below(30) == 0; }
 
   void answered(RequestToken token, stun::Bytes message) {
     const auto found = open_.find(token);
     require(found != open_.end(), "a request is answered twice");
     const Sent sent = std::move(found->second);
     open_.erase(found);
+    MessageView request;
     MessageView answer;
-    require(MessageView::parse(message, answer) == stun::ParseError::kNone,
+    require(MessageView::parse(sent.bytes, request) == stun::ParseError::kNone &&
+                MessageView::parse(message, answer) == stun::ParseError::kNone,
             "an answer is not STUN");
+    require(
+        request.transaction_id() == answer.transaction_id() && request.method() == answer.method(),
+        "an answer to another question");
+    require(request.has_fingerprint() == answer.has_fingerprint(),
+            "a fingerprint without being asked for, or none");
     if (answer.has(Attribute::kNonce))
       nonce_[sent.from] = std::string(*answer.text(Attribute::kNonce));
-    if (answer.message_class() == Class::kSuccess) promise(sent, answer);
+    if (answer.message_class() == Class::kSuccess && request.method() != Method::kBinding)
+      succeeded(sent, request, answer);
   }
   void given_up(RequestToken token) {
     require(open_.erase(token) == 1, "a request is given up twice");
   }
 
-  std::mt19937_64 random;
+  KeyState find_keys(Shard& shard, const UserName& name, KeyPurpose purpose, UserKeys& out) {
+    const User* user = find_user(name);
+    const bool expires = user == &users()[kExpiringUser];
+    if (keys_come_late_ && !expires && below(4) == 0) {
+      const std::uint32_t wait = below(6);
+      // One in six never comes.
+      if (wait != 0) fetches_.push_back({&shard, std::string(name.username), name.userhash, wait});
+      return KeyState::kPending;
+    }
+    const bool strict = purpose == KeyPurpose::kAllocate ||
+                        (purpose == KeyPurpose::kRefresh && config_.strict_expiry);
+    if (user == nullptr || (expires && expired() && strict)) return KeyState::kUnknown;
+    out = keys_of(*user);
+    return KeyState::kFound;
+  }
 
  private:
-  static std::string user_of(int client) { return "user" + std::to_string(client % 40); }
+  struct Sent {
+    ClientEndpoint from;
+    Endpoint to;
+    std::vector<std::uint8_t> bytes;
+  };
+  struct Fetch {
+    Shard* shard = nullptr;
+    std::string username;
+    std::optional<std::array<std::uint8_t, 32>> userhash;
+    std::uint32_t steps = 0;  // until it comes
+  };
+
+  ServerConfig base_config() {
+    ServerConfig config;
+    config.realm = kRealm;
+    config.relayed = {{kInternal4, kExternal4}};
+    if (below(3) != 0) config.relayed.push_back({kInternal6, std::nullopt});
+    config.port_min = 50048;
+    config.port_max = static_cast<std::uint16_t>(50047 + 64 * (below(2) == 0 ? 3 : 30));
+    config.max_allocations = below(2) == 0 ? 25 : 1000;
+    config.max_permissions_per_allocation = 4;
+    config.max_channels_per_allocation = 4;
+    config.max_parked = 8;
+    config.strict_expiry = below(2) == 0;
+    config.redirects = {{kAnycast, {kServer}}};
+    return config;
+  }
+
+  bool expired() const { return now_.ms > kStartMs + 4'000'000; }
 
   void place(int client) {
     where_[client] =
@@ -207,62 +234,165 @@ class Simulation {
                         static_cast<std::uint16_t>(1024 + below(60000))}};
   }
 
-  Sent make_request(int client) {
+  Endpoint some_peer() {
+    const auto port = static_cast<std::uint16_t>(1000 + below(4));
+    switch (below(30)) {
+      case 0:
+        return {kForbidden, port};
+      case 1:
+        return {kInternal4, port};
+      case 2:
+        return {kExternal4, port};
+      case 3:
+      case 4:
+      case 5:
+        return {*Address::parse("2001:db8:1::5"), port};
+      case 6:
+        return {Address::v4(203, 0, 113, 1), 0};
+      default:
+        return {Address::v4(203, 0, 113, static_cast<std::uint8_t>(below(6))), port};
+    }
+  }
+
+  // --- what clients say
+
+  Sent next_request(int client) {
     const ClientEndpoint from = where_[client];
     if (below(20) == 0) {
-      Sent noise{from, {}};
+      Sent noise{from, kServer, {}};
       for (std::uint32_t i = below(80); i > 0; --i)
         noise.bytes.push_back(static_cast<std::uint8_t>(below(256)));
       return noise;
     }
-    static constexpr std::array<Method, 6> kMix{Method::kAllocate,    Method::kAllocate,
-                                                Method::kRefresh,     Method::kCreatePermission,
-                                                Method::kChannelBind, Method::kChannelBind};
-    const Method method = kMix[below(kMix.size())];
-    std::array<std::uint8_t, 512> buffer{};
-    stun::TransactionId id{};
-    const std::uint64_t number = random();
-    std::memcpy(id.data(), &number, sizeof number);
-    MessageWriter writer(buffer, Class::kRequest, method, id);
-    const Address peer =
-        below(30) == 0 ? kForbidden : Address::v4(203, 0, 113, static_cast<std::uint8_t>(below(6)));
-    if (method == Method::kAllocate)
-      writer.add_u8_rfffu(Attribute::kRequestedTransport, below(40) == 0 ? 6 : 17);
-    if (method == Method::kAllocate && below(4) == 0) {
-      const std::array<std::uint8_t, 1> pair{static_cast<std::uint8_t>(below(2) == 0 ? 0x80 : 0)};
-      writer.add(Attribute::kEvenPort, pair);
-    }
-    if (method == Method::kRefresh)
-      writer.add_u32(Attribute::kLifetime, below(3) == 0 ? 0 : below(5000));
-    if (method == Method::kChannelBind) {
-      // Each number has its peer port, so that most bindings succeed; sometimes another's.
-      const auto channel = static_cast<std::uint16_t>(0x4000 + below(8));
-      writer.add_channel_number(channel);
-      writer.add_xor_address(Attribute::kXorPeerAddress,
-                             {peer, static_cast<std::uint16_t>(1000 + below(8))});
-    }
-    if (method == Method::kCreatePermission) {
-      for (std::uint32_t i = below(3); i < 3; ++i)
-        writer.add_xor_address(Attribute::kXorPeerAddress, {peer, 0});
-    }
-    const auto nonce = nonce_.find(from);
-    if (nonce != nonce_.end()) {
-      // Sometimes as somebody else, sometimes with a wrong password.
-      const std::string user = user_of(below(40) == 0 ? client + 1 : client);
-      writer.add_text(Attribute::kUsername, user);
-      writer.add_text(Attribute::kRealm, kRealm);
-      writer.add_text(Attribute::kNonce, nonce->second);
-      writer.add_message_integrity(stun::long_term_key(stun::PasswordAlgorithm::kMd5, user, kRealm,
-                                                       below(40) == 0 ? "guess" : "secret")
-                                       .view());
-    }
-    const auto bytes = writer.finish();
-    Sent sent{from, {bytes.begin(), bytes.end()}};
+    const auto said = said_.find(client);
+    if (said != said_.end() && below(12) == 0) return said->second;  // again, however late
+    Sent sent{from, below(60) == 0 ? kAnycast : kServer, build(client, from)};
     if (below(25) == 0)
       sent.bytes[below(static_cast<std::uint32_t>(sent.bytes.size()))] ^=
           static_cast<std::uint8_t>(1U << below(8));
+    said_[client] = sent;
     return sent;
   }
+
+  std::vector<std::uint8_t> build(int client, const ClientEndpoint& from) {
+    static constexpr std::array<Method, 7> kMix{
+        Method::kAllocate,         Method::kAllocate,    Method::kRefresh,    Method::kRefresh,
+        Method::kCreatePermission, Method::kChannelBind, Method::kChannelBind};
+    // Most know what they have.
+    const bool knows = below(8) != 0;
+    const bool has = model_->allocations().contains(from);
+    Method method = kMix[below(kMix.size())];
+    if (knows && !has) method = Method::kAllocate;
+    if (knows && has && method == Method::kAllocate) method = Method::kCreatePermission;
+    std::array<std::uint8_t, 1024> buffer{};
+    stun::TransactionId id{};
+    const std::uint64_t number = random_();
+    std::memcpy(id.data(), &number, sizeof number);
+    MessageWriter writer(buffer, Class::kRequest, method, id);
+    if (below(40) == 0) add_nonsense(writer);
+    if (method == Method::kAllocate) fill_allocate(writer);
+    if (method == Method::kRefresh) fill_refresh(writer);
+    if (method == Method::kChannelBind) {
+      writer.add_channel_number(
+          static_cast<std::uint16_t>((below(40) == 0 ? 0x4FFD : 0x4000) + below(5)));
+      writer.add_xor_address(Attribute::kXorPeerAddress, some_peer());
+    }
+    if (method == Method::kCreatePermission) {
+      for (std::uint32_t i = below(4); i < 3; ++i)
+        writer.add_xor_address(Attribute::kXorPeerAddress, some_peer());
+    }
+    sign(writer, client, from);
+    if (below(3) == 0) writer.add_fingerprint();
+    const auto bytes = writer.finish();
+    return {bytes.begin(), bytes.end()};
+  }
+
+  // Any attribute, of any size, in front of the right ones: signed, so that it is believed.
+  void add_nonsense(MessageWriter& writer) {
+    static constexpr std::array<Attribute, 11> kAny{Attribute::kLifetime,
+                                                    Attribute::kEvenPort,
+                                                    Attribute::kRequestedTransport,
+                                                    Attribute::kRequestedAddressFamily,
+                                                    Attribute::kAdditionalAddressFamily,
+                                                    Attribute::kReservationToken,
+                                                    Attribute::kXorPeerAddress,
+                                                    Attribute::kChannelNumber,
+                                                    Attribute::kDontFragment,
+                                                    Attribute::kErrorCode,
+                                                    static_cast<Attribute>(0x7001)};
+    std::vector<std::uint8_t> value(below(24));
+    for (std::uint8_t& byte : value)
+      byte = static_cast<std::uint8_t>(below(256));
+    writer.add(kAny[below(kAny.size())], value);
+  }
+
+  void fill_allocate(MessageWriter& writer) {
+    if (below(60) != 0)
+      writer.add_u8_rfffu(Attribute::kRequestedTransport, below(40) == 0 ? 6 : 17);
+    if (below(3) == 0) writer.add_u32(Attribute::kLifetime, below(5000));
+    switch (below(8)) {
+      case 0:
+        return writer.add_u8_rfffu(Attribute::kRequestedAddressFamily,
+                                   static_cast<std::uint8_t>(below(30) == 0 ? 3 : 1 + below(2)));
+      case 1:
+        return writer.add_u8_rfffu(Attribute::kAdditionalAddressFamily, below(30) == 0 ? 1 : 2);
+      case 2:
+      case 3:
+        return writer.add(
+            Attribute::kEvenPort,
+            std::array<std::uint8_t, 1>{static_cast<std::uint8_t>(below(3) == 0 ? 0 : 0x80)});
+      case 4:
+        return writer.add(Attribute::kReservationToken, some_token());
+      default:
+        return;
+    }
+  }
+
+  // Mostly one that was given out not long ago; used up or not.
+  TokenSealer::Token some_token() {
+    TokenSealer::Token token{};
+    if (!given_tokens_.empty() && below(10) != 0)
+      return given_tokens_[below(static_cast<std::uint32_t>(given_tokens_.size()))];
+    for (std::uint8_t& byte : token)
+      byte = static_cast<std::uint8_t>(below(256));
+    return token;
+  }
+
+  void fill_refresh(MessageWriter& writer) {
+    if (below(4) != 0) writer.add_u32(Attribute::kLifetime, below(8) == 0 ? 0 : below(5000));
+    if (below(4) == 0)
+      writer.add_u8_rfffu(Attribute::kRequestedAddressFamily,
+                          static_cast<std::uint8_t>(1 + below(2)));
+  }
+
+  void sign(MessageWriter& writer, int client, const ClientEndpoint& from) {
+    const auto nonce = nonce_.find(from);
+    if (nonce == nonce_.end()) return;
+    // Sometimes as somebody else, sometimes with a wrong key, sometimes as nobody.
+    const User& user =
+        users()[static_cast<std::size_t>(below(40) == 0 ? client + 1 : client) % kUsers];
+    const bool known = below(60) != 0;
+    if (below(3) == 0 && known) {
+      writer.add(Attribute::kUserhash, user.hash);
+    } else {
+      writer.add_text(Attribute::kUsername, known ? user.name : "mallory");
+    }
+    writer.add_text(Attribute::kRealm, kRealm);
+    writer.add_text(Attribute::kNonce, nonce->second);
+    const bool modern = below(2) == 0;
+    const bool sha256 = modern && below(2) == 0;
+    stun::Key key = sha256 ? user.sha256 : user.md5;
+    if (below(40) == 0) key.bytes[0] ^= 1;
+    if (!modern) return writer.add_message_integrity(key.view());
+    static constexpr std::array<std::uint8_t, 8> kList{0, 2, 0, 0, 0, 1, 0, 0};
+    // Sometimes somebody on the way has weakened the list.
+    writer.add(Attribute::kPasswordAlgorithms,
+               stun::Bytes(kList).last(below(60) == 0 ? 4 : kList.size()));
+    writer.add_u32(Attribute::kPasswordAlgorithm, sha256 ? 0x0002'0000 : 0x0001'0000);
+    writer.add_message_integrity_sha256(key.view());
+  }
+
+  // --- the network
 
   void queue(Sent sent) {
     if (below(10) == 0) return;                 // lost
@@ -281,26 +411,30 @@ class Simulation {
       MessageView message;
       if (sent.bytes.empty() || MessageView::parse(sent.bytes, message) != stun::ParseError::kNone)
         continue;
-      const auto owner = owner_of(sent.from);
+      const auto owner = sent.to == kServer ? owner_of(sent.from) : std::nullopt;
       std::array<std::uint8_t, 576> answer{};
       const DoorResult result =
-          door_.answer(now_, message, sent.from, kServer, owner.has_value(), answer);
+          door_.answer(now_, message, sent.from, sent.to, owner.has_value(), answer);
       const RequestToken token{++tokens_made_};
       if (result.door == Door::kAnswered) {
         open_[token] = sent;
         answered(token, stun::Bytes(answer).first(result.size));
       }
-      if (result.door != Door::kAdmit) continue;
-      std::size_t shard =
-          owner.value_or(std::hash<std::string>()(sent.from.to_string()) % shards_.size());
-      if (const auto reservation = message.find(Attribute::kReservationToken);
-          !owner && reservation) {
-        if (const auto content = tokens_.open(reservation->value)) shard = content->shard;
-      }
-      open_[token] = sent;
-      shards_[shard]->server->handle(now_, {sent.from, kServer, Transport::kUdp}, sent.bytes,
-                                     token);
+      if (result.door == Door::kAdmit) admit(token, sent, message, owner);
     }
+  }
+
+  // To the shard that has the five-tuple, or sealed the token, or is as good as any.
+  void admit(RequestToken token, const Sent& sent, const MessageView& message,
+             const std::optional<std::size_t>& owner) {
+    std::size_t shard =
+        owner.value_or(std::hash<std::string>()(sent.from.to_string()) % shards_.size());
+    if (const auto found = message.find(Attribute::kReservationToken); !owner && found) {
+      if (const auto content = tokens_.open(found->value)) shard = content->shard;
+    }
+    open_[token] = sent;
+    ++shards_[shard]->handed;
+    shards_[shard]->server->handle(now_, {sent.from, sent.to, Transport::kUdp}, sent.bytes, token);
   }
 
   // Whose the five-tuple is: what workers read from the client table.
@@ -313,128 +447,252 @@ class Simulation {
     return std::nullopt;
   }
 
-  void promise(const Sent& sent, const MessageView& answer) {
-    MessageView request;
-    static_cast<void>(MessageView::parse(sent.bytes, request));
-    if (request.method() == Method::kBinding) return;  // one flipped bit from Allocate
-    const std::string user(request.text(Attribute::kUsername).value_or(""));
-    if (request.method() == Method::kAllocate) {
-      Promise& promise = promises_[sent.from];
-      if (promise.until_s <= now_s(now_)) promise = {};
-      // A retransmission promises nothing new.
-      if (promise.until_s == 0) promise.until_s = expiry_s(now_, *answer.u32(Attribute::kLifetime));
-      promise.user = user;
-    } else if (request.method() == Method::kRefresh) {
-      const std::uint32_t lifetime = *answer.u32(Attribute::kLifetime);
-      if (lifetime == 0) {
-        promises_.erase(sent.from);
-      } else {
-        promises_.at(sent.from).until_s = expiry_s(now_, lifetime);
+  void bring_keys() {
+    for (std::size_t i = 0; i < fetches_.size();) {
+      if (--fetches_[i].steps != 0) {
+        ++i;
+        continue;
       }
-    } else {
-      Promise& promise = promises_.at(sent.from);
-      request.for_each([&](const stun::AttributeView& attribute) {
-        const auto peer = request.xor_address(attribute);
-        if (attribute.type != static_cast<std::uint16_t>(Attribute::kXorPeerAddress) || !peer)
-          return true;
-        require(peer->address != kForbidden, "a forbidden peer is let in");
-        promise.permissions[peer->address] = expiry_s(now_, 300);
-        if (request.method() == Method::kChannelBind) promise.channels[*peer] = expiry_s(now_, 600);
-        return request.method() != Method::kChannelBind;
-      });
+      const Fetch fetch = std::move(fetches_[i]);
+      fetches_.erase(fetches_.begin() + static_cast<std::ptrdiff_t>(i));
+      const UserName name{fetch.username, fetch.userhash};
+      const User* user = find_user(name);
+      const UserKeys keys = user != nullptr ? keys_of(*user) : UserKeys{};
+      fetch.shard->server->keys_arrived(now_, name, kRealm, user != nullptr ? &keys : nullptr);
     }
+  }
+
+  // --- what is checked
+
+  void succeeded(const Sent& sent, const MessageView& request, const MessageView& answer) {
+    UserName name;
+    name.username = request.text(Attribute::kUsername).value_or("");
+    if (const auto hash = request.find(Attribute::kUserhash)) {
+      name.userhash.emplace();
+      std::copy(hash->value.begin(), hash->value.end(), name.userhash->begin());
+    }
+    const User* user = find_user(name);
+    require(user != nullptr, "nobody succeeds");
+    require(sent.to == kServer, "a redirected client succeeds");
+    const bool sha256 = request.has(Attribute::kPasswordAlgorithm);
+    const bool sha256_key = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
+    const stun::Bytes key = sha256_key ? user->sha256.view() : user->md5.view();
+    require(sha256 ? stun::check_message_integrity_sha256(answer, key) &&
+                         !answer.has(Attribute::kMessageIntegrity)
+                   : stun::check_message_integrity(answer, key) &&
+                         !answer.has(Attribute::kMessageIntegritySha256),
+            "a success is not signed as its request was");
+    const bool made = request.method() == Method::kAllocate && !had_allocation(sent.from);
+    require(!made || user != &users()[kExpiringUser] || !expired(),
+            "a user whose credential has ended makes an allocation");
+    if (const auto token = answer.find(Attribute::kReservationToken)) remember(token->value);
+    model_->success(now_, sent.from, user->name, request, answer);
+  }
+
+  bool had_allocation(const ClientEndpoint& client) {
+    model_->forget(now_);
+    return model_->allocations().contains(client);
+  }
+
+  void remember(stun::Bytes value) {
+    TokenSealer::Token token{};
+    std::copy(value.begin(), value.end(), token.begin());
+    given_tokens_.push_back(token);
+    if (given_tokens_.size() > 4) given_tokens_.pop_front();
   }
 
   void check() {
-    const std::uint32_t seconds = now_s(now_);
-    for (auto one = promises_.begin(); one != promises_.end();) {
-      one = one->second.until_s <= seconds ? promises_.erase(one) : std::next(one);
-    }
-    std::size_t open_permissions = 0, open_channels = 0, promised_permissions = 0,
-                promised_channels = 0, allocations = 0;
-    std::map<std::string, std::uint32_t> users;
-    for (const auto& shard : shards_) {
-      const Sink& sink = shard->sink;
-      for (const auto& [slot, flow] : sink.allocations) {
-        const auto promised = promises_.find(flow.five_tuple.client);
-        require(promised != promises_.end() && promised->second.until_s == flow.expires_s[0],
-                "an allocation that nobody was promised");
-        ++users[promised->second.user];
-        ++allocations;
-      }
-      for (const auto& [slot, flow] : sink.permissions) {
-        if (flow.expires_s <= seconds) continue;
-        const ClientEndpoint client =
-            sink.allocations.at(static_cast<std::uint32_t>(flow.allocation)).five_tuple.client;
-        require(promises_.at(client).permissions[flow.peer] == flow.expires_s,
-                "a permission that nobody was promised");
-        ++open_permissions;
-      }
-      for (const auto& [slot, flow] : sink.channels) {
-        if (flow.expires_s <= seconds) continue;
-        const ClientEndpoint client =
-            sink.allocations.at(static_cast<std::uint32_t>(flow.allocation)).five_tuple.client;
-        require(promises_.at(client).channels[flow.peer] == flow.expires_s,
-                "a channel that nobody was promised");
-        ++open_channels;
-      }
-      const ServerCounters& counters = shard->server->counters();
-      require(counters.allocations.get() == sink.allocations.size(),
-              "the count of allocations is off");
-      require(counters.permissions.get() == sink.permissions.size(),
-              "the count of permissions is off");
-      require(counters.channels.get() == sink.channels.size(), "the count of channels is off");
-    }
-    for (const auto& [client, promise] : promises_) {
-      for (const auto& [peer, until] : promise.permissions)
-        promised_permissions += until > seconds;
-      for (const auto& [peer, until] : promise.channels)
-        promised_channels += until > seconds;
-    }
-    require(allocations == promises_.size(), "a promised allocation is missing");
-    require(open_permissions == promised_permissions, "a promised permission is missing");
-    require(open_channels == promised_channels, "a promised channel is missing");
-    for (const auto& [user, count] : users) {
-      require(count <= kQuota, "a quota is exceeded");
-      require(quotas_.count(user) == count, "the ledger is off");
-    }
-    require(open_.empty(), "a request has no answer");
+    model_->forget(now_);
+    check_flows();
+    check_quotas();
+    for (const auto& shard : shards_)
+      check_counters(*shard);
+    for (int i = 0; i < 30; ++i)
+      probe();
   }
 
-  Instant now_{1'000'000};
-  NonceKeeper nonces_{{.realm = kRealm, .key = {7}}};
+  // Flows that live are those that were promised, no more and no less.
+  void check_flows() {
+    const std::uint32_t seconds = now_s(now_);
+    std::size_t families = 0, permissions = 0, channels = 0;
+    for (const auto& shard : shards_) {
+      const FakeSink& sink = shard->sink;
+      for (const auto& [slot, flow] : sink.allocations) {
+        for (std::size_t family = 0; family < 2; ++family) {
+          if (flow.expires_s[family] <= seconds) continue;
+          const Model::Allocation& promised = promise_to(flow.five_tuple.client);
+          require(promised.until_s[family] == flow.expires_s[family],
+                  "an allocation lives otherwise than promised");
+          require(face_of(config_, flow.relayed[family]->address) ==
+                          promised.relayed[family]->address &&
+                      flow.relayed[family]->port == promised.relayed[family]->port,
+                  "an allocation has another relayed address than promised");
+          ++families;
+        }
+      }
+      for (const auto& [slot, flow] : sink.permissions) {
+        const AllocationFlow& allocation = sink.allocations.at(FakeSink::number(flow.allocation));
+        if (!lives(allocation, flow.peer, flow.expires_s)) continue;
+        const auto& promised = promise_to(allocation.five_tuple.client).permissions;
+        const auto found = promised.find(flow.peer);
+        require(found != promised.end() && found->second == flow.expires_s,
+                "a permission that nobody was promised");
+        ++permissions;
+      }
+      for (const auto& [slot, flow] : sink.channels) {
+        const AllocationFlow& allocation = sink.allocations.at(FakeSink::number(flow.allocation));
+        if (!lives(allocation, flow.peer.address, flow.expires_s)) continue;
+        const auto& promised = promise_to(allocation.five_tuple.client).channels;
+        const auto found = promised.find(flow.number);
+        require(found != promised.end() && found->second.peer == flow.peer &&
+                    found->second.until_s == flow.expires_s,
+                "a channel that nobody was promised");
+        ++channels;
+      }
+    }
+    for (const auto& [client, promised] : model_->allocations()) {
+      for (const auto& relayed : promised.relayed)
+        families -= relayed.has_value() ? 1 : 0;
+      permissions -= promised.permissions.size();
+      channels -= promised.channels.size();
+    }
+    require(families == 0, "a promised allocation is missing");
+    require(permissions == 0, "a promised permission is missing");
+    require(channels == 0, "a promised channel is missing");
+  }
+
+  const Model::Allocation& promise_to(const ClientEndpoint& client) const {
+    const auto found = model_->allocations().find(client);
+    require(found != model_->allocations().end(), "an allocation that nobody was promised");
+    return found->second;
+  }
+
+  bool lives(const AllocationFlow& allocation, const Address& peer, std::uint32_t until_s) const {
+    return until_s > now_s(now_) && allocation.expires_s[family_index(peer.family)] > now_s(now_);
+  }
+
+  void check_quotas() {
+    std::map<std::string, std::uint32_t> counts;
+    for (const auto& [client, promised] : model_->allocations())
+      ++counts[promised.user];
+    for (const auto& [user, count] : counts) {
+      require(count <= kQuota, "a quota is exceeded");
+      // What has expired counts until its shard looks.
+      require(quotas_.count(user) >= count, "the ledger has lost an allocation");
+      require(quotas_.count(user) <= kQuota, "the ledger is beyond its limit");
+    }
+  }
+
+  void check_counters(const Shard& shard) const {
+    const ServerCounters& counters = shard.server->counters();
+    require(counters.allocations.get() == shard.sink.allocations.size(),
+            "the count of allocations is off");
+    require(counters.permissions.get() == shard.sink.permissions.size(),
+            "the count of permissions is off");
+    require(counters.channels.get() == shard.sink.channels.size(), "the count of channels is off");
+    require(counters.allocations.get() <= config_.max_allocations, "more allocations than allowed");
+  }
+
+  // A packet that may be anybody's: the flows do with it what the promises say.
+  void probe() {
+    const std::uint32_t seconds = now_s(now_);
+    const ClientEndpoint client = where_[static_cast<int>(below(kClients))];
+    const auto number = static_cast<ChannelNumber>(0x4000 + below(5));
+    const Endpoint given = some_peer();
+    const Endpoint peer{face_of(config_, given.address), given.port};
+    std::optional<Endpoint> through;
+    bool sent = false;
+    for (const auto& shard : shards_) {
+      if (const auto to = shard->sink.by_channel(client, number, seconds)) through = to;
+      sent |= shard->sink.by_send(client, peer.address, seconds);
+    }
+    require(through == model_->by_channel(client, number), "ChannelData goes astray");
+    require(sent == model_->by_send(client, peer.address), "a Send indication goes astray");
+    if (ports_.empty()) return;
+    auto relayed = ports_.begin();
+    std::advance(relayed, below(static_cast<std::uint32_t>(ports_.size())));
+    std::optional<Model::Delivery> delivered;
+    for (const auto& shard : shards_) {
+      if (const auto to = shard->sink.from_peer(*relayed, peer, seconds)) delivered = to;
+    }
+    const Endpoint face{face_of(config_, relayed->address), relayed->port};
+    require(delivered == model_->from_peer(face, peer), "a peer's packet goes astray");
+  }
+
+  // Everything ends, and nothing is left.
+  void end() {
+    check();
+    fetches_.clear();
+    now_.ms += 5'000'000;
+    for (const auto& shard : shards_)
+      shard->server->tick(now_);
+    check();
+    now_.ms += 60'000;
+    std::uint64_t free_ports = 0;
+    for (const auto& shard : shards_) {
+      shard->server->tick(now_);
+      const ServerCounters& counters = shard->server->counters();
+      free_ports += counters.free_ports.get();
+      require(shard->sink.allocations.empty() && shard->sink.permissions.empty() &&
+                  shard->sink.channels.empty() && counters.reservations.get() == 0,
+              "something outlives its time");
+      std::uint64_t ended = 0;
+      for (const auto& row : counters.requests) {
+        for (const Counter& count : row)
+          ended += count.get();
+      }
+      for (const Counter& count : counters.discards)
+        ended += count.get();
+      require(ended == shard->handed, "the counters don't add up to what was asked");
+    }
+    require(open_.empty(), "a request has no answer");
+    require(free_ports == free_ports_ && ports_.empty(), "a relay port is lost");
+    for (const User& user : users())
+      require(quotas_.count(user.name) == 0, "the ledger keeps what is gone");
+  }
+
+  std::mt19937_64 random_;
+  Instant now_{kStartMs};
+  ServerConfig config_;
+  bool keys_come_late_ = false;
+  bool sink_refuses_ = false;
+  NonceKeeper nonces_{{.realm = kRealm, .lifetime_s = 1200, .key = {7}}};
   TokenSealer tokens_{{8}};
   QuotaLedger quotas_{kQuota, 0};
   FrontDoor door_{{.realm = kRealm, .software = ""}, nonces_};
   std::set<RelayEndpoint> ports_;
+  std::uint64_t free_ports_ = 0;
+  std::unique_ptr<Model> model_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::map<int, ClientEndpoint> where_;
+  std::map<int, Sent> said_;
   std::map<ClientEndpoint, std::string> nonce_;
-  std::map<ClientEndpoint, Promise> promises_;
+  std::deque<TokenSealer::Token> given_tokens_;
   std::deque<Sent> wire_;
+  std::vector<Fetch> fetches_;
   std::map<RequestToken, Sent> open_;
   std::uint64_t tokens_made_ = 0;
 };
 
+Shard::Shard(World& world, std::set<RelayEndpoint>& ports)
+    : sink(ports, [&world] { return world.sink_is_full(); }), world_(world) {}
 void Shard::reply(RequestToken token, stun::Bytes message) {
   world_.answered(token, message);
 }
-void Shard::discard(RequestToken token, Discard) {
+void Shard::discard(RequestToken token, Discard /*reason*/) {
   world_.given_up(token);
+}
+KeyState Shard::find_keys(const UserName& user, std::string_view /*realm*/, KeyPurpose purpose,
+                          UserKeys& out) {
+  return world_.find_keys(*this, user, purpose, out);
 }
 std::uint32_t Shard::random_below(std::uint32_t bound) {
   return world_.below(bound);
 }
-KeyState Shard::find_keys(const UserName& user, std::string_view realm, KeyPurpose, UserKeys& out) {
-  if (!user.username.starts_with("user")) return KeyState::kUnknown;
-  out.username = out.quota_name = std::string(user.username);
-  out.md5 = {stun::long_term_key(stun::PasswordAlgorithm::kMd5, user.username, realm, "secret")};
-  return KeyState::kFound;
-}
 
-bool run(std::uint64_t seed, unsigned shards) {
+bool run(std::uint64_t seed, unsigned shards, Coverage& coverage) {
   try {
-    Simulation(seed, shards).run();
+    World(seed, shards).run(coverage);
     return true;
   } catch (const Failure& failure) {
     std::fprintf(stderr, "seed %llu with %u shards: %s\n", static_cast<unsigned long long>(seed),
@@ -443,23 +701,38 @@ bool run(std::uint64_t seed, unsigned shards) {
   }
 }
 
+// 500 is not sent by anything yet.
+bool everything_happened(const Coverage& coverage) {
+  bool ok = true;
+  for (std::size_t i = 0; i < kResults.size(); ++i) {
+    if (coverage[i] != 0 || kResults[i] == 500) continue;
+    std::fprintf(stderr, "no request ended with %u\n", unsigned{kResults[i]});
+    ok = false;
+  }
+  return ok;
+}
+
 }  // namespace
+}  // namespace turnpike::simulation
 
 int main(int argc, char** argv) {
+  using namespace turnpike::simulation;
   if (argc != 4) {
     std::fprintf(stderr, "usage: simulation SHARDS RUNS SEEDS-FILE\n");
     return 2;
   }
   const auto shards = static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10));
-  const auto runs = std::strtoul(argv[2], nullptr, 10);
+  const char* more = std::getenv("TURNPIKE_SIMULATION_RUNS");
+  const auto runs = std::strtoul(more != nullptr ? more : argv[2], nullptr, 10);
+  Coverage coverage{};
   bool ok = true;
   std::ifstream seeds(argv[3]);
   for (std::string line; std::getline(seeds, line);) {
     if (!line.empty() && line[0] != '#')
-      ok &= run(std::strtoull(line.c_str(), nullptr, 10), shards);
+      ok &= run(std::strtoull(line.c_str(), nullptr, 10), shards, coverage);
   }
   std::random_device fresh;
   for (std::size_t i = 0; i < runs; ++i)
-    ok &= run(std::uint64_t{fresh()} << 32 | fresh(), shards);
-  return ok ? 0 : 1;
+    ok &= run(std::uint64_t{fresh()} << 32 | fresh(), shards, coverage);
+  return everything_happened(coverage) && ok ? 0 : 1;
 }

@@ -1,0 +1,147 @@
+// One shard's flows as plain maps, and what a worker that reads them would do to a packet.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "model.h"
+#include "turnpike/flow.h"
+
+namespace turnpike::simulation {
+
+class FakeSink final : public FlowSink {
+ public:
+  // `ports` are all shards'; `is_full` is asked before anything is published.
+  FakeSink(std::set<RelayEndpoint>& ports, std::function<bool()> is_full)
+      : ports_(ports), is_full_(std::move(is_full)) {}
+
+  std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) override {
+    if (is_full_()) return std::nullopt;
+    for (const auto& [slot, other] : allocations)
+      require(other.five_tuple != flow.five_tuple, "a five-tuple has two flows");
+    for (const auto& relayed : flow.relayed) {
+      if (relayed) require(ports_.insert(*relayed).second, "a relay port has two owners");
+    }
+    allocations[next_] = flow;
+    return AllocationSlot{next_++};
+  }
+  std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override {
+    if (is_full_()) return std::nullopt;
+    require(allocations.contains(number(flow.allocation)), "a permission without allocation");
+    permissions[next_] = flow;
+    return PermissionSlot{next_++};
+  }
+  std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override {
+    if (is_full_()) return std::nullopt;
+    const auto permission = permissions.find(number(flow.permission));
+    require(permission != permissions.end(), "a channel without permission");
+    require(permission->second.allocation == flow.allocation &&
+                permission->second.peer == flow.peer.address,
+            "a channel names another peer's permission");
+    channels[next_] = flow;
+    return ChannelSlot{next_++};
+  }
+  void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) override {
+    auto& flow = at(allocations, number(slot));
+    require(flow.relayed[family_index(family)].has_value(), "a family that has ended goes on");
+    flow.expires_s[family_index(family)] = expires_s;
+  }
+  void extend_permission(PermissionSlot slot, std::uint32_t expires_s) override {
+    at(permissions, number(slot)).expires_s = expires_s;
+  }
+  void extend_channel(ChannelSlot slot, std::uint32_t expires_s) override {
+    at(channels, number(slot)).expires_s = expires_s;
+  }
+  void withdraw_relayed(AllocationSlot slot, Family family) override {
+    auto& flow = at(allocations, number(slot));
+    auto& relayed = flow.relayed[family_index(family)];
+    require(relayed && ports_.erase(*relayed) == 1, "a relay port is given back twice");
+    relayed.reset();
+    flow.expires_s[family_index(family)] = 0;
+  }
+  void withdraw_channel(ChannelSlot slot) override {
+    require(channels.erase(number(slot)) == 1, "a channel ends twice");
+  }
+  void withdraw_permission(PermissionSlot slot) override {
+    require(permissions.erase(number(slot)) == 1, "a permission ends twice");
+    for (const auto& [id, channel] : channels)
+      require(channel.permission != slot, "a channel outlives its permission's slot");
+  }
+  void withdraw_allocation(AllocationSlot slot) override {
+    const auto& flow = at(allocations, number(slot));
+    require(!flow.relayed[0] && !flow.relayed[1], "an allocation ends with a port");
+    for (const auto& [id, permission] : permissions)
+      require(permission.allocation != slot, "a permission outlives its allocation");
+    allocations.erase(number(slot));
+  }
+
+  // As the workers: a live channel, whatever its permission; a live permission; what comes back
+  // through a channel is decided by the permission that the channel names.
+  std::optional<Endpoint> by_channel(const ClientEndpoint& client, ChannelNumber wanted,
+                                     std::uint32_t seconds) const {
+    for (const auto& [id, flow] : channels) {
+      const AllocationFlow& allocation = allocations.at(number(flow.allocation));
+      if (allocation.five_tuple.client == client && flow.number == wanted &&
+          flow.expires_s > seconds && lives(allocation, flow.peer.address.family, seconds)) {
+        return flow.peer;
+      }
+    }
+    return std::nullopt;
+  }
+  bool by_send(const ClientEndpoint& client, const Address& peer, std::uint32_t seconds) const {
+    for (const auto& [id, flow] : permissions) {
+      const AllocationFlow& allocation = allocations.at(number(flow.allocation));
+      if (allocation.five_tuple.client == client && flow.peer == peer && flow.expires_s > seconds &&
+          lives(allocation, peer.family, seconds)) {
+        return true;
+      }
+    }
+    return false;
+  }
+  std::optional<Model::Delivery> from_peer(const RelayEndpoint& relayed, const Endpoint& peer,
+                                           std::uint32_t seconds) const {
+    for (const auto& [slot, flow] : allocations) {
+      const Family family = relayed.address.family;
+      if (flow.relayed[family_index(family)] != relayed || !lives(flow, family, seconds)) continue;
+      for (const auto& [id, channel] : channels) {
+        if (number(channel.allocation) != slot ||
+            static_cast<const Endpoint&>(channel.peer) != peer || channel.expires_s <= seconds) {
+          continue;
+        }
+        if (permissions.at(number(channel.permission)).expires_s <= seconds) return std::nullopt;
+        return Model::Delivery{flow.five_tuple.client, channel.number};
+      }
+      if (!by_send(flow.five_tuple.client, peer.address, seconds)) return std::nullopt;
+      return Model::Delivery{flow.five_tuple.client, std::nullopt};
+    }
+    return std::nullopt;
+  }
+
+  template <typename Slot>
+  static std::uint32_t number(Slot slot) {
+    return static_cast<std::uint32_t>(slot);
+  }
+
+  std::map<std::uint32_t, AllocationFlow> allocations;
+  std::map<std::uint32_t, PermissionFlow> permissions;
+  std::map<std::uint32_t, ChannelFlow> channels;
+
+ private:
+  template <typename Flow>
+  static Flow& at(std::map<std::uint32_t, Flow>& flows, std::uint32_t slot) {
+    const auto found = flows.find(slot);
+    require(found != flows.end(), "a flow that has ended is touched");
+    return found->second;
+  }
+  static bool lives(const AllocationFlow& flow, Family family, std::uint32_t seconds) {
+    return flow.relayed[family_index(family)] && flow.expires_s[family_index(family)] > seconds;
+  }
+
+  std::set<RelayEndpoint>& ports_;
+  std::function<bool()> is_full_;
+  std::uint32_t next_ = 1;
+};
+
+}  // namespace turnpike::simulation
