@@ -5,15 +5,19 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
+#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -36,6 +40,8 @@ constexpr std::size_t kMaxRelayed = 256;
 constexpr std::size_t kBitmapBytes = kMaxRelayed * 65536 / 8;
 // The kernel cuts a program's name to 15 characters.
 constexpr const char* kProgramName = "turnpike_filter";
+constexpr const char* kLivePorts = "tpk_live_ports";
+constexpr const char* kTablePrefix = "inet turnpike_";  // and the interface's index
 
 class Descriptor {
  public:
@@ -76,42 +82,103 @@ bpf_prog_info program_info(int fd, std::array<std::uint32_t, 16>& maps) {
   return info;
 }
 
+Descriptor map_called(const std::array<std::uint32_t, 16>& ids, std::size_t count,
+                      const char* name) {
+  for (std::size_t i = 0; i < count; ++i) {
+    Descriptor fd(bpf_map_get_fd_by_id(ids[i]));
+    bpf_map_info info{};
+    std::uint32_t size = sizeof info;
+    if (fd.get() >= 0 && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 &&
+        std::strcmp(info.name, name) == 0) {
+      return fd;
+    }
+  }
+  return Descriptor();
+}
+
+// By name and by a map no other program has; the tag differs from one version to the next.
 bool is_ours(std::uint32_t program) {
   const Descriptor fd(bpf_prog_get_fd_by_id(program));
   std::array<std::uint32_t, 16> maps{};
-  return fd.get() >= 0 && std::strcmp(program_info(fd.get(), maps).name, kProgramName) == 0;
+  if (fd.get() < 0) return false;
+  const bpf_prog_info info = program_info(fd.get(), maps);
+  return std::strcmp(info.name, kProgramName) == 0 &&
+         map_called(maps, info.nr_map_ids, kLivePorts).get() >= 0;
 }
 
-void detach_stale(const std::string& interface, unsigned index) {
-  const std::uint32_t program = attached_program(index);
-  if (program == 0) return;
-  if (!is_ours(program)) {
-    fail(interface, "another XDP program (id " + std::to_string(program) +
-                        ") is attached; if it can go: ip link set dev " + interface + " xdp off");
-  }
-  bpf_xdp_detach(static_cast<int>(index), 0, nullptr);
+// Held as long as a relay works on the interface. The kernel frees the name with the process,
+// however that ends, and keeps one set of names for each network namespace, as of interfaces.
+Descriptor lock_interface(unsigned index) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  const std::string text = "turnpike/interface/" + std::to_string(index);
+  text.copy(name.sun_path + 1, sizeof name.sun_path - 1);  // a zero first: no file
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+  Descriptor fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0 || bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), size) != 0)
+    return Descriptor();
+  return fd;
 }
 
-// Runs nft with `script` on its standard input; true if it ends with 0.
-bool run_nft(const std::string& script) {
-  std::array<int, 2> pipe_ends{};
-  if (pipe(pipe_ends.data()) != 0) return false;
-  const pid_t child = fork();
-  if (child == 0) {
-    dup2(pipe_ends[0], STDIN_FILENO);
-    close(pipe_ends[0]);
-    close(pipe_ends[1]);
-    execlp("nft", "nft", "-f", "-", nullptr);
-    _exit(127);
-  }
-  close(pipe_ends[0]);
-  const bool written =
-      write(pipe_ends[1], script.data(), script.size()) == static_cast<ssize_t>(script.size());
-  close(pipe_ends[1]);
+struct NftResult {
+  bool ok = false;
+  std::string said;
+};
+
+// Runs nft with `script` as its input. Through files, not pipes, so that neither can wait for the
+// other.
+NftResult run_nft(const std::string& script) {
+  const Descriptor input(memfd_create("turnpike-nft-input", MFD_CLOEXEC));
+  const Descriptor output(memfd_create("turnpike-nft-output", MFD_CLOEXEC));
+  const auto size = static_cast<ssize_t>(script.size());
+  if (input.get() < 0 || output.get() < 0 ||
+      pwrite(input.get(), script.data(), script.size(), 0) != size)
+    return {};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, input.get(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, output.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, output.get(), STDERR_FILENO);
+  std::string words[] = {"nft", "-f", "-"};
+  char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), nullptr};
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, "nft", &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return {false, std::string("nft: ") + std::strerror(error)};
   int status = 0;
-  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  return written && child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  NftResult result{WIFEXITED(status) && WEXITSTATUS(status) == 0, {}};
+  std::array<char, 4096> part{};
+  ssize_t got = 0;
+  while ((got = pread(output.get(), part.data(), part.size(),
+                      static_cast<off_t>(result.said.size()))) > 0)
+    result.said.append(part.data(), static_cast<std::size_t>(got));
+  return result;
+}
+
+std::string table_of(unsigned index) {
+  return kTablePrefix + std::to_string(index);
+}
+
+// Programs and rules of relays that were killed: ours, on an interface that nobody has locked.
+void remove_leftovers() {
+  struct if_nameindex* all = if_nameindex();
+  for (auto* one = all; one != nullptr && one->if_index != 0; ++one) {
+    const std::uint32_t program = attached_program(one->if_index);
+    if (program == 0 || !is_ours(program)) continue;
+    const Descriptor lock = lock_interface(one->if_index);
+    if (lock.get() >= 0) bpf_xdp_detach(static_cast<int>(one->if_index), 0, nullptr);
+  }
+  if_freenameindex(all);
+  const std::string tables = run_nft("list tables inet\n").said;
+  for (std::size_t at = tables.find(kTablePrefix); at != std::string::npos;
+       at = tables.find(kTablePrefix, at + 1)) {
+    const auto index = static_cast<unsigned>(
+        std::strtoul(tables.c_str() + at + std::strlen(kTablePrefix), nullptr, 10));
+    const Descriptor lock = lock_interface(index);
+    if (lock.get() >= 0) run_nft("delete table " + table_of(index) + "\n");
+  }
 }
 
 std::string drop_rule(const Address& address, const std::string& ports) {
@@ -124,76 +191,89 @@ std::string drop_rule(const Address& address, const std::string& ports) {
 
 struct SharedNic::Impl {
   std::string interface;
-  Mode mode{};
   std::vector<Endpoint> listeners;
   std::vector<RelayedAddress> relayed;
   unsigned index = 0;
   Descriptor program_file;
-  std::string table;  // nft's, on kPacket
+  Descriptor lock;
+  bool has_rules = false;
   void* bitmap = MAP_FAILED;
 
-  Descriptor map_called(const std::array<std::uint32_t, 16>& ids, std::size_t count,
-                        const char* name) const {
-    for (std::size_t i = 0; i < count; ++i) {
-      Descriptor fd(bpf_map_get_fd_by_id(ids[i]));
-      bpf_map_info info{};
-      std::uint32_t size = sizeof info;
-      if (fd.get() >= 0 && bpf_obj_get_info_by_fd(fd.get(), &info, &size) == 0 &&
-          std::strcmp(info.name, name) == 0) {
-        return fd;
-      }
-    }
-    fail(interface, std::string("the attached XDP program has no map ") + name);
+  Descriptor map_of(const std::array<std::uint32_t, 16>& ids, std::size_t count,
+                    const char* name) const {
+    Descriptor fd = map_called(ids, count, name);
+    if (fd.get() < 0) fail(interface, std::string("the attached XDP program has no map ") + name);
+    return fd;
   }
 
-  void add_rules();
+  void check_program() const;
+  void add_rules(PortRange relay_ports);
+  void write_program();
 };
 
-// Later fragments have no ports; the kernel reassembles before it would answer, and raw prerouting
-// comes first: conntrack's defragmentation, where loaded, has a higher priority, so a whole
-// datagram meets the rule.
-void SharedNic::Impl::add_rules() {
-  table = "inet turnpike_" + interface;
-  std::string script = "add table " + table + "\ndelete table " + table + "\ntable " + table +
-                       " {\n" + "  chain relay {\n    type filter hook prerouting priority raw;\n";
+void SharedNic::Impl::check_program() const {
+  const std::uint32_t program = attached_program(index);
+  if (program == 0) return;
+  fail(interface, "another XDP program (id " + std::to_string(program) +
+                      ") is attached; if it can go: ip link set dev " + interface + " xdp off");
+}
+
+// Packet sockets see a frame before any hook. Later fragments have no ports: without their first
+// the kernel never has a whole datagram to answer; and where conntrack reassembles, it does so
+// before raw prerouting.
+void SharedNic::Impl::add_rules(PortRange relay_ports) {
+  const std::string ports = std::to_string(relay_ports.min) + "-" + std::to_string(relay_ports.max);
+  std::string script =
+      "table " + table_of(index) + " {\n  chain relay {\n" +
+      "    type filter hook prerouting priority raw;\n    iif != " + std::to_string(index) +
+      " accept\n";
   for (const Endpoint& listener : listeners)
     script += drop_rule(listener.address, std::to_string(listener.port));
   for (const RelayedAddress& one : relayed)
-    script += drop_rule(one.internal, "1024-65535");
+    script += drop_rule(one.internal, ports);
   script += "  }\n}\n";
-  if (!run_nft(script))
-    fail(interface, "nft could not add table " + table + " (is nftables installed?)");
+  if (const NftResult result = run_nft(script); !result.ok) {
+    fail(interface, "nft could not add table " + table_of(index) +
+                        " (is nftables installed?): " + result.said);
+  }
+  has_rules = true;
+}
+
+void SharedNic::Impl::write_program() {
+  program_file = Descriptor(memfd_create("turnpike-xdp-filter", MFD_CLOEXEC));
+  const auto size = static_cast<ssize_t>(sizeof kXdpFilterObject);
+  if (program_file.get() < 0 ||
+      write(program_file.get(), kXdpFilterObject, sizeof kXdpFilterObject) != size) {
+    fail(interface, "no memory for the XDP filter");
+  }
 }
 
 SharedNic::SharedNic(std::string interface, Mode mode, const std::vector<Endpoint>& listeners,
-                     const std::vector<RelayedAddress>& relayed)
+                     const std::vector<RelayedAddress>& relayed, PortRange relay_ports)
     : impl_(std::make_unique<Impl>()) {
   impl_->interface = std::move(interface);
-  impl_->mode = mode;
   impl_->listeners = listeners;
   impl_->relayed = relayed;
   impl_->index = if_nametoindex(impl_->interface.c_str());
   if (impl_->index == 0)
     fail(impl_->interface, "there is no such interface; ip link lists those there are");
   if (relayed.size() > kMaxRelayed) fail(impl_->interface, "more than 256 relayed addresses");
-  detach_stale(impl_->interface, impl_->index);
-  run_nft("add table inet turnpike_" + impl_->interface + "\ndelete table inet turnpike_" +
-          impl_->interface + "\n");
+  remove_leftovers();
+  impl_->lock = lock_interface(impl_->index);
+  if (impl_->lock.get() < 0)
+    fail(impl_->interface, "another Turnpike works on it; stop that one first");
   if (mode == Mode::kPacket) {
-    impl_->add_rules();
-    return;
-  }
-  impl_->program_file = Descriptor(memfd_create("turnpike-xdp-filter", MFD_CLOEXEC));
-  const auto size = static_cast<ssize_t>(sizeof kXdpFilterObject);
-  if (impl_->program_file.get() < 0 ||
-      write(impl_->program_file.get(), kXdpFilterObject, sizeof kXdpFilterObject) != size) {
-    fail(impl_->interface, "no memory for the XDP filter");
+    impl_->add_rules(relay_ports);
+  } else {
+    impl_->check_program();
+    impl_->write_program();
   }
 }
 
 SharedNic::~SharedNic() {
   if (impl_->bitmap != MAP_FAILED) munmap(impl_->bitmap, kBitmapBytes);
-  if (!impl_->table.empty()) run_nft("delete table " + impl_->table + "\n");
+  if (impl_->has_rules) run_nft("delete table " + table_of(impl_->index) + "\n");
+  if (impl_->program_file.get() < 0) return;
   const std::uint32_t program = attached_program(impl_->index);
   if (program != 0 && is_ours(program)) bpf_xdp_detach(static_cast<int>(impl_->index), 0, nullptr);
 }
@@ -209,18 +289,18 @@ void SharedNic::open_maps() {
   const Descriptor fd(bpf_prog_get_fd_by_id(program));
   std::array<std::uint32_t, 16> ids{};
   const std::size_t count = program_info(fd.get(), ids).nr_map_ids;
-  const Descriptor live = impl_->map_called(ids, count, "tpk_live_ports");
+  const Descriptor live = impl_->map_of(ids, count, kLivePorts);
   impl_->bitmap = mmap(nullptr, kBitmapBytes, PROT_READ | PROT_WRITE, MAP_SHARED, live.get(), 0);
   if (impl_->bitmap == MAP_FAILED)
     fail(impl_->interface, std::string("mmap of the XDP filter's ports: ") + std::strerror(errno));
 
-  const Descriptor addresses = impl_->map_called(ids, count, "tpk_relayed");
+  const Descriptor addresses = impl_->map_of(ids, count, "tpk_relayed");
   for (std::uint32_t i = 0; i < impl_->relayed.size(); ++i) {
     const MapAddress key = to_map(impl_->relayed[i].internal);
     if (bpf_map_update_elem(addresses.get(), &key, &i, BPF_ANY) != 0)
       fail(impl_->interface, "the XDP filter takes no relayed address");
   }
-  const Descriptor endpoints = impl_->map_called(ids, count, "tpk_listeners");
+  const Descriptor endpoints = impl_->map_of(ids, count, "tpk_listeners");
   for (const Endpoint& listener : impl_->listeners) {
     const MapListener key{to_map(listener.address), listener.port};
     const std::uint8_t yes = 1;

@@ -16,14 +16,21 @@
 
 namespace turnpike::dataplane {
 
+// Relay ports, both ends included.
+struct PortRange {
+  std::uint16_t min = 1024;
+  std::uint16_t max = 65535;
+};
+
 class SharedNic {
  public:
   enum class Mode : std::uint8_t { kXdp, kPacket };
 
-  // Removes what a killed run of ours left on the interface, first. Throws std::runtime_error, with
-  // what to do, if somebody else's XDP program is there or a rule can't be made.
+  // Removes what killed runs of ours left in this network namespace, first. Throws
+  // std::runtime_error, with what to do, if the interface has another relay or somebody else's XDP
+  // program, or a rule can't be made. On kPacket the kernel gets no UDP to `relay_ports`.
   SharedNic(std::string interface, Mode mode, const std::vector<Endpoint>& listeners,
-            const std::vector<RelayedAddress>& relayed);
+            const std::vector<RelayedAddress>& relayed, PortRange relay_ports = {});
   // Removes program and rules.
   ~SharedNic();
   SharedNic(const SharedNic&) = delete;
