@@ -10,13 +10,16 @@
 namespace turnpike::dataplane {
 namespace {
 
-constexpr std::uint32_t kBuckets = 256;
+// At most kDatagrams * 8 buffers wait here, whoever sends first fragments alone. Those that are too
+// old go when others come (the call that looks for them isn't part of DPDK's stable ABI).
+constexpr std::uint32_t kDatagrams = 256;
 constexpr std::uint32_t kPerBucket = 4;
+constexpr std::uint32_t kBuckets = 2 * kDatagrams / kPerBucket;
 
 }  // namespace
 
 Reassembly::Reassembly(unsigned worker, rte_mempool* large)
-    : table_(rte_ip_frag_table_create(kBuckets, kPerBucket, kBuckets * kPerBucket, rte_get_tsc_hz(),
+    : table_(rte_ip_frag_table_create(kBuckets, kPerBucket, kDatagrams, rte_get_tsc_hz(),
                                       SOCKET_ID_ANY)),
       large_(large) {
   if (table_ == nullptr) {
