@@ -3,6 +3,7 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -41,18 +42,32 @@ std::string prefix() {
   return std::string(kPrefix) + std::to_string(getpid());
 }
 
+void remove_runtime() {
+  std::error_code error;
+  std::filesystem::remove_all(std::string(kRuntime) + "/" + prefix(), error);
+  std::filesystem::remove(kRuntime, error);  // only if it is empty
+}
+
+// One lcore, the calling thread; workers register their own. It floats over all cores: DPDK would
+// pin it, and with it every thread made later.
+std::string lcores() {
+  std::string list;
+  for (const int core : allowed_cores())
+    list += (list.empty() ? "" : ",") + std::to_string(core);
+  return "--lcores=0@(" + list + ")";
+}
+
 }  // namespace
 
 void start_eal(const EalOptions& options) {
   remove_stale_runtime();
-  // One lcore, this thread; workers register their own.
   std::vector<std::string> words = {"turnpike",
                                     "--no-telemetry",
                                     "--log-level=lib.*:error",
                                     "--log-level=pmd.*:error",
                                     "--log-level=user1:error",
                                     "--file-prefix=" + prefix(),
-                                    "--lcores=0@0"};
+                                    lcores()};
   const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;
   if (huge) {
     words.emplace_back("--in-memory");  // nothing in hugetlbfs to be left behind
@@ -73,15 +88,25 @@ void start_eal(const EalOptions& options) {
   for (std::string& word : words)
     arguments.push_back(word.data());
   if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
+    remove_runtime();
     throw std::runtime_error(std::string("DPDK does not start: ") + rte_strerror(rte_errno));
   }
 }
 
 void stop_eal() {
   rte_eal_cleanup();
-  std::error_code error;
-  std::filesystem::remove_all(std::string(kRuntime) + "/" + prefix(), error);
-  std::filesystem::remove(kRuntime, error);  // only if it is empty
+  remove_runtime();
+}
+
+std::vector<int> allowed_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(static_cast<unsigned>(core), &set)) cores.push_back(core);
+  }
+  return cores;
 }
 
 }  // namespace turnpike::dataplane

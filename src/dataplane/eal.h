@@ -14,9 +14,13 @@ struct EalOptions {
   std::uint32_t memory_mb = 256;         // for pools and rings
 };
 
-// Throws std::runtime_error with DPDK's reason. Once in a process.
+// Throws std::runtime_error with DPDK's reason. Once in a process. The calling thread keeps its
+// cores.
 void start_eal(const EalOptions& options);
 // Removes the runtime directory too.
 void stop_eal();
+
+// The cores that this process may use, in order.
+std::vector<int> allowed_cores();
 
 }  // namespace turnpike::dataplane
