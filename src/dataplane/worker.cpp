@@ -6,6 +6,7 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_random.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -41,7 +42,10 @@ void sync(const flow::Packet& packet) {
 
 }  // namespace
 
-Worker::Worker(const Config& config, Fabric& fabric) : config_(config), fabric_(fabric) {
+Worker::Worker(const Config& config, Fabric& fabric)
+    : config_(config),
+      fabric_(fabric),
+      fragment_id_(config.number + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   outgoing_.resize(fabric.ports.size());
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     for (std::uint16_t queue = 0; queue < fabric.ports[port]->queues(); ++queue) {
@@ -49,8 +53,6 @@ Worker::Worker(const Config& config, Fabric& fabric) : config_(config), fabric_(
       queues_.push_back({port, queue});
       outgoing_[port].queue = queue;
     }
-    const auto queue = static_cast<std::uint16_t>(config.number % fabric.ports[port]->queues());
-    outgoing_[port].handoff_to = fabric.queue_owner(port, queue);
   }
   waiting_.reserve(kMaxWaiting);
   reassembly_ = std::make_unique<Reassembly>(config.number, config.large);
@@ -89,17 +91,13 @@ void Worker::run() {
     const Instant now = clock_now();
     const bool busy = round(now);
     qsbr_->quiescent(config_.number);
-    if (polls % kHousekeepingPolls == 0) housekeeping(now);
+    if (polls % kHousekeepingPolls == 0) housekeeping();
     counters_.polls.add();
     if (busy) {
       counters_.busy_cycles.add(rte_rdtsc() - begin);
       idle = 0;
     } else if (++idle >= kIdlePolls) {
-      if (config_.idle_sleep_us != 0) {
-        usleep(config_.idle_sleep_us);
-      } else if (config_.yields) {
-        sched_yield();
-      }
+      rest();
     }
   }
   flush_all();
@@ -108,6 +106,17 @@ void Worker::run() {
   waiting_.clear();
   qsbr_->offline(config_.number);
   rte_thread_unregister();
+}
+
+// Nothing came for a while: the core is others', if the configuration or the number of cores says
+// so.
+void Worker::rest() {
+  if (config_.idle_sleep_us != 0) {
+    usleep(config_.idle_sleep_us);
+    housekeeping();  // which after so many sleeps would come late
+  } else if (config_.yields) {
+    sched_yield();
+  }
 }
 
 // Once through everything; true if there was something to do.
@@ -165,7 +174,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
 void Worker::dispose(Instant now, flow::Packet& packet) {
   switch (packet.verdict) {
     case flow::Verdict::kTransmit:
-      return transmit(now, packet);
+      return transmit(packet);
     case flow::Verdict::kTransmitBack:
       sync(packet);
       return enqueue(packet.port, mbuf_of(packet));
@@ -182,14 +191,20 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
   rte_pktmbuf_free(mbuf_of(packet));
 }
 
-void Worker::transmit(Instant now, flow::Packet& packet) {
-  if (!address_frame(packet)) return wait_for_neighbour(now, packet);
+void Worker::transmit(flow::Packet& packet) {
+  if (!address_frame(packet)) return wait_for_neighbour(packet);
+  transmit_addressed(packet);
+}
+
+void Worker::transmit_addressed(flow::Packet& packet) {
   const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
   sync(packet);
   if (packet.length - packet.l3 <= hop.mtu) return enqueue(hop.port, mbuf_of(packet));
   fragment_port_ = hop.port;
-  if (!flow::fragment(packet, hop.mtu, fragment_id_++ << 8 | config_.number, *this))
-    count_drop(flow::Drop::kTooBig);
+  fragment_id_ += fabric_.workers;
+  out_of_buffers_ = false;
+  if (!flow::fragment(packet, hop.mtu, fragment_id_, *this))
+    count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
   rte_pktmbuf_free(mbuf_of(packet));
 }
 
@@ -210,7 +225,7 @@ bool Worker::address_frame(flow::Packet& packet) {
   return true;
 }
 
-void Worker::wait_for_neighbour(Instant now, flow::Packet& packet) {
+void Worker::wait_for_neighbour(flow::Packet& packet) {
   rte_mbuf* mbuf = mbuf_of(packet);
   if (waiting_.size() == kMaxWaiting) {
     count_drop(flow::Drop::kNoNeighbour);
@@ -218,18 +233,17 @@ void Worker::wait_for_neighbour(Instant now, flow::Packet& packet) {
   }
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
-  notes.since_ms = now.ms;
+  notes.since_ms = real_ms();
   waiting_.push_back(mbuf);
 }
 
-void Worker::retry_waiting(Instant now) {
+void Worker::retry_waiting(std::uint64_t now_ms) {
   std::size_t kept = 0;
   for (rte_mbuf* mbuf : waiting_) {
     FrameNotes& notes = notes_of(mbuf);
     if (address_frame(notes.packet)) {
-      flow::Packet packet = notes.packet;
-      transmit(now, packet);
-    } else if (now.ms - notes.since_ms > kNeighbourPatience_ms) {
+      transmit_addressed(notes.packet);
+    } else if (now_ms - notes.since_ms > kNeighbourPatience_ms) {
       count_drop(flow::Drop::kNoNeighbour);
       rte_pktmbuf_free(mbuf);
     } else {
@@ -359,18 +373,20 @@ void Worker::count_drop(flow::Drop reason, std::uint64_t n) {
   counters_.drops[static_cast<std::size_t>(reason)].add(n);
 }
 
-void Worker::housekeeping(Instant now) {
-  heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
-  if (!waiting_.empty()) retry_waiting(now);
+void Worker::housekeeping() {
+  const std::uint64_t now_ms = real_ms();
+  heartbeat_ms_.store(now_ms, std::memory_order_relaxed);
+  if (!waiting_.empty()) retry_waiting(now_ms);
 }
 
 std::span<std::uint8_t> Worker::take(std::size_t size) {
   fragment_ = rte_pktmbuf_alloc(config_.pool);
-  if (fragment_ == nullptr) return {};
-  if (rte_pktmbuf_tailroom(fragment_) < size) {
+  if (fragment_ != nullptr && rte_pktmbuf_tailroom(fragment_) < size) {
     rte_pktmbuf_free(fragment_);
-    return {};
+    fragment_ = nullptr;
   }
+  out_of_buffers_ = fragment_ == nullptr;
+  if (out_of_buffers_) return {};
   return {rte_pktmbuf_mtod(fragment_, std::uint8_t*), size};
 }
 

@@ -21,6 +21,11 @@
 
 namespace turnpike::dataplane {
 
+// Who serves a queue. Ports with one queue each spread over the workers.
+inline std::uint16_t queue_owner(std::size_t port, std::uint16_t queue, std::uint16_t workers) {
+  return static_cast<std::uint16_t>((port + queue) % workers);
+}
+
 // What all workers share; fixed once they run.
 struct Fabric {
   std::vector<std::unique_ptr<Port>> ports;
@@ -31,9 +36,8 @@ struct Fabric {
   std::vector<std::vector<Ring>> handoffs;
   std::uint16_t workers = 1;
 
-  // Who serves a queue. Ports with one queue each spread over the workers.
   std::uint16_t queue_owner(std::size_t port, std::uint16_t queue) const {
-    return static_cast<std::uint16_t>((port + queue) % workers);
+    return dataplane::queue_owner(port, queue, workers);
   }
 };
 
@@ -68,7 +72,6 @@ class Worker final : private flow::FragmentSink {
   };
   struct Outgoing {
     int queue = -1;  // -1: by the queue's owner
-    std::uint16_t handoff_to = 0;
     std::uint16_t n = 0;
     std::array<rte_mbuf*, kBurst> frames{};
   };
@@ -78,10 +81,11 @@ class Worker final : private flow::FragmentSink {
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
-  void transmit(Instant now, flow::Packet& packet);
+  void transmit(flow::Packet& packet);
+  void transmit_addressed(flow::Packet& packet);
   bool address_frame(flow::Packet& packet);
-  void wait_for_neighbour(Instant now, flow::Packet& packet);
-  void retry_waiting(Instant now);
+  void wait_for_neighbour(flow::Packet& packet);
+  void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
   void to_engine(flow::Packet& packet);
   void to_kernel(flow::Packet& packet);
@@ -92,7 +96,8 @@ class Worker final : private flow::FragmentSink {
   void flush(std::size_t port);
   void flush_all();
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
-  void housekeeping(Instant now);
+  void housekeeping();
+  void rest();
 
   std::span<std::uint8_t> take(std::size_t size) override;
   void done(std::size_t size) override;
@@ -107,9 +112,10 @@ class Worker final : private flow::FragmentSink {
   std::unique_ptr<flow::Pipeline> pipeline_;
   flow::NextHop* next_hops_ = nullptr;
   Qsbr* qsbr_ = nullptr;
-  std::uint32_t fragment_id_ = 1;
+  std::uint32_t fragment_id_;  // no two workers' are equal
   std::size_t fragment_port_ = 0;
   rte_mbuf* fragment_ = nullptr;                            // being filled
+  bool out_of_buffers_ = false;                             // the last take() had none
   alignas(64) std::atomic<std::uint64_t> heartbeat_ms_{0};  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
   std::thread thread_;
