@@ -32,26 +32,39 @@ struct PoolDeleter {
 using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
 
 // Beside the frame: headers grow by at most 68 bytes (IPv4 ChannelData's way to an IPv6 Data
-// indication), which DPDK's headroom of 128 holds.
-unsigned room_of(const Options& options) {
-  std::uint32_t frame = 2048;
-  for (const PortSpec& port : options.ports)
-    frame = std::max(frame, Port::frame_room(port.driver));
-  return frame + RTE_PKTMBUF_HEADROOM + 512;
+// indication), which DPDK's headroom of 128 holds. A buffer of kRoom stays below a page with its
+// mbuf, which af_xdp needs.
+constexpr unsigned kRoom = Port::kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kWideRoom = Port::kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kWideBuffers = 4095;
+
+bool needs_wide_frames(const Options& options) {
+  return std::any_of(options.ports.begin(), options.ports.end(),
+                     [](const PortSpec& port) { return Port::needs_wide_frames(port.driver); });
 }
 
-// For each worker: what lies in the queues of all its ports, in rings and in bursts.
-unsigned buffers_of(const Options& options) {
-  const bool large = room_of(options) > 4096;
-  return large ? 4095 : 16383;
+// By worker: what lies in the queues it serves (af_xdp has twice the descriptors on each side), in
+// rings, in bursts and among the fragments that wait.
+std::vector<unsigned> buffers_by_worker(const Options& options) {
+  std::vector<unsigned> buffers(options.workers, 8191);
+  for (std::size_t port = 0; port < options.ports.size(); ++port) {
+    if (Port::needs_wide_frames(options.ports[port].driver)) continue;
+    const std::uint16_t queues = wanted_queues(options.ports[port], options.workers);
+    for (std::uint16_t queue = 0; queue < queues; ++queue)
+      buffers[queue_owner(port, queue, options.workers)] += 4 * Port::kDescriptors;
+  }
+  return buffers;
 }
 
-std::uint32_t memory_mb(const Options& options) {
-  const std::uint64_t per_buffer = sizeof(rte_mbuf) + sizeof(FrameNotes) + room_of(options) + 128;
-  const std::uint64_t per_worker = buffers_of(options) * per_buffer +
-                                   kLargeBuffers * std::uint64_t{kLargeRoom + 1024} +
-                                   (std::uint64_t{8} << 20);
-  return static_cast<std::uint32_t>((options.workers * per_worker >> 20) + 64);
+std::uint32_t memory_mb(const Options& options, const std::vector<unsigned>& buffers) {
+  constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
+  std::uint64_t bytes = 0;
+  for (const unsigned count : buffers) {
+    bytes += count * (kBeside + kRoom) + kLargeBuffers * (kBeside + kLargeRoom + 512);
+    if (needs_wide_frames(options)) bytes += kWideBuffers * (kBeside + kWideRoom);
+    bytes += std::uint64_t{8} << 20;
+  }
+  return static_cast<std::uint32_t>((bytes >> 20) + 64);
 }
 
 Pool make_pool(const std::string& name, unsigned count, unsigned room) {
@@ -85,8 +98,10 @@ struct Dataplane::Impl {
 
   Options options;
   // In this order: ports give their buffers back before the pools go.
+  std::vector<unsigned> buffers;  // by worker, of its pool
   std::vector<Pool> pools;        // by worker
-  std::vector<Pool> large_pools;  // by worker
+  std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
+  std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
   Pool exception_pool;
   Fabric fabric;
   std::vector<std::unique_ptr<Worker>> workers;
@@ -98,10 +113,12 @@ struct Dataplane::Impl {
 
 void Dataplane::Impl::make_pools() {
   for (unsigned worker = 0; worker < options.workers; ++worker) {
-    pools.push_back(
-        make_pool("frames-" + std::to_string(worker), buffers_of(options), room_of(options)));
-    large_pools.push_back(make_pool("large-" + std::to_string(worker), kLargeBuffers,
-                                    kLargeRoom + RTE_PKTMBUF_HEADROOM));
+    const std::string number = std::to_string(worker);
+    pools.push_back(make_pool("frames-" + number, buffers[worker], kRoom));
+    large_pools.push_back(
+        make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM));
+    if (needs_wide_frames(options))
+      wide_pools.push_back(make_pool("wide-" + number, kWideBuffers, kWideRoom));
   }
 }
 
@@ -110,9 +127,11 @@ void Dataplane::Impl::make_ports() {
   for (std::size_t i = 0; i < options.ports.size(); ++i) {
     fabric.ports.push_back(std::make_unique<Port>(i, options.ports[i], options));
     Port& port = *fabric.ports.back();
+    const std::vector<Pool>& of_workers =
+        Port::needs_wide_frames(port.spec().driver) ? wide_pools : pools;
     std::vector<rte_mempool*> queue_pools;
     for (std::uint16_t queue = 0; queue < port.queues(); ++queue) {
-      queue_pools.push_back(pools[fabric.queue_owner(i, queue)].get());
+      queue_pools.push_back(of_workers[fabric.queue_owner(i, queue)].get());
     }
     port.configure(queue_pools);
     infos.push_back(port.info());
@@ -143,15 +162,15 @@ void Dataplane::Impl::make_rings() {
 }
 
 void Dataplane::Impl::make_workers() {
-  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  const std::vector<int> cores = allowed_cores();
   for (std::uint16_t i = 0; i < options.workers; ++i) {
     Worker::Config config;
     config.number = i;
     config.core = options.worker_cores.empty()
-                      ? static_cast<int>(i % cores)
+                      ? cores[i % cores.size()]
                       : options.worker_cores[i % options.worker_cores.size()];
     // Engine and control want a core as well.
-    config.yields = options.workers + 1U > cores;
+    config.yields = options.workers + 1U > cores.size();
     config.idle_sleep_us = options.idle_sleep_us;
     config.pool = pools[i].get();
     config.large = large_pools[i].get();
@@ -160,9 +179,10 @@ void Dataplane::Impl::make_workers() {
 }
 
 Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(options)) {
+  impl_->buffers = buffers_by_worker(options);
   EalOptions eal;
   eal.hugepages = options.hugepages;
-  eal.memory_mb = memory_mb(options);
+  eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
     if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
   }
@@ -266,6 +286,8 @@ Dataplane::PoolUse Dataplane::pool_use() const {
     use.capacity += pool->size;
   };
   for (const Pool& pool : impl_->pools)
+    add(pool);
+  for (const Pool& pool : impl_->wide_pools)
     add(pool);
   for (const Pool& pool : impl_->large_pools)
     add(pool);

@@ -2,6 +2,7 @@
 
 #include <net/if.h>
 #include <rte_bus_vdev.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <sys/ioctl.h>
@@ -9,24 +10,22 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cerrno>
+#include <optional>
 #include <stdexcept>
 
 namespace turnpike::dataplane {
 namespace {
 
-constexpr std::uint16_t kDescriptors = 1024;
-// The fanout of af_packet reassembles IPv4, so a frame can be longer than the link's MTU.
-constexpr std::uint32_t kPacketFrame = 16384;
-
-// Flags of a kernel interface, 0 if there is none of that name.
-unsigned interface_flags(const std::string& interface) {
+// What ioctl says of a kernel interface: its IFF_ flags, or nothing if there is none of that name.
+std::optional<unsigned> interface_flags(const std::string& interface) {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ifreq request{};
   interface.copy(request.ifr_name, IFNAMSIZ - 1);
   const bool ok = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
   if (fd >= 0) close(fd);
-  return ok ? static_cast<unsigned>(request.ifr_flags) | IFF_RUNNING << 16 : 0;
+  if (!ok) return std::nullopt;
+  return static_cast<std::uint16_t>(request.ifr_flags);
 }
 
 const char* driver_name(Driver driver) {
@@ -45,40 +44,58 @@ const char* driver_name(Driver driver) {
   return "";
 }
 
+std::string name_of(const PortSpec& spec) {
+  return std::string(driver_name(spec.driver)) + ":" + spec.device;
+}
+
+[[noreturn]] void fail_at(const std::string& port, const std::string& what) {
+  throw std::runtime_error("port " + port + ": " + what);
+}
+
+bool is_shared(Driver driver) {
+  return driver == Driver::kAfXdp || driver == Driver::kAfPacket;
+}
+
+// A packet that arrives on a queue without a socket would stay with the kernel.
+std::uint16_t channels_of(const PortSpec& spec) {
+  const InterfaceChannels found = interface_channels(spec.device);
+  const auto channels = static_cast<std::uint16_t>(found.combined);
+  if (found.receive_only > 1) {
+    fail_at(name_of(spec), "the interface has " + std::to_string(found.receive_only) +
+                               " receive queues, of which the driver can use one; ethtool -L " +
+                               spec.device + " rx 1");
+  }
+  if (spec.queues != 0 && spec.queues != channels) {
+    fail_at(name_of(spec), "queues = " + std::to_string(spec.queues) + ", but the interface has " +
+                               std::to_string(channels) + "; ethtool -L " + spec.device +
+                               " combined " + std::to_string(spec.queues));
+  }
+  return channels;
+}
+
 }  // namespace
 
-std::uint32_t Port::frame_room(Driver driver) {
-  return driver == Driver::kAfPacket ? kPacketFrame : 2048;
+std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers) {
+  if (is_shared(spec.driver)) {
+    const std::optional<unsigned> flags = interface_flags(spec.device);
+    if (!flags) {
+      fail_at(name_of(spec),
+              "there is no interface " + spec.device + "; ip link lists those there are");
+    }
+    if ((*flags & IFF_UP) == 0) {
+      fail_at(name_of(spec), "the interface is down; ip link set " + spec.device + " up");
+    }
+  }
+  if (spec.driver == Driver::kAfXdp) return channels_of(spec);
+  return spec.queues != 0 ? spec.queues : workers;
 }
 
 void Port::fail(const std::string& what) const {
-  throw std::runtime_error("port " + name_ + ": " + what);
+  fail_at(name_, what);
 }
 
 Port::Port(std::size_t index, const PortSpec& spec, const Options& options)
-    : spec_(spec), name_(std::string(driver_name(spec.driver)) + ":" + spec.device) {
-  if (shared()) {
-    const unsigned flags = interface_flags(spec.device);
-    if (flags == 0)
-      fail("there is no interface " + spec.device + "; ip link lists those there are");
-    if ((flags & IFF_UP) == 0) fail("the interface is down; ip link set " + spec.device + " up");
-  }
-  queues_ = spec.queues != 0 ? spec.queues : options.workers;
-  if (spec.driver == Driver::kAfXdp) {
-    // A packet that arrives on a queue without a socket would stay with the kernel.
-    const InterfaceChannels found = interface_channels(spec.device);
-    const auto channels = static_cast<std::uint16_t>(found.combined);
-    if (found.receive_only > 1) {
-      fail("the interface has " + std::to_string(found.receive_only) +
-           " receive queues, of which the driver can use one; ethtool -L " + spec.device + " rx 1");
-    }
-    if (spec.queues != 0 && spec.queues != channels) {
-      fail("queues = " + std::to_string(spec.queues) + ", but the interface has " +
-           std::to_string(channels) + "; ethtool -L " + spec.device + " combined " +
-           std::to_string(spec.queues));
-    }
-    queues_ = channels;
-  }
+    : spec_(spec), name_(name_of(spec)), queues_(wanted_queues(spec, options.workers)) {
   make_device(index, options);
   read_info();
 }
@@ -103,7 +120,7 @@ void Port::make_device(std::size_t index, const Options& options) {
                                             options.listeners, options.relayed);
       device_name_ = "net_af_packet" + number;
       arguments = "iface=" + spec_.device + ",qpairs=" + std::to_string(queues_) +
-                  ",blocksz=65536,framesz=" + std::to_string(kPacketFrame) + ",framecnt=256";
+                  ",blocksz=65536,framesz=" + std::to_string(kWideFrameRoom) + ",framecnt=256";
       break;
     case Driver::kTap:
       device_name_ = "net_tap" + number;
@@ -113,7 +130,9 @@ void Port::make_device(std::size_t index, const Options& options) {
       device_name_ = "net_memif" + number;
       arguments = std::string("role=") + (spec_.memif_server ? "server" : "client") +
                   ",socket-abstract=no,socket=" + spec_.device;
-      if (!spec_.memif_server && spec_.memif_zero_copy) arguments += ",zero-copy=yes";
+      // Zero copy hands DPDK's memory to the server, by few files: hugepages in one file each.
+      if (!spec_.memif_server && spec_.memif_zero_copy && rte_eal_has_hugepages())
+        arguments += ",zero-copy=yes";
       break;
   }
   if (spec_.driver != Driver::kPci && rte_vdev_init(device_name_.c_str(), arguments.c_str()) != 0) {
@@ -130,18 +149,29 @@ void Port::read_info() {
   rte_ether_addr mac{};
   rte_eth_macaddr_get(id_, &mac);
   std::copy(std::begin(mac.addr_bytes), std::end(mac.addr_bytes), info_.mac.begin());
-  if (spec_.mtu != 0) rte_eth_dev_set_mtu(id_, spec_.mtu);
-  std::uint16_t mtu = 1500;
-  if (rte_eth_dev_get_mtu(id_, &mtu) == 0 && mtu >= 1280 && mtu <= 9216) info_.mtu = mtu;
-  if (spec_.mtu != 0) info_.mtu = spec_.mtu;
-  info_.mtu = std::min<std::uint16_t>(info_.mtu, 1500);  // what a buffer of kFrame holds
   info_.sees_own_frames = spec_.driver == Driver::kAfPacket;
   rte_eth_dev_info device{};
   rte_eth_dev_info_get(id_, &device);
   info_.offloads_udp_checksum = (device.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
   queues_ = std::min({queues_, device.max_rx_queues, device.max_tx_queues});
-  description_ = name_ + ", " + std::to_string(queues_) + (queues_ == 1 ? " queue" : " queues") +
-                 ", MTU " + std::to_string(info_.mtu);
+}
+
+// A shared interface's MTU is the kernel's to set; ours can only be less.
+void Port::set_mtu() {
+  constexpr std::uint16_t kMost = 1500;  // what kFrameRoom holds with room to grow
+  std::uint16_t mtu = kMost;
+  if (rte_eth_dev_get_mtu(id_, &mtu) != 0 || mtu < 1280) mtu = kMost;
+  info_.mtu = std::min(mtu, kMost);
+  if (spec_.mtu == 0) return;
+  const std::uint16_t asked = std::min(spec_.mtu, kMost);
+  if (!shared() && asked != mtu) {
+    const int error = rte_eth_dev_set_mtu(id_, asked);
+    if (error != 0 && error != -ENOTSUP) {
+      fail("the device takes no MTU of " + std::to_string(asked) + ": " + rte_strerror(-error));
+    }
+    info_.mtu = asked;
+  }
+  info_.mtu = std::min(info_.mtu, asked);
 }
 
 void Port::configure(const std::vector<rte_mempool*>& pools) {
@@ -159,6 +189,9 @@ void Port::configure(const std::vector<rte_mempool*>& pools) {
     fail(std::string("the device takes no ") + std::to_string(queues_) +
          " queues: " + rte_strerror(-error));
   }
+  set_mtu();
+  description_ = name_ + ", " + std::to_string(queues_) + (queues_ == 1 ? " queue" : " queues") +
+                 ", MTU " + std::to_string(info_.mtu);
   std::uint16_t receive = kDescriptors;
   std::uint16_t transmit = kDescriptors;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit);
@@ -179,7 +212,9 @@ void Port::configure(const std::vector<rte_mempool*>& pools) {
 
 void Port::start() {
   if (const int error = rte_eth_dev_start(id_); error != 0) {
-    fail(std::string("does not start: ") + rte_strerror(-error));
+    const bool client = spec_.driver == Driver::kMemif && !spec_.memif_server;
+    fail(client ? "nobody listens on this socket; start the other side first"
+                : std::string("does not start: ") + rte_strerror(-error));
   }
   started_ = true;
   // An owned port takes whatever comes: the exception interface behind it has its own filters.

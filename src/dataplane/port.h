@@ -13,6 +13,10 @@
 
 namespace turnpike::dataplane {
 
+// How many queues the port is to have. Throws std::runtime_error if its interface isn't there, is
+// down or has other queues. Needs no EAL.
+std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers);
+
 class Port {
  public:
   // Makes the device. Throws std::runtime_error: which port, what is wrong, what to do.
@@ -42,12 +46,17 @@ class Port {
   // nullptr unless af_xdp.
   std::atomic<std::uint64_t>* live_ports() { return shared_ ? shared_->live_ports() : nullptr; }
 
-  // Room that a buffer of this driver needs for a frame.
-  static std::uint32_t frame_room(Driver driver);
+  // Room that buffers need for a frame of any driver but af_packet, and of that: its fanout
+  // reassembles IPv4, so a frame can be longer than the link's MTU.
+  static constexpr std::uint32_t kFrameRoom = 2048;
+  static constexpr std::uint32_t kWideFrameRoom = 16384;
+  static constexpr std::uint16_t kDescriptors = 1024;
+  static bool needs_wide_frames(Driver driver) { return driver == Driver::kAfPacket; }
 
  private:
   void make_device(std::size_t index, const Options& options);
   void read_info();
+  void set_mtu();
   [[noreturn]] void fail(const std::string& what) const;
 
   PortSpec spec_;
