@@ -103,6 +103,7 @@ std::vector<int> allowed_cores() {
   CPU_ZERO(&set);
   sched_getaffinity(0, sizeof set, &set);
   std::vector<int> cores;
+  cores.reserve(static_cast<std::size_t>(CPU_COUNT(&set)));
   for (int core = 0; core < CPU_SETSIZE; ++core) {
     if (CPU_ISSET(static_cast<unsigned>(core), &set)) cores.push_back(core);
   }

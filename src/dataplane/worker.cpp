@@ -17,7 +17,7 @@
 namespace turnpike::dataplane {
 namespace {
 
-constexpr std::uint64_t kNeighbourPatience_ms = 1000;
+constexpr std::uint64_t kNeighbourPatienceMs = 1000;
 constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
 constexpr std::uint64_t kHousekeepingPolls = 64;
 
@@ -243,7 +243,7 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
     FrameNotes& notes = notes_of(mbuf);
     if (address_frame(notes.packet)) {
       transmit_addressed(notes.packet);
-    } else if (now_ms - notes.since_ms > kNeighbourPatience_ms) {
+    } else if (now_ms - notes.since_ms > kNeighbourPatienceMs) {
       count_drop(flow::Drop::kNoNeighbour);
       rte_pktmbuf_free(mbuf);
     } else {
