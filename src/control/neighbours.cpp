@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 namespace turnpike::control {
 namespace {
@@ -27,6 +29,7 @@ using flow::NextHopIndex;
 constexpr std::size_t kBuffer = 65536;
 constexpr auto kAskAgain = std::chrono::milliseconds(200);  // for a MAC that is missing
 constexpr auto kKeepAlive = std::chrono::seconds(5);        // for one that is in use
+constexpr auto kSyncAgain = std::chrono::milliseconds(100);
 constexpr int kNoPort = -1;
 
 std::optional<Address> address_of(std::uint8_t family, const nlattr* attribute) {
@@ -37,15 +40,44 @@ std::optional<Address> address_of(std::uint8_t family, const nlattr* attribute) 
   return std::nullopt;
 }
 
-// Calls `visit(const nlattr*)` for each attribute behind the family header of `header_size` bytes.
+// A gateway of another family than the destination (RFC 5549): the family, then the address.
+std::optional<Address> address_of_via(const nlattr* attribute) {
+  const std::size_t size = mnl_attr_get_payload_len(attribute);
+  const auto* raw = static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute));
+  std::uint16_t family = 0;
+  if (size < sizeof family) return std::nullopt;
+  std::memcpy(&family, raw, sizeof family);
+  if (family == AF_INET && size == sizeof family + 4)
+    return Address::from_bytes(Family::kIpv4, raw + sizeof family);
+  if (family == AF_INET6 && size == sizeof family + 16)
+    return Address::from_bytes(Family::kIpv6, raw + sizeof family);
+  return std::nullopt;
+}
+
+// Calls `visit(const nlattr*)` for each attribute in `size` bytes.
 template <typename Visitor>
-void for_each_attribute(const nlmsghdr* message, std::size_t header_size, Visitor&& visit) {
-  const auto* tail = static_cast<const char*>(mnl_nlmsg_get_payload_tail(message));
-  const auto* at = static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(message, header_size));
+void for_each_attribute(const void* begin, std::size_t size, Visitor&& visit) {
+  const auto* tail = static_cast<const char*>(begin) + size;
+  const auto* at = static_cast<const nlattr*>(begin);
   while (mnl_attr_ok(at, static_cast<int>(tail - reinterpret_cast<const char*>(at)))) {
     visit(at);
     at = mnl_attr_next(at);
   }
+}
+
+// And for each behind the family header of `header_size` bytes, which are there.
+template <typename Visitor>
+void for_each_attribute(const nlmsghdr* message, std::size_t header_size, Visitor&& visit) {
+  const std::size_t header = MNL_ALIGN(header_size);
+  const std::size_t payload = mnl_nlmsg_get_payload_len(message);
+  if (payload <= header) return;
+  for_each_attribute(mnl_nlmsg_get_payload_offset(message, header_size), payload - header,
+                     std::forward<Visitor>(visit));
+}
+
+bool is_multicast(const Address& address) {
+  return address.family == Family::kIpv4 ? (address.bytes[0] & 0xF0) == 0xE0
+                                         : address.bytes[0] == 0xFF;
 }
 
 Address unspecified(std::uint8_t family) {
@@ -84,11 +116,24 @@ struct Neighbours::Impl {
     std::optional<Address> gateway;  // none: the destination is on the link
     unsigned interface = 0;
     bool forbids = false;  // blackhole, unreachable, prohibit
+
+    bool operator==(const Target&) const = default;
   };
-  // Key: prefix, then metric, so that the best route of a prefix comes first.
-  using Routes = std::map<std::pair<Address, std::uint32_t>, Target>;
-  struct Known {
-    MacWord mac = 0;
+  // Key: prefix, then metric, so that the best route of a prefix comes first. Value: never empty;
+  // the first is used, the others take over when it goes.
+  using Routes = std::map<std::pair<Address, std::uint32_t>, std::vector<Target>>;
+  // What the kernel has.
+  struct Mirror {
+    std::array<std::array<Routes, 129>, 2> routes;  // by family_index() and prefix length
+    std::map<std::pair<unsigned, Address>, MacWord> neighbours;
+  };
+  // One RTM_NEWROUTE or RTM_DELROUTE, read.
+  struct Route {
+    Address destination;
+    std::uint8_t length = 0;
+    std::uint32_t metric = 0;
+    std::uint32_t table = 0;
+    std::vector<Target> targets;  // one for each path
   };
   using Clock = std::chrono::steady_clock;
 
@@ -107,9 +152,15 @@ struct Neighbours::Impl {
 
   NextHopIndex find_or_add(int port, const Address& gateway);
   const Target* route_to(const Address& destination) const;
+  MacWord mac_of(std::size_t port, const Address& gateway) const;
 
-  void dump(std::uint16_t type);
+  bool sync();
+  bool dump(std::uint16_t type);
   void take(const nlmsghdr* message);
+  static void read_gateway(const nlattr* attribute, std::uint8_t family, Target& target);
+  static std::vector<Target> read_paths(const nlattr* multipath, std::uint8_t family,
+                                        bool with_dead);
+  static std::optional<Route> read_route(const nlmsghdr* message);
   void take_route(const nlmsghdr* message);
   void take_neighbour(const nlmsghdr* message);
   void read_all();
@@ -120,11 +171,12 @@ struct Neighbours::Impl {
   std::vector<unsigned> interfaces;  // by port; 0: none
   mnl_socket* socket = nullptr;
   std::uint32_t sequence = 0;
-  bool dumping = false;
+  std::uint32_t dumping = 0;  // its sequence number; 0: no
+  bool doubtful = false;      // the mirror may differ from what the kernel has
+  Clock::time_point synced;
 
   std::mutex mutex;  // guards what follows, up to `hops`; shards resolve while control updates
-  std::array<std::array<Routes, 129>, 2> routes;  // by family_index() and prefix length
-  std::map<std::pair<unsigned, Address>, Known> neighbours;
+  Mirror mirror;
   std::map<std::pair<int, Address>, NextHopIndex> index;
   std::uint32_t used = 1;  // 0 is kNoNextHop
 
@@ -132,18 +184,30 @@ struct Neighbours::Impl {
   std::atomic<std::uint32_t> epoch{1};
   std::vector<Clock::time_point> asked;  // control's own
   std::vector<Clock::time_point> kept_alive;
+  std::unique_ptr<Mirror> fresh;  // while all is read anew
 };
 
 const Neighbours::Impl::Target* Neighbours::Impl::route_to(const Address& destination) const {
-  const auto& by_length = routes[family_index(destination.family)];
+  const auto& by_length = mirror.routes[family_index(destination.family)];
   for (int length = static_cast<int>(8 * destination.size()); length >= 0; --length) {
     const Routes& candidates = by_length[static_cast<std::size_t>(length)];
     if (candidates.empty()) continue;
     const Address prefix = masked(destination, static_cast<unsigned>(length));
     const auto found = candidates.lower_bound({prefix, 0});
-    if (found != candidates.end() && found->first.first == prefix) return &found->second;
+    if (found != candidates.end() && found->first.first == prefix) return &found->second.front();
   }
   return nullptr;
+}
+
+MacWord Neighbours::Impl::mac_of(std::size_t port, const Address& gateway) const {
+  if (const auto& fixed = ports[port].static_next_hop) {
+    MacWord mac = flow::kMacResolved;
+    for (std::size_t i = 0; i < fixed->size(); ++i)
+      mac |= MacWord{(*fixed)[i]} << 8 * i;
+    return mac;
+  }
+  const auto known = mirror.neighbours.find({interfaces[port], gateway});
+  return known == mirror.neighbours.end() ? 0 : known->second;
 }
 
 NextHopIndex Neighbours::Impl::find_or_add(int port, const Address& gateway) {
@@ -152,26 +216,18 @@ NextHopIndex Neighbours::Impl::find_or_add(int port, const Address& gateway) {
   if (used == hops.size()) return flow::kNoNextHop;
   const NextHopIndex made{used};
   NextHop& hop = hops[used++];
-  hop.port = static_cast<std::uint16_t>(port);
-  hop.mtu = ports[static_cast<std::size_t>(port)].mtu;
+  const auto number = static_cast<std::uint16_t>(port);
+  hop.port = number;
+  hop.mtu = ports[number].mtu;
   hop.gateway = gateway;
-  MacWord mac = 0;
-  if (const auto& fixed = ports[static_cast<std::size_t>(port)].static_next_hop) {
-    for (std::size_t i = 0; i < fixed->size(); ++i)
-      mac |= MacWord{(*fixed)[i]} << 8 * i;
-    mac |= flow::kMacResolved;
-  } else if (const auto known =
-                 neighbours.find({interfaces[static_cast<std::size_t>(port)], gateway});
-             known != neighbours.end()) {
-    mac = known->second.mac;
-  }
-  hop.mac.store(mac, std::memory_order_relaxed);
+  hop.mac.store(mac_of(number, gateway), std::memory_order_relaxed);
   hop.wanted.store(1, std::memory_order_relaxed);
   index.emplace(key, made);
   return made;
 }
 
 NextHopIndex Neighbours::resolve(const Address& destination) {
+  if (is_multicast(destination)) return flow::kNoNextHop;
   const std::scoped_lock lock(impl_->mutex);
   if (const Impl::Target* target = impl_->route_to(destination)) {
     const int port = target->forbids ? kNoPort : impl_->port_of(target->interface);
@@ -197,66 +253,93 @@ NextHop* Neighbours::table() {
   return impl_->hops.data();
 }
 
-void Neighbours::Impl::take_route(const nlmsghdr* message) {
-  if (mnl_nlmsg_get_payload_len(message) < sizeof(rtmsg)) return;
-  const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
-  if ((route->rtm_family != AF_INET && route->rtm_family != AF_INET6) ||
-      (route->rtm_flags & RTM_F_CLONED) != 0)
-    return;
-  Address destination = unspecified(route->rtm_family);
-  std::uint32_t metric = 0;
-  std::uint32_t table = route->rtm_table;
+// The paths of a route that has several, but those that are dead in a route that is told as new.
+std::vector<Neighbours::Impl::Target> Neighbours::Impl::read_paths(const nlattr* multipath,
+                                                                   std::uint8_t family,
+                                                                   bool with_dead) {
+  std::vector<Target> targets;
+  const auto* at = static_cast<const char*>(mnl_attr_get_payload(multipath));
+  std::size_t left = mnl_attr_get_payload_len(multipath);
+  while (left >= sizeof(rtnexthop)) {
+    const auto* path = reinterpret_cast<const rtnexthop*>(at);
+    if (path->rtnh_len < sizeof(rtnexthop) || path->rtnh_len > left) break;
+    Target target;
+    target.interface = static_cast<unsigned>(path->rtnh_ifindex);
+    for_each_attribute(RTNH_DATA(path), path->rtnh_len - sizeof(rtnexthop),
+                       [&](const nlattr* attribute) { read_gateway(attribute, family, target); });
+    if (with_dead || (path->rtnh_flags & RTNH_F_DEAD) == 0) targets.push_back(target);
+    const std::size_t step = std::min<std::size_t>(RTNH_ALIGN(path->rtnh_len), left);
+    at += step;
+    left -= step;
+  }
+  return targets;
+}
+
+void Neighbours::Impl::read_gateway(const nlattr* attribute, std::uint8_t family, Target& target) {
+  if (mnl_attr_get_type(attribute) == RTA_GATEWAY) target.gateway = address_of(family, attribute);
+  if (mnl_attr_get_type(attribute) == RTA_VIA) target.gateway = address_of_via(attribute);
+}
+
+std::optional<Neighbours::Impl::Route> Neighbours::Impl::read_route(const nlmsghdr* message) {
+  if (mnl_nlmsg_get_payload_len(message) < sizeof(rtmsg)) return std::nullopt;
+  const auto* header = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
+  const std::uint8_t family = header->rtm_family;
+  if ((family != AF_INET && family != AF_INET6) || (header->rtm_flags & RTM_F_CLONED) != 0)
+    return std::nullopt;
+  Route route;
+  route.destination = unspecified(family);
+  route.length = header->rtm_dst_len;
+  route.table = header->rtm_table;
   Target target;
   for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
-    switch (mnl_attr_get_type(attribute)) {
-      case RTA_DST:
-        destination = address_of(route->rtm_family, attribute).value_or(destination);
-        break;
-      case RTA_GATEWAY:
-        target.gateway = address_of(route->rtm_family, attribute);
-        break;
-      case RTA_OIF:
-        target.interface = mnl_attr_get_u32(attribute);
-        break;
-      case RTA_PRIORITY:
-        metric = mnl_attr_get_u32(attribute);
-        break;
-      case RTA_TABLE:
-        table = mnl_attr_get_u32(attribute);
-        break;
-      case RTA_MULTIPATH: {
-        // The first path: a flow keeps to one anyway.
-        const auto* path = static_cast<const rtnexthop*>(mnl_attr_get_payload(attribute));
-        if (mnl_attr_get_payload_len(attribute) < sizeof(rtnexthop)) break;
-        target.interface = static_cast<unsigned>(path->rtnh_ifindex);
-        const auto* inner = reinterpret_cast<const nlattr*>(RTNH_DATA(path));
-        const auto left = static_cast<int>(path->rtnh_len) - static_cast<int>(sizeof(rtnexthop));
-        if (left >= static_cast<int>(sizeof(nlattr)) && mnl_attr_get_type(inner) == RTA_GATEWAY) {
-          target.gateway = address_of(route->rtm_family, inner);
-        }
-        break;
-      }
-      default:
-        break;
-    }
+    const bool number = mnl_attr_get_payload_len(attribute) == sizeof(std::uint32_t);
+    const std::uint16_t type = mnl_attr_get_type(attribute);
+    read_gateway(attribute, family, target);
+    if (type == RTA_DST)
+      route.destination = address_of(family, attribute).value_or(route.destination);
+    if (type == RTA_OIF && number) target.interface = mnl_attr_get_u32(attribute);
+    if (type == RTA_PRIORITY && number) route.metric = mnl_attr_get_u32(attribute);
+    if (type == RTA_TABLE && number) route.table = mnl_attr_get_u32(attribute);
+    if (type == RTA_MULTIPATH)
+      route.targets = read_paths(attribute, family, message->nlmsg_type == RTM_DELROUTE);
   });
-  if (table != RT_TABLE_MAIN || route->rtm_dst_len > 8 * destination.size()) return;
-  target.forbids = route->rtm_type == RTN_BLACKHOLE || route->rtm_type == RTN_UNREACHABLE ||
-                   route->rtm_type == RTN_PROHIBIT;
-  if (!target.forbids && route->rtm_type != RTN_UNICAST) return;
-  Routes& same_length = routes[family_index(destination.family)][route->rtm_dst_len];
-  const auto key = std::make_pair(masked(destination, route->rtm_dst_len), metric);
-  if (message->nlmsg_type == RTM_NEWROUTE) {
-    same_length[key] = target;
-  } else {
-    same_length.erase(key);
+  target.forbids = header->rtm_type == RTN_BLACKHOLE || header->rtm_type == RTN_UNREACHABLE ||
+                   header->rtm_type == RTN_PROHIBIT;
+  if (target.forbids || target.interface != 0) route.targets.push_back(target);
+  const bool leads = target.forbids || header->rtm_type == RTN_UNICAST;
+  if (!leads || route.length > 8 * route.destination.size()) return std::nullopt;
+  route.destination = masked(route.destination, route.length);
+  return route;
+}
+
+// Several routes may have one prefix and metric, and a route several paths. Here all of these are
+// one list; where that can't say what a replaced route leaves, all is read anew.
+void Neighbours::Impl::take_route(const nlmsghdr* message) {
+  const std::optional<Route> route = read_route(message);
+  if (!route || route->table != RT_TABLE_MAIN) return;
+  Mirror& into = fresh ? *fresh : mirror;
+  Routes& same_length = into.routes[family_index(route->destination.family)][route->length];
+  std::vector<Target>& targets = same_length[{route->destination, route->metric}];
+  const bool replaces = (message->nlmsg_flags & NLM_F_REPLACE) != 0;
+  if (replaces && targets.size() > 1) doubtful = true;
+  if (replaces) targets.clear();
+  auto place = fresh || (message->nlmsg_flags & NLM_F_APPEND) != 0 ? targets.size() : 0;
+  for (const Target& target : route->targets) {
+    const auto known = std::find(targets.begin(), targets.end(), target);
+    if (message->nlmsg_type == RTM_DELROUTE) {
+      if (known != targets.end()) targets.erase(known);
+    } else if (known == targets.end()) {
+      targets.insert(targets.begin() + static_cast<std::ptrdiff_t>(place++), target);
+    }
   }
+  if (targets.empty()) same_length.erase({route->destination, route->metric});
   epoch.fetch_add(1, std::memory_order_release);
 }
 
 void Neighbours::Impl::take_neighbour(const nlmsghdr* message) {
   if (mnl_nlmsg_get_payload_len(message) < sizeof(ndmsg)) return;
   const auto* entry = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(message));
+  if ((entry->ndm_flags & NTF_PROXY) != 0) return;
   std::optional<Address> address;
   MacWord mac = 0;
   for_each_attribute(message, sizeof(ndmsg), [&](const nlattr* attribute) {
@@ -275,21 +358,24 @@ void Neighbours::Impl::take_neighbour(const nlmsghdr* message) {
   const auto interface = static_cast<unsigned>(entry->ndm_ifindex);
   const int port = port_of(interface);
   if (port == kNoPort) return;
+  Mirror& into = fresh ? *fresh : mirror;
   if (mac == 0) {
-    neighbours.erase({interface, *address});
+    into.neighbours.erase({interface, *address});
   } else {
-    neighbours[{interface, *address}].mac = mac;
+    into.neighbours[{interface, *address}] = mac;
   }
   const auto found = index.find({port, *address});
-  if (found == index.end() || ports[static_cast<std::size_t>(port)].static_next_hop) return;
-  hops[static_cast<std::uint32_t>(found->second)].mac.store(mac, std::memory_order_relaxed);
+  if (fresh || found == index.end()) return;
+  hops[static_cast<std::uint32_t>(found->second)].mac.store(
+      mac_of(static_cast<std::size_t>(port), *address), std::memory_order_relaxed);
 }
 
 void Neighbours::Impl::take(const nlmsghdr* message) {
+  if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) doubtful = true;
   switch (message->nlmsg_type) {
     case NLMSG_DONE:
     case NLMSG_ERROR:
-      dumping = false;
+      if (message->nlmsg_seq == dumping) dumping = 0;
       break;
     case RTM_NEWROUTE:
     case RTM_DELROUTE:
@@ -298,6 +384,13 @@ void Neighbours::Impl::take(const nlmsghdr* message) {
     case RTM_NEWNEIGH:
     case RTM_DELNEIGH:
       take_neighbour(message);
+      break;
+    case RTM_NEWLINK:
+    case RTM_DELLINK:
+    case RTM_DELADDR:
+      // The kernel takes IPv4 routes of a link that goes down, or of an address that goes, without
+      // a word about each.
+      doubtful = true;
       break;
     default:
       break;
@@ -312,10 +405,7 @@ void Neighbours::Impl::read_all() {
         recv(mnl_socket_get_fd(socket), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && errno == ENOBUFS) {
-      // Something was lost: look at all of it again. What has gone meanwhile is found out by asking
-      // the neighbour.
-      for (const std::uint16_t type : {RTM_GETROUTE, RTM_GETNEIGH})
-        dump(type);
+      doubtful = true;  // something was lost
       continue;
     }
     if (size <= 0) return;
@@ -327,8 +417,8 @@ void Neighbours::Impl::read_all() {
   }
 }
 
-// Asks for all routes or neighbours and takes them in; bounded in time.
-void Neighbours::Impl::dump(std::uint16_t type) {
+// Asks for all routes or neighbours and takes them in; bounded in time. False: not all came.
+bool Neighbours::Impl::dump(std::uint16_t type) {
   std::array<char, 256> buffer{};
   nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
   header->nlmsg_type = type;
@@ -336,12 +426,35 @@ void Neighbours::Impl::dump(std::uint16_t type) {
   header->nlmsg_seq = ++sequence;
   auto* general = static_cast<rtgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtgenmsg)));
   general->rtgen_family = AF_UNSPEC;
-  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) return;
-  dumping = true;
+  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) return false;
+  dumping = sequence;
   const auto deadline = Clock::now() + std::chrono::seconds(2);
-  while (dumping && Clock::now() < deadline) {
+  while (dumping != 0 && Clock::now() < deadline) {
+    pollfd wait{mnl_socket_get_fd(socket), POLLIN, 0};
+    ::poll(&wait, 1, 100);
     read_all();
   }
+  return std::exchange(dumping, 0) == 0;
+}
+
+// Reads all of the kernel's tables anew, beside what is there, and then puts it in its place.
+// Changes that the kernel tells meanwhile go into the new ones.
+bool Neighbours::Impl::sync() {
+  doubtful = false;
+  fresh = std::make_unique<Mirror>();
+  const bool complete = dump(RTM_GETROUTE) && dump(RTM_GETNEIGH);
+  const std::unique_ptr<Mirror> read = std::move(fresh);
+  synced = Clock::now();
+  if (!complete) {
+    doubtful = true;
+    return false;
+  }
+  const std::scoped_lock lock(mutex);
+  std::swap(mirror, *read);
+  for (std::uint32_t i = 1; i < used; ++i)
+    hops[i].mac.store(mac_of(hops[i].port, hops[i].gateway), std::memory_order_relaxed);
+  epoch.fetch_add(1, std::memory_order_release);
+  return true;
 }
 
 // Makes the kernel resolve, or confirm, a neighbour, as if it had a packet for it.
@@ -384,14 +497,17 @@ void Neighbours::Impl::tend_hops() {
 Neighbours::Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops)
     : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops)) {
   impl_->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-  constexpr unsigned kGroups = RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+  constexpr unsigned kGroups = RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_LINK |
+                               RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
   if (impl_->socket == nullptr || mnl_socket_bind(impl_->socket, kGroups, MNL_SOCKET_AUTOPID) < 0) {
     const int error = errno;
     if (impl_->socket != nullptr) mnl_socket_close(impl_->socket);
     throw std::runtime_error(std::string("netlink: ") + std::strerror(error));
   }
-  impl_->dump(RTM_GETROUTE);
-  impl_->dump(RTM_GETNEIGH);
+  if (!impl_->sync()) {
+    mnl_socket_close(impl_->socket);
+    throw std::runtime_error("netlink: the kernel doesn't tell its routes and neighbours");
+  }
 }
 
 Neighbours::~Neighbours() {
@@ -404,6 +520,7 @@ int Neighbours::fd() const {
 
 void Neighbours::poll() {
   impl_->read_all();
+  if (impl_->doubtful && Impl::Clock::now() - impl_->synced >= kSyncAgain) impl_->sync();
   impl_->tend_hops();
 }
 
