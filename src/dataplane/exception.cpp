@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 namespace turnpike::dataplane {
@@ -17,6 +18,12 @@ namespace {
 
 constexpr unsigned kRingSize = 512;
 constexpr int kFramesPerPoll = 64;
+
+// While the interface's link-local address is tentative, the kernel solicits no neighbours: for the
+// first second or two no IPv6 packet could be relayed. Where IPv6 is off there is no such file.
+void skip_duplicate_address_detection(const std::string& interface) {
+  std::ofstream("/proc/sys/net/ipv6/conf/" + interface + "/accept_dad") << "0\n";
+}
 
 }  // namespace
 
@@ -40,7 +47,10 @@ ExceptionPath::ExceptionPath(std::size_t port, const std::string& name,
   ok = ok && ioctl(control, SIOCSIFHWADDR, &request) == 0;
   request.ifr_mtu = mtu;
   ok = ok && ioctl(control, SIOCSIFMTU, &request) == 0;
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (ok) skip_duplicate_address_detection(name);
+  // The kernel's own flags stay: without IFF_MULTICAST there would be no neighbour discovery.
+  ok = ok && ioctl(control, SIOCGIFFLAGS, &request) == 0;
+  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP | IFF_RUNNING);
   ok = ok && ioctl(control, SIOCSIFFLAGS, &request) == 0;
   const int error = errno;
   if (control >= 0) close(control);

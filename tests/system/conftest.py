@@ -1,6 +1,6 @@
 import pytest
 
-from lab import Lab
+from lab import Lab, OwnedLab
 
 
 @pytest.fixture(scope="module")
@@ -15,5 +15,13 @@ def lab():
 def fresh_lab():
     """A network of its own for a test that disturbs it."""
     network = Lab()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def owned_lab():
+    """A network whose relay owns its ports."""
+    network = OwnedLab()
     yield network
     network.close()

@@ -115,17 +115,20 @@ class Lab:
             self.client = self.add("client")
             self.relay = self.add("relay")
             self.peer = self.add("peer")
-            self.join(self.client, "eth0", [self.CLIENT4 + "/24", self.CLIENT6 + "/64"],
-                      self.relay, "north", [self.SERVER4 + "/24", self.SERVER6 + "/64"])
-            self.join(self.peer, "eth0", [self.PEER4 + "/24", self.PEER6 + "/64"],
-                      self.relay, "south", [self.RELAY4 + "/24", self.RELAY6 + "/64"])
-            for host, gateway4, gateway6 in ((self.client, self.SERVER4, self.SERVER6),
-                                             (self.peer, self.RELAY4, self.RELAY6)):
-                host.ip("route", "add", "default", "via", gateway4)
-                host.ip("-6", "route", "add", "default", "via", gateway6)
+            self.connect()
         except BaseException:
             self.close()
             raise
+
+    def connect(self):
+        self.join(self.client, "eth0", [self.CLIENT4 + "/24", self.CLIENT6 + "/64"],
+                  self.relay, "north", [self.SERVER4 + "/24", self.SERVER6 + "/64"])
+        self.join(self.peer, "eth0", [self.PEER4 + "/24", self.PEER6 + "/64"],
+                  self.relay, "south", [self.RELAY4 + "/24", self.RELAY6 + "/64"])
+        for host, gateway4, gateway6 in ((self.client, self.SERVER4, self.SERVER6),
+                                         (self.peer, self.RELAY4, self.RELAY6)):
+            host.ip("route", "add", "default", "via", gateway4)
+            host.ip("-6", "route", "add", "default", "via", gateway6)
 
     def add(self, name):
         host = Host(f"tpk-{os.getpid()}-{self.number}-{name}")
@@ -157,6 +160,40 @@ class Lab:
             host.close()
 
 
+class OwnedLab(Lab):
+    """The same network, but the relay owns its ports: DPDK makes them as TAP devices, whose other ends are
+    the client's and the peer's eth0. Addresses of the relay are on the exception interfaces tpk0 and tpk1."""
+
+    def connect(self):
+        pass  # the devices come with the relay
+
+    def start_relay(self, *flags, directory, workers=1):
+        config = Path(directory) / "owned.toml"
+        config.write_text(f"""
+workers = {workers}
+idle_sleep_us = 50
+[[port]]
+device = "tap:north"
+addresses = ["{self.SERVER4}/24", "{self.SERVER6}/64"]
+[[port]]
+device = "tap:south"
+addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
+""")
+        relay = super().start_relay("--config", config, *flags, ports=())
+        for host, name, addresses, gateways in (
+                (self.client, "north", (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
+                (self.peer, "south", (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6))):
+            # The TAP's own MAC is the relay's.
+            self.relay.ip("link", "set", name, "down")
+            self.relay.ip("link", "set", name, "name", "eth0", "netns", host.name)
+            host.ip("link", "set", "eth0", "address", "02:00:00:00:01:02", "up")
+            for address in addresses:
+                host.ip("addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
+            host.ip("route", "add", "default", "via", gateways[0])
+            host.ip("-6", "route", "add", "default", "via", gateways[1])
+        return relay
+
+
 class Relay:
     """A running turnpike in the relay's namespace."""
 
@@ -185,14 +222,22 @@ class Relay:
         return Path(self.log_path).read_text()
 
     def wait_ready(self):
+        answer = None
+
         def ready():
+            nonlocal answer
             if self.process.poll() is not None:
                 raise AssertionError(f"turnpike ended with {self.process.returncode}:\n{self.output()}")
             try:
-                return self.get("/readyz")[0] == 200
-            except OSError:
+                answer = self.get("/readyz")
+                return answer[0] == 200
+            except OSError as error:
+                answer = error
                 return False
-        wait_for(ready, 20, "turnpike ready")
+        try:
+            wait_for(ready, 30, "turnpike ready")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; /readyz: {answer}\n{self.output()}") from None
 
     def get(self, path):
         """(status, body) of the metrics endpoint."""

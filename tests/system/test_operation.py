@@ -25,7 +25,8 @@ def state_of(host):
 def stale_runtime():
     """DPDK's runtime directories of relays that are gone."""
     names = os.listdir("/run/dpdk") if os.path.isdir("/run/dpdk") else []
-    return [name for name in names if not os.path.isdir(f"/proc/{name.rpartition('-')[2]}")]
+    return [name for name in names
+            if name.startswith("turnpike-") and not os.path.isdir(f"/proc/{name.rpartition('-')[2]}")]
 
 
 def echo_works(lab, server=None):

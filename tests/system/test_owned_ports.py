@@ -1,0 +1,99 @@
+"""Ports that the relay owns: DPDK's TAP driver, with the exception interface behind it for the kernel's part."""
+
+import os
+import signal
+import socket
+
+import turn_client as turn
+from lab import wait_for
+from turn_client import TurnClient
+
+
+def kernel_neighbours(host, relay_address):
+    return [line for line in host.ip("neigh", "show", "to", relay_address).stdout.splitlines() if "lladdr" in line]
+
+
+def relay_and_back(lab, server, client, peer_address):
+    one = TurnClient(lab.client.udp(client), (server, 3478))
+    family = bytes([2 if ":" in peer_address else 1, 0, 0, 0])
+    assert one.allocate((turn.REQUESTED_ADDRESS_FAMILY, family)).message_class == turn.SUCCESS
+    peer = lab.peer.udp(peer_address)
+    assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
+    for size in (1, 160, 1200, 4000):
+        payload = os.urandom(size)
+        one.channel_data(0x4000, payload)
+        data, source = peer.recvfrom(5000)
+        assert data == payload
+        peer.sendto(payload, source)
+        assert one.receive_any() == ("channel", 0x4000, payload)
+    one.send(*peer.getsockname()[:2], b"by indication")
+    assert peer.recvfrom(100)[0] == b"by indication"
+    one.refresh(0)
+    one.sock.close()
+    peer.close()
+
+
+def test_all_four_families(owned_lab, tmp_path):
+    owned_lab.start_relay(directory=tmp_path)
+    for server, client in ((owned_lab.SERVER4, owned_lab.CLIENT4), (owned_lab.SERVER6, owned_lab.CLIENT6)):
+        for peer in (owned_lab.PEER4, owned_lab.PEER6):
+            relay_and_back(owned_lab, server, client, peer)
+
+
+def test_two_workers(owned_lab, tmp_path):
+    owned_lab.start_relay(directory=tmp_path, workers=2)
+    for _ in range(5):
+        relay_and_back(owned_lab, owned_lab.SERVER4, owned_lab.CLIENT4, owned_lab.PEER4)
+
+
+def test_uclient(owned_lab, tmp_path):
+    relay = owned_lab.start_relay(directory=tmp_path)
+    owned_lab.peer.start("turnutils_peer", "-L", owned_lab.PEER4)
+    output = owned_lab.client.exec("turnutils_uclient", "-u", relay.USER, "-w", relay.PASSWORD, "-e", owned_lab.PEER4,
+                                   "-n", "50", "-m", "5", "-z", "5", owned_lab.SERVER4, check=False).stdout
+    assert "Total lost packets 0" in output, output[-2000:]
+
+
+def test_arp_nd_and_ping_by_the_exception_interface(owned_lab, tmp_path):
+    owned_lab.start_relay(directory=tmp_path)
+    for address in (owned_lab.SERVER4, owned_lab.SERVER6):
+        assert not kernel_neighbours(owned_lab.client, address)
+        assert " 0% packet loss" in owned_lab.client.exec("ping", "-c", "3", "-i", "0.2", address).stdout
+        assert kernel_neighbours(owned_lab.client, address)
+    assert " 0% packet loss" in owned_lab.relay.exec("ping", "-c", "3", "-i", "0.2", owned_lab.PEER4).stdout
+
+
+def test_ssh_like_connection_by_the_exception_interface(owned_lab, tmp_path):
+    owned_lab.start_relay(directory=tmp_path)
+    with owned_lab.relay.inside():
+        listener = socket.create_server((owned_lab.SERVER4, 2222))
+    with owned_lab.client.inside():
+        stream = socket.create_connection((owned_lab.SERVER4, 2222), timeout=5)
+    served, _ = listener.accept()
+    served.settimeout(10)
+    stream.settimeout(10)
+    sent = b"ssh-like" * 20000
+    received = b""
+    stream.sendall(sent)
+    while len(received) < len(sent):
+        received += served.recv(65536)
+    assert received == sent
+    served.sendall(b"bye")
+    assert stream.recv(10) == b"bye"
+    for one in (stream, served, listener):
+        one.close()
+
+
+def test_stop_and_kill_leave_no_interface(owned_lab, tmp_path):
+    def links():
+        return [line.split(": ")[1] for line in owned_lab.relay.ip("-o", "link").stdout.splitlines()]
+    before = links()
+    relay = owned_lab.start_relay(directory=tmp_path)
+    assert "tpk0" in links()
+    assert relay.stop() == 0, relay.output()
+    assert links() == before
+    relay = owned_lab.start_relay(directory=tmp_path)
+    relay.stop(signal.SIGKILL)
+    wait_for(lambda: links() == before, 5, "a killed relay's interfaces gone")
+    owned_lab.start_relay(directory=tmp_path)
+    relay_and_back(owned_lab, owned_lab.SERVER4, owned_lab.CLIENT4, owned_lab.PEER4)
