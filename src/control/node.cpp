@@ -347,7 +347,7 @@ class Node {
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Neighbours neighbours_;
   const Credentials credentials_;
-  const NonceKeeper nonces_;
+  NonceKeeper nonces_;
   const TokenSealer tokens_;
   const FrontDoor door_;
   const policy::PeerRules peers_;
@@ -521,7 +521,11 @@ void Node::run(const Signals& signals) {
 
   const bool owned = std::any_of(config_.ports.begin(), config_.ports.end(),
                                  [](const auto& port) { return !is_kernel_shared(port.driver); });
-  std::uint64_t links_due = 0;
+  // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
+  // it is up.
+  std::uint64_t links_due = dataplane::real_ms() + 3000;
+  const std::uint64_t nonce_life_ms = std::uint64_t{config_.nonce_lifetime_s} * 1000;
+  std::uint64_t nonce_key_due = dataplane::real_ms() + nonce_life_ms;
   pollfd waits[] = {{signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}};
   for (;;) {
     poll(waits, std::size(waits), owned ? kOwnedRoundMs : kRoundMs);
@@ -530,6 +534,10 @@ void Node::run(const Signals& signals) {
     dataplane_->poll_exceptions();
     const std::uint64_t now = dataplane::real_ms();
     heartbeat_ms_.store(now, std::memory_order_relaxed);
+    if (now >= nonce_key_due) {
+      nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>());
+      nonce_key_due = now + nonce_life_ms;
+    }
     if (now >= links_due) {
       watch_links();
       links_due = now + 500;

@@ -81,10 +81,16 @@ std::uint8_t* append_endpoint(std::uint8_t* at, const Endpoint& endpoint) {
 
 }  // namespace
 
-NonceKeeper::NonceKeeper(const Config& config) : config_(config) {}
+NonceKeeper::NonceKeeper(const Config& config) : config_(config), keys_{config.key} {}
 
-NonceKeeper::Mac NonceKeeper::mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s,
-                                  const Endpoint& client, const Endpoint& server) const {
+void NonceKeeper::rotate(const Key& key) {
+  const std::uint32_t next = current_.load(std::memory_order_relaxed) + 1;
+  keys_[next % keys_.size()] = key;
+  current_.store(next, std::memory_order_release);
+}
+
+NonceKeeper::Mac NonceKeeper::mac(const Key& key, std::uint32_t born_s, const Endpoint& client,
+                                  const Endpoint& server) const {
   const std::uint64_t k0 = wire::load_be64(key.data());
   const std::uint64_t k1 = wire::load_be64(key.data() + 8);
   // Everything but the realm has a fixed size. The realm, which has not, is hashed beforehand, so
@@ -113,7 +119,8 @@ std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoin
   Sealed sealed;
   wire::store_be32(sealed.data(), born_s);
   sealed[4] = config_.generation;
-  const Mac seal = mac(config_.key, born_s, client, server);
+  const Mac seal =
+      mac(keys_[current_.load(std::memory_order_acquire) % keys_.size()], born_s, client, server);
   std::copy(seal.begin(), seal.end(), sealed.begin() + 5);
 
   char* at = out.data() + write_prefix(config_, out.data());
@@ -138,10 +145,11 @@ NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoin
 
   const std::uint32_t born_s = wire::load_be32(sealed->data());
   const stun::Bytes seal = stun::Bytes(*sealed).subspan(5);
-  const bool has_previous = config_.previous_key != std::array<std::uint8_t, 16>{};
-  const bool ours = stun::equal_constant_time(seal, mac(config_.key, born_s, client, server)) ||
-                    (has_previous && stun::equal_constant_time(
-                                         seal, mac(config_.previous_key, born_s, client, server)));
+  const std::uint32_t current = current_.load(std::memory_order_acquire);
+  const auto made_with = [&](std::uint32_t key) {
+    return stun::equal_constant_time(seal, mac(keys_[key % keys_.size()], born_s, client, server));
+  };
+  const bool ours = made_with(current) || (current != 0 && made_with(current - 1));
   if (!ours) return NonceState::kInvalid;
 
   const std::uint32_t seconds = now_s(now);

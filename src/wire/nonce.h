@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,14 +27,17 @@ class NonceKeeper {
   struct Config {
     std::string realm;
     std::uint32_t lifetime_s = 3600;
-    bool password_algorithms = true;              // bit 0x000001 of the nonce cookie
-    bool username_anonymity = true;               // bit 0x000002
-    std::array<std::uint8_t, 16> key{};           // secret
-    std::array<std::uint8_t, 16> previous_key{};  // all zero: none
-    std::uint8_t generation = 0;                  // of the algorithm list
+    bool password_algorithms = true;     // bit 0x000001 of the nonce cookie
+    bool username_anonymity = true;      // bit 0x000002
+    std::array<std::uint8_t, 16> key{};  // secret
+    std::uint8_t generation = 0;         // of the algorithm list
   };
 
   explicit NonceKeeper(const Config& config);
+
+  // From now on nonces are minted with `key`; those of the key before stay valid, older ones don't.
+  // By one thread, and not twice within the time that a mint or a check may take.
+  void rotate(const std::array<std::uint8_t, 16>& key);
 
   // Writes a nonce of at most kMaxSize printable bytes to `out` and returns its size.
   std::size_t mint(Instant now, const Endpoint& client, const Endpoint& server,
@@ -45,11 +49,15 @@ class NonceKeeper {
   const Config& config() const { return config_; }
 
  private:
+  using Key = std::array<std::uint8_t, 16>;
   using Mac = std::array<std::uint8_t, 16>;
-  Mac mac(const std::array<std::uint8_t, 16>& key, std::uint32_t born_s, const Endpoint& client,
+  Mac mac(const Key& key, std::uint32_t born_s, const Endpoint& client,
           const Endpoint& server) const;
 
-  Config config_;
+  const Config config_;
+  // Key n is in slot n % 4: while the slot of the next one is written, nobody reads there.
+  std::array<Key, 4> keys_;
+  std::atomic<std::uint32_t> current_{0};  // control: wo, workers and engines: ro
 };
 
 }  // namespace turnpike

@@ -749,13 +749,17 @@ TEST(Nonce, OfAnotherRealmKeyGenerationOrFeatureSetIsInvalid) {
   EXPECT_EQ(check_with([](Config& c) { c.username_anonymity = false; }), NonceState::kInvalid);
 }
 
-TEST(Nonce, OfThePreviousKeyIsStillValid) {
-  const std::string nonce = mint(NonceKeeper(nonce_config()));
-  NonceKeeper::Config rotated = nonce_config();
-  rotated.previous_key = rotated.key;
-  rotated.key[0] ^= 0xFF;
-  EXPECT_EQ(NonceKeeper(rotated).check(kStart, kClient, kServer, nonce), NonceState::kValid);
-  EXPECT_EQ(NonceKeeper(rotated).check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+TEST(Nonce, OutlivesOneRotationOfTheKeyAndNotTwo) {
+  NonceKeeper keeper(nonce_config());
+  for (std::uint8_t round = 0; round < 9; ++round) {
+    const std::string nonce = mint(keeper);
+    keeper.rotate({round, 0xFF});
+    EXPECT_NE(mint(keeper), nonce);
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kValid);
+    EXPECT_EQ(keeper.check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+    keeper.rotate({round, 0xFE});
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kInvalid);
+  }
 }
 
 TEST(Nonce, OfTheZeroKeyIsNoPreviousKey) {
@@ -1041,8 +1045,12 @@ TEST_F(FrontDoorTest, OldAlgorithmGenerationIs438AndNever400) {
   NonceKeeper::Config next = nonce_config();
   next.generation = 1;
   const std::string old = mint(nonces);
-  nonces = NonceKeeper(next);
-  EXPECT_EQ(knock(signed_request(old, kChooseMd5, kChooseMd5)).answer, DoorAnswer::k438);
+  const NonceKeeper renewed(next);
+  const FrontDoor other(config, renewed);
+  MessageView view;
+  const Buffer bytes = signed_request(old, kChooseMd5, kChooseMd5);
+  ASSERT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
+  EXPECT_EQ(other.answer(kStart, view, kClient, kServer, false, out).answer, DoorAnswer::k438);
 }
 
 TEST_F(FrontDoorTest, AnswerThatDoesNotFitIsNotSent) {
