@@ -416,10 +416,6 @@ flow::Setup Node::make_setup() {
   for (const ListenerConfig& listener : config_.listeners)
     setup.listeners.push_back({listener.endpoint});
   setup.relayed = config_.relayed;
-  for (const std::string& interface : kernel_interfaces()) {
-    for (const Address& address : Neighbours::interface_addresses(interface))
-      setup.local.push_back(address);
-  }
   setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config_.shards;
   return setup;

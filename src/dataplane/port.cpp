@@ -152,7 +152,6 @@ void Port::read_info() {
   info_.sees_own_frames = spec_.driver == Driver::kAfPacket;
   rte_eth_dev_info device{};
   rte_eth_dev_info_get(id_, &device);
-  info_.offloads_udp_checksum = (device.tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) != 0;
   queues_ = std::min({queues_, device.max_rx_queues, device.max_tx_queues});
 }
 

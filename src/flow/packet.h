@@ -79,8 +79,6 @@ struct Packet {
   // rewrite
   NextHopIndex next_hop = kNoNextHop;
   bool may_fragment = true;  // DF is clear (v4): the transmit stage may cut it to the MTU
-  bool request_udp_checksum =
-      false;  // caller's port offloads it: the field holds the pseudo-header sum
 };
 
 }  // namespace turnpike::flow

@@ -26,7 +26,6 @@ namespace turnpike::flow {
 struct PortInfo {
   std::array<std::uint8_t, 6> mac{};
   std::uint16_t mtu = 1500;
-  bool offloads_udp_checksum = false;
   bool sees_own_frames = false;  // af_packet: drop frames whose source MAC is ours
 };
 
@@ -39,7 +38,6 @@ struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
-  std::vector<Address> local;  // further addresses of this node (for ICMP, kernel lane)
   std::uint16_t channel_max = 0x4FFF;
   std::uint32_t stateless_answers_per_burst = 16;
   std::uint32_t icmp_per_second = 100;  // our own errors, per worker

@@ -88,14 +88,10 @@ def test_kernel_keeps_ping_and_tcp(fresh_lab, driver):
     assert echo_works(fresh_lab)
 
 
-def test_two_workers_on_single_queue_interfaces(fresh_lab):
-    fresh_lab.start_relay("--workers", "2")
-    for _ in range(10):
-        assert echo_works(fresh_lab)
-
-
-def test_three_workers_on_af_packet(fresh_lab):
-    fresh_lab.start_relay("--workers", "3", driver="af_packet")
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_more_workers_than_queues(fresh_lab, driver, workers):
+    fresh_lab.start_relay("--workers", workers, driver=driver)
     for _ in range(10):
         assert echo_works(fresh_lab)
 
