@@ -138,7 +138,6 @@ void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source
       {"busy_cycles_total", "TSC cycles of rounds that had packets", &Worker::busy_cycles},
       {"polls_total", "Rounds", &Worker::polls},
       {"bursts_total", "Receive bursts that were not empty", &Worker::bursts},
-      {"burst_packets_total", "Packets in bursts", &Worker::burst_packets},
       {"received_packets_total", "Frames received", &Worker::received_packets},
       {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
       {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
@@ -306,7 +305,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
                 "TSC cycles for each frame received, since the start", &Worker::busy_cycles,
                 &Worker::received_packets);
   collect_ratio(out, source, "worker_burst_fill", "Packets for each burst, since the start",
-                &Worker::burst_packets, &Worker::bursts);
+                &Worker::received_packets, &Worker::bursts);
   collect_memory(out, source);
   collect_health(out, source);
   return out;

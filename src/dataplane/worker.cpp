@@ -137,7 +137,6 @@ bool Worker::receive(Instant now, const Queue& queue) {
       rte_eth_rx_burst(fabric_.ports[queue.port]->id(), queue.queue, frames.data(), kBurst);
   if (n == 0) return false;
   counters_.bursts.add();
-  counters_.burst_packets.add(n);
   counters_.received_packets.add(n);
   process(now, frames.data(), n, queue.port, false);
   return true;

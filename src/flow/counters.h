@@ -30,7 +30,6 @@ struct alignas(64) WorkerCounters {
   Counter icmp_sent, icmp_relayed;
   Counter received_packets, transmitted_packets;
   Counter bursts;         // non-empty receive bursts
-  Counter burst_packets;  // packets in them: the fill is burst_packets / bursts
   Counter busy_cycles;    // TSC cycles of iterations that had packets
   Counter polls;
   std::array<Counter, static_cast<std::size_t>(Drop::kCount)> drops;

@@ -60,7 +60,7 @@ TEST_F(MetricsText, CountRequestsByMethodAndErrorCode) {
 
 TEST_F(MetricsText, GiveBurstFillAsARatioAndZeroBeforeTheFirst) {
   workers[0].bursts.add(4);
-  workers[0].burst_packets.add(10);
+  workers[0].received_packets.add(10);
   EXPECT_TRUE(says(R"(turnpike_worker_burst_fill{worker="0"} 2.5)"));
   EXPECT_TRUE(says(R"(turnpike_worker_burst_fill{worker="1"} 0)"));
 }
