@@ -22,6 +22,9 @@ inline const Address kPeer6 = *Address::parse("2001:db8:2::9");
 constexpr std::uint16_t kPort = 3478, kClientPort = 40000, kRelayPort4 = 50000, kRelayPort6 = 50001,
                         kPeerPort = 7000;
 
+inline constexpr HashKey kHashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0,
+                                  0x082efa98ec4e6c89};
+
 class OneHop final : public NextHopResolver {
  public:
   OneHop() { hops_[1].mac.store(kMacResolved | 0x0203, std::memory_order_relaxed); }
@@ -123,17 +126,17 @@ class FlowWorld {
   // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`. The world
   // sees kRelay4 as `external`, where there is one.
   explicit FlowWorld(Family client, bool channels = true,
-                     std::optional<Address> external = std::nullopt)
+                     std::optional<Address> external = std::nullopt, bool fast_lane = true)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
         server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort} {
     setup_.ports.resize(1);
+    setup_.fast_lane = fast_lane;
     for (const Address& address : {kServer4, kServer6})
       setup_.listeners.push_back({{address, kPort}});
     setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};
-    tables_ =
-        std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed,
-                                 std::vector<Endpoint>{{kServer4, kPort}, {kServer6, kPort}},
-                                 HashKey{1, 2, 3, 4}, std::vector<std::atomic<std::uint64_t>*>{});
+    tables_ = std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed,
+                                       std::vector<Endpoint>{{kServer4, kPort}, {kServer6, kPort}},
+                                       kHashKey, std::vector<std::atomic<std::uint64_t>*>{});
     writer_ = std::make_unique<TableWriter>(*tables_, 0, qsbr_, hop_);
     allocation_ = add(client_, kRelayPort4, kRelayPort6);
     for (const Address& peer : {kPeer4, kPeer6}) {

@@ -84,6 +84,7 @@ bool Pipeline::is_relayed(const Address& address) const {
 
 void Pipeline::classify(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue) continue;  // the fast lane's
     if (packet.length < ethernet::kSize) {
       drop(packet, Drop::kMalformedFrame);
       continue;

@@ -29,8 +29,8 @@ struct alignas(64) WorkerCounters {
   Counter hairpin;
   Counter icmp_sent, icmp_relayed;
   Counter received_packets, transmitted_packets;
-  Counter bursts;         // non-empty receive bursts
-  Counter busy_cycles;    // TSC cycles of iterations that had packets
+  Counter bursts;       // non-empty receive bursts
+  Counter busy_cycles;  // TSC cycles of iterations that had packets
   Counter polls;
   std::array<Counter, static_cast<std::size_t>(Drop::kCount)> drops;
 };

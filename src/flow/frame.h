@@ -7,6 +7,7 @@
 
 #include "flow/packet.h"
 #include "turnpike/address.h"
+#include "turnpike/stun.h"
 
 namespace turnpike::flow {
 
@@ -39,5 +40,8 @@ std::uint16_t pseudo_sum(const Packet& packet, std::size_t udp_size);
 // Writes IP and UDP headers anew, with whole checksums, for a datagram that is answered: source and
 // destination change places, Ethernet's too. `payload_size` bytes of payload are in place.
 void turn_round(Packet& packet, std::size_t payload_size);
+
+// Of every Data indication. It need not be unpredictable: nothing answers it (RFC 8489 §6).
+inline constexpr stun::TransactionId kDataTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
 
 }  // namespace turnpike::flow

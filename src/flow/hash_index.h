@@ -100,11 +100,13 @@ class HashIndex {
   // of the right tag in the home bucket: almost always the one), then compare.
   void prefetch(std::uint64_t hash) const { __builtin_prefetch(&buckets_[home(hash)]); }
   std::uint32_t candidate(std::uint64_t hash) const {
+    // All of them, without a branch: where in the bucket it is can't be predicted.
+    std::uint64_t found = 0;
     for (const std::atomic<std::uint64_t>& cell : buckets_[home(hash)].words) {
       const std::uint64_t word = cell.load(std::memory_order_acquire);
-      if (has_tag(word, hash)) return slot_of(word);
+      found = (word ^ hash) >> 32 == 0 && word != 0 ? word : found;
     }
-    return kNone;
+    return slot_of(found);  // 0 becomes kNone
   }
 
   std::size_t bytes() const { return buckets_.size() * sizeof(Bucket); }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "flow/counters.h"
+#include "flow/fast_lane.h"
 #include "flow/next_hop.h"
 #include "flow/packet.h"
 #include "flow/tables.h"
@@ -42,6 +43,7 @@ struct Setup {
   std::uint32_t stateless_answers_per_burst = 16;
   std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
+  bool fast_lane = true;  // false: to measure or test the general stages alone
 };
 
 class Pipeline {
@@ -104,6 +106,7 @@ class Pipeline {
   std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;
+  std::optional<FastLane> fast_lane_;  // none if Setup says so
 };
 
 }  // namespace turnpike::flow

@@ -35,10 +35,7 @@ bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
 // The framing of a Data indication: all but the data and its padding.
 std::size_t write_data_header(std::span<std::uint8_t> out, const Endpoint& peer,
                               std::size_t body_size) {
-  // The transaction id of an indication need not be unpredictable: nothing answers it (RFC 8489
-  // §6).
-  static constexpr stun::TransactionId kTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
-  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, kTransaction);
+  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, kDataTransaction);
   writer.add_xor_address(stun::Attribute::kXorPeerAddress, peer);
   const std::size_t size = writer.finish().size();
   store_be16(out.data() + size, static_cast<std::uint16_t>(stun::Attribute::kData));

@@ -159,6 +159,8 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
+  impl_->parts.allocations[allocation].first_permissions.add(TableParts::permission_tag(flow.peer),
+                                                             *slot);
   change(impl_->shard.permissions_used, 1);
   return PermissionSlot{*slot};
 }
@@ -182,9 +184,15 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
   entry.peer_next_hop.store(impl_->resolve_peer(flow.peer.address, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+  entry.permission_expires_s.store(
+      impl_->parts.permissions[entry.permission].expires_s.load(std::memory_order_relaxed),
+      std::memory_order_relaxed);
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);
+  AllocationEntry& owner = impl_->parts.allocations[allocation];
+  if (!owner.first_channels.add(TableParts::channel_tag(flow.peer, flow.number), *slot))
+    change(owner.further_channels, 1);
   change(impl_->shard.channels_used, 1);
   return ChannelSlot{*slot};
 }
@@ -198,8 +206,14 @@ void TableWriter::extend_relayed(AllocationSlot slot, Family family, std::uint32
 
 void TableWriter::extend_permission(PermissionSlot slot, std::uint32_t expires_s) {
   assert(impl_->permissions.is_live(static_cast<std::uint32_t>(slot)));
-  impl_->parts.permissions[static_cast<std::uint32_t>(slot)].expires_s.store(
-      expires_s, std::memory_order_release);
+  const auto number = static_cast<std::uint32_t>(slot);
+  PermissionEntry& entry = impl_->parts.permissions[number];
+  entry.expires_s.store(expires_s, std::memory_order_release);
+  impl_->parts.allocations[entry.allocation].first_channels.for_each([&](std::uint32_t channel) {
+    ChannelEntry& one = impl_->parts.channels[channel];
+    if (one.permission == number)
+      one.permission_expires_s.store(expires_s, std::memory_order_release);
+  });
 }
 
 void TableWriter::extend_channel(ChannelSlot slot, std::uint32_t expires_s) {
@@ -225,6 +239,8 @@ void TableWriter::withdraw_channel(ChannelSlot slot) {
   impl_->shard.channels_by_number.erase(impl_->parts.number_hash(entry.allocation, entry.number),
                                         number);
   impl_->shard.channels_by_peer.erase(impl_->parts.peer_hash(entry.allocation, entry.peer), number);
+  AllocationEntry& owner = impl_->parts.allocations[entry.allocation];
+  if (!owner.first_channels.remove(number)) change(owner.further_channels, ~std::uint32_t{0});
   impl_->channels.retire(number);
   change(impl_->shard.channels_used, ~std::uint32_t{0});
 }
@@ -236,6 +252,7 @@ void TableWriter::withdraw_permission(PermissionSlot slot) {
   entry.expires_s.store(0, std::memory_order_release);
   impl_->shard.permissions.erase(impl_->parts.permission_hash(entry.allocation, entry.peer),
                                  number);
+  impl_->parts.allocations[entry.allocation].first_permissions.remove(number);
   impl_->permissions.retire(number);
   change(impl_->shard.permissions_used, ~std::uint32_t{0});
 }

@@ -161,6 +161,17 @@ TableParts::TableParts(const TableLimits& table_limits,
   }
   for (std::size_t i = 0; i < relayed.size(); ++i)
     add_face(relayed[i].address.internal, i);
+  relayed_v4.resize(std::bit_ceil(4 * relayed.size() + 4));
+  relayed_v4_shift = 32 - static_cast<unsigned>(std::countr_zero(relayed_v4.size()));
+  for (const Relayed& one : relayed) {
+    if (one.address.internal.family != Family::kIpv4) continue;
+    std::uint32_t address = 0;
+    std::memcpy(&address, one.address.internal.bytes.data(), sizeof address);
+    std::size_t at = address * kRelayedMix >> relayed_v4_shift;
+    while (relayed_v4[at & (relayed_v4.size() - 1)].ports != nullptr)
+      ++at;
+    relayed_v4[at & (relayed_v4.size() - 1)] = {address, one.ports.get()};
+  }
   for (std::size_t i = 0; i < limits.shards; ++i) {
     shards.push_back(std::make_unique<Shard>(limits));
   }

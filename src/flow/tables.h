@@ -35,17 +35,73 @@ struct TableLimits {
   std::uint32_t channels_per_shard = 4096;
 };
 
+// Where a bulk look-up, or a look among the first of a kind, found nothing.
+inline constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
+
+// An allocation's first channels or permissions, in the allocation itself: most have no more, and a
+// worker is spared the index. A word is a tag of 32 bits and a slot + 1; 0: free.
+// Shard: rw, workers: ro.
+template <std::size_t kCount>
+class FirstSlots {
+ public:
+  // False if there is no room.
+  bool add(std::uint32_t tag, std::uint32_t slot) {
+    for (std::atomic<std::uint64_t>& word : words_) {
+      if (word.load(std::memory_order_relaxed) != 0) continue;
+      word.store(std::uint64_t{tag} << 32 | (slot + 1), std::memory_order_release);
+      return true;
+    }
+    return false;
+  }
+  // False if it is not among them.
+  bool remove(std::uint32_t slot) {
+    for (std::atomic<std::uint64_t>& word : words_) {
+      if (static_cast<std::uint32_t>(word.load(std::memory_order_relaxed)) != slot + 1) continue;
+      word.store(0, std::memory_order_release);
+      return true;
+    }
+    return false;
+  }
+  // The writer's own look at all of them.
+  template <typename Visitor>
+  void for_each(Visitor&& visit) const {
+    for (const std::atomic<std::uint64_t>& word : words_) {
+      const auto slot = static_cast<std::uint32_t>(word.load(std::memory_order_relaxed));
+      if (slot != 0) visit(slot - 1);
+    }
+  }
+  // A slot whose tag is `tag` in the bits of `mask`, or kNoSlot; whether it is the right one, its
+  // entry says.
+  std::uint32_t find(std::uint32_t tag, std::uint32_t mask = 0xFFFF'FFFF) const {
+    std::uint32_t found = 0;
+    for (const std::atomic<std::uint64_t>& word : words_) {
+      const std::uint64_t value = word.load(std::memory_order_acquire);
+      const bool right = ((static_cast<std::uint32_t>(value >> 32) ^ tag) & mask) == 0;
+      found = right && static_cast<std::uint32_t>(value) != 0 ? static_cast<std::uint32_t>(value)
+                                                              : found;
+    }
+    return found - 1;  // 0 becomes kNoSlot
+  }
+
+ private:
+  std::array<std::atomic<std::uint64_t>, kCount> words_{};
+};
+
 struct alignas(64) AllocationEntry {
-  // First line: what a packet from a peer needs.
+  // First line: what most packets need.
   Endpoint client;
   std::uint16_t listener = 0;  // index into Setup::listeners
   std::uint8_t shard = 0;
   std::atomic<std::uint32_t> client_next_hop{0};          // shard: wo, workers: ro
   std::array<std::atomic<std::uint32_t>, 2> expires_s{};  // by family; shard: wo, workers: ro
+  // How many channels are not in first_channels; shard: rw, workers: ro.
+  std::atomic<std::uint32_t> further_channels{0};
+  FirstSlots<3> first_channels;  // tag: 16 bits of the peer's hash, 16 of the channel number
   // Second line: what Send needs. As published: a family that has been withdrawn since keeps its
   // place here and has an expiry of 0.
   alignas(64) std::array<RelayEndpoint, 2> relayed;
   std::array<bool, 2> has_relayed{};
+  FirstSlots<2> first_permissions;  // tag: of the peer's address
 };
 static_assert(sizeof(AllocationEntry) == 128);
 static_assert(alignof(AllocationEntry) == 64);
@@ -69,12 +125,13 @@ struct alignas(64) ChannelEntry {
   bool to_ourselves = false;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
+  // The permission's, for those channels that are among the first of their allocation; shard: wo,
+  // workers: ro.
+  std::atomic<std::uint32_t> permission_expires_s{0};
 };
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);
 
-// Where a bulk look-up found nothing.
-inline constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
 inline constexpr AllocationSlot kNoAllocation{kNoSlot};
 inline constexpr PermissionSlot kNoPermission{kNoSlot};
 inline constexpr ChannelSlot kNoChannel{kNoSlot};
@@ -176,6 +233,7 @@ class Tables {
 
  private:
   friend class TableWriter;
+  friend class FastLane;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cassert>
 #include <cstring>
 #include <memory>
@@ -46,6 +47,13 @@ struct TableParts {
     std::unique_ptr<std::atomic<std::uint32_t>[]> ports;
   };
   static constexpr std::size_t kPorts = 65536;
+  // A place of the hash of relayed IPv4 addresses, which is at most a quarter full; without ports:
+  // empty.
+  struct RelayedV4 {
+    std::uint32_t address = 0;
+    const std::atomic<std::uint32_t>* ports = nullptr;
+  };
+  static constexpr std::uint32_t kRelayedMix = 0x9E37'79B1;
 
   TableParts(const TableLimits& table_limits, const std::vector<RelayedAddress>& relayed_addresses,
              const std::vector<Endpoint>& listening, const HashKey& hash_key,
@@ -75,6 +83,33 @@ struct TableParts {
     return table_hash(key, allocation, number, 0);
   }
 
+  // The same for IPv4, whose address makes the words `address` and zero.
+  std::uint64_t client_hash_v4(std::uint16_t listener, std::uint64_t address,
+                               std::uint16_t port) const {
+    const std::uint64_t more = std::uint64_t{listener} << 16 | port;
+    return table_hash(key, address, 0, more << 8 | static_cast<std::uint64_t>(Family::kIpv4));
+  }
+  // Tags of FirstSlots. Not keyed: whoever makes two alike gains a compare.
+  static std::uint32_t permission_tag(std::uint64_t word0, std::uint64_t word1) {
+    return static_cast<std::uint32_t>(((word0 ^ std::rotl(word1, 29)) * kMix) >> 32);
+  }
+  static std::uint32_t permission_tag(const Address& peer) {
+    const auto words = words_of(peer);
+    return permission_tag(words[0], words[1]);
+  }
+  // In the upper 16 bits; the channel number is in the lower ones.
+  static std::uint32_t peer_tag(std::uint64_t word0, std::uint64_t word1, std::uint16_t port) {
+    const std::uint64_t mixed = (word0 ^ std::rotl(word1, 29) ^ std::uint64_t{port} << 40) * kMix;
+    return static_cast<std::uint32_t>(mixed >> 32) & kPeerTagMask;
+  }
+  static std::uint32_t channel_tag(const Endpoint& peer, ChannelNumber number) {
+    const auto words = words_of(peer.address);
+    return peer_tag(words[0], words[1], peer.port) | number;
+  }
+  static constexpr std::uint32_t kPeerTagMask = 0xFFFF'0000;
+  static constexpr std::uint32_t kNumberMask = 0x0000'FFFF;
+  static constexpr std::uint64_t kMix = 0x9E37'79B9'7F4A'7C15;
+
   // From the hash's upper half: buckets are chosen by the lower one.
   std::uint8_t home_shard(std::uint64_t hash_of_client) const {
     return static_cast<std::uint8_t>((hash_of_client >> 32) * limits.shards >> 32);
@@ -97,6 +132,16 @@ struct TableParts {
     return index;
   }
 
+  // The place of a relay port in its index, by the internal face as loaded from the wire; nullptr:
+  // no relayed address of ours.
+  const std::atomic<std::uint32_t>* relay_port_v4(std::uint32_t address, std::uint16_t port) const {
+    for (std::uint32_t at = address * kRelayedMix >> relayed_v4_shift;; ++at) {
+      const RelayedV4& place = relayed_v4[at & (relayed_v4.size() - 1)];
+      if (place.ports == nullptr) return nullptr;
+      if (place.address == address) return place.ports + port;
+    }
+  }
+
   const TableLimits limits;
   const HashKey key;
   const std::vector<Endpoint> listeners;
@@ -105,6 +150,8 @@ struct TableParts {
   std::uint32_t channel_count;
   std::vector<Relayed> relayed;
   std::vector<Face> faces;  // external ones first: where two are equal, the last one counts
+  std::vector<RelayedV4> relayed_v4;
+  unsigned relayed_v4_shift = 0;
   std::vector<std::unique_ptr<Shard>> shards;
   std::unique_ptr<AllocationEntry[]> allocations;
   std::unique_ptr<PermissionEntry[]> permissions;

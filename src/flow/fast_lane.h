@@ -1,0 +1,82 @@
+// The fast lane: nearly all of a relay's packets are unfragmented IPv4 between a client and a peer
+// whose channel or permission is one of the first of its allocation. Those are relayed here, the
+// whole burst stage by stage, with a few compares, three cache lines of tables and the headers'
+// arithmetic unrolled. Whatever is unusual is left as it was to the general stages (pipeline.h),
+// which come to the same result, byte by byte, for whatever is relayed here
+// (tests/property/fast_lane_property.cpp): so nothing is decided in this file that is not there.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "flow/counters.h"
+#include "flow/packet.h"
+#include "flow/tables.h"
+
+namespace turnpike::flow {
+
+struct Setup;
+struct TableParts;
+
+class FastLane {
+ public:
+  // Keeps references. `next_ip_id` is the worker's, shared with the general stages.
+  FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
+           WorkerCounters& counters, std::uint16_t& next_ip_id);
+
+  // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, the rest is
+  // untouched. Returns how many are relayed.
+  std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
+
+ private:
+  enum class Kind : std::uint8_t { kChannelData, kSend, kPeer };
+
+  // A packet on its way through the stages. IPv4 addresses are as loaded from the wire.
+  struct Item {
+    Packet* packet;
+    std::uint64_t hash;                            // of the client
+    const std::atomic<std::uint32_t>* relay_port;  // kPeer: the allocation's place in the index
+    std::uint32_t allocation;                      // slot; kNoSlot: none
+    std::uint32_t entry;                           // slot of its channel or permission
+    std::uint32_t source;                          // address
+    std::uint32_t peer;                            // address; kChannelData: not known
+    std::uint16_t source_port;                     // ports in host order
+    std::uint16_t peer_port;
+    std::uint16_t listener;
+    ChannelNumber channel;
+    std::uint16_t framing;  // TURN's bytes before the body
+    std::uint16_t body_size;
+    Kind kind;
+    bool by_channel;  // `entry` is a channel's
+  };
+  struct ListenerV4 {
+    std::uint32_t address;
+    std::uint16_t port;
+    std::uint16_t index;
+  };
+
+  bool open(Packet& packet, Item& item) const;
+  bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
+  bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
+  void find_allocation(Item& item) const;
+  bool find_entry(std::uint32_t seconds, Item& item) const;
+  bool finish(std::uint32_t seconds, const Item& item);
+  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop);
+  bool to_client(const Item& item, ChannelNumber channel);
+  bool link_takes(std::uint32_t hop, std::size_t udp_size) const;
+
+  const Setup& setup_;
+  const TableParts& tables_;
+  const NextHop* next_hops_;
+  WorkerCounters& counters_;
+  std::uint16_t& next_ip_id_;
+  std::vector<ListenerV4> listeners_;
+  // Of this burst.
+  struct Sum {
+    std::uint64_t packets, bytes;
+  };
+  Sum to_peers_{}, to_clients_{};
+};
+
+}  // namespace turnpike::flow
