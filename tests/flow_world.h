@@ -162,7 +162,7 @@ class FlowWorld {
 
   // Runs one frame, with bytes of Ethernet padding behind it; the packet refers to buffer_.
   Packet run(const std::vector<std::uint8_t>& frame, std::size_t padding = 0,
-             Checksum checksum = Checksum::kVerify) {
+             Checksum checksum = Checksum::kVerify, bool reassembled = false) {
     buffer_.assign(kRoom + frame.size() + padding + kRoom, 0xEE);
     std::copy(frame.begin(), frame.end(), buffer_.begin() + kRoom);
     Packet packet;
@@ -170,6 +170,7 @@ class FlowWorld {
     packet.length = static_cast<std::uint32_t>(frame.size() + padding);
     packet.headroom = packet.tailroom = kRoom;
     packet.checksum = checksum;
+    packet.reassembled = reassembled;
     pipeline_->process(now_, {&packet, 1});
     return packet;
   }

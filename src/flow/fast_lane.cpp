@@ -363,8 +363,7 @@ bool FastLane::finish(std::uint32_t seconds, const Item& item) {
              channel.peer.address.family == Family::kIpv4 &&
              alive(channel.permission_expires_s, seconds) && to_client(item, channel.number);
     }
-    return channel.number == item.channel && !channel.to_ourselves &&
-           channel.peer.address.family == Family::kIpv4 &&
+    return channel.peer.address.family == Family::kIpv4 &&
            to_peer(item, channel.relayed, channel.peer,
                    channel.peer_next_hop.load(std::memory_order_relaxed));
   }
@@ -375,11 +374,11 @@ bool FastLane::finish(std::uint32_t seconds, const Item& item) {
   }
   if (item.kind == Kind::kPeer) return to_client(item, 0);
   Endpoint peer{permission.peer, item.peer_port};
-  return !permission.to_ourselves &&
-         to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
+  return to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
                  permission.peer_next_hop.load(std::memory_order_relaxed));
 }
 
+// Hairpin, too, is left to the general stages: a peer that is one of ours has no next hop.
 bool FastLane::link_takes(std::uint32_t hop, std::size_t udp_size) const {
   return hop != static_cast<std::uint32_t>(kNoNextHop) &&
          ipv4::kMinSize + udp_size <= next_hops_[hop].mtu;

@@ -72,14 +72,20 @@ std::vector<std::uint8_t> any_bytes(std::size_t size) {
   return *rc::gen::container<std::vector<std::uint8_t>>(size, rc::gen::arbitrary<std::uint8_t>());
 }
 
+std::vector<std::uint8_t> channel_data(ChannelNumber number,
+                                       const std::vector<std::uint8_t>& body) {
+  std::vector<std::uint8_t> payload(4 + body.size());
+  put16(payload.data(), number);
+  put16(payload.data() + 2, static_cast<std::uint16_t>(body.size()));
+  std::copy(body.begin(), body.end(), payload.begin() + 4);
+  return payload;
+}
+
 std::vector<std::uint8_t> any_channel_data() {
   const auto number = *rc::gen::elementOf(
       std::vector<ChannelNumber>{0x4000, 0x4000, 0x4001, 0x4100, 0x4102, 0x4200, 0x4FFF, 0x5000});
-  std::vector<std::uint8_t> body = any_bytes(*rc::gen::inRange<std::size_t>(0, 1480));
-  std::vector<std::uint8_t> payload(4);
-  put16(payload.data(), number);
-  put16(payload.data() + 2, static_cast<std::uint16_t>(body.size()));
-  payload.insert(payload.end(), body.begin(), body.end());
+  std::vector<std::uint8_t> payload =
+      channel_data(number, any_bytes(*rc::gen::inRange<std::size_t>(0, 1480)));
   const std::vector<std::uint8_t> behind =
       any_bytes(*rc::gen::weightedElement<std::size_t>({{6, 0}, {1, 3}}));
   payload.insert(payload.end(), behind.begin(), behind.end());
@@ -102,7 +108,10 @@ std::vector<std::uint8_t> any_send() {
   if (!data_first) writer.add(stun::Attribute::kData, body);
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}})) writer.add_fingerprint();
   const auto bytes = writer.finish();
-  return {bytes.begin(), bytes.end()};
+  std::vector<std::uint8_t> message(bytes.begin(), bytes.end());
+  // The padding, often.
+  if (*rc::gen::weightedElement<bool>({{1, true}, {4, false}})) message[message.size() - 1] = 0x55;
+  return message;
 }
 
 std::vector<std::uint8_t> any_frame() {
@@ -117,6 +126,7 @@ std::vector<std::uint8_t> any_frame() {
     one = {{kClient4, kClientPort}, {kServer4, kPort}, {}};
     one.payload = kind == 1 ? any_channel_data() : any_send();
   }
+  if (*rc::gen::weightedElement<bool>({{1, true}, {20, false}})) one.source.port = 0;
   one.ttl = *rc::gen::weightedElement<std::uint8_t>({{9, 64}, {1, 1}, {1, 2}, {1, 0}});
   one.traffic_class = *rc::gen::arbitrary<std::uint8_t>();
   one.dont_fragment = *rc::gen::arbitrary<bool>();
@@ -161,8 +171,9 @@ void fast_and_general_agree() {
     const auto padding = *rc::gen::weightedElement<std::size_t>({{4, 0}, {1, 7}});
     const auto checksum =
         *rc::gen::element(Checksum::kVerify, Checksum::kGood, Checksum::kMaybePartial);
-    const Packet a = fast.run(frame, padding, checksum);
-    const Packet b = general.run(frame, padding, checksum);
+    const auto reassembled = *rc::gen::weightedElement<bool>({{1, true}, {8, false}});
+    const Packet a = fast.run(frame, padding, checksum, reassembled);
+    const Packet b = general.run(frame, padding, checksum, reassembled);
     RC_ASSERT(a.verdict == b.verdict);
     RC_ASSERT(a.drop == b.drop);
     RC_ASSERT(a.headroom == b.headroom);
@@ -200,10 +211,7 @@ void plain_media_takes_the_fast_lane() {
     return lane.process(1000, {&packet, 1}) == 1 && packet.verdict == Verdict::kTransmit;
   };
   const std::vector<std::uint8_t> body(*rc::gen::inRange<std::size_t>(0, 1400), 7);
-  std::vector<std::uint8_t> channel_data{0x40, 0, static_cast<std::uint8_t>(body.size() >> 8),
-                                         static_cast<std::uint8_t>(body.size())};
-  channel_data.insert(channel_data.end(), body.begin(), body.end());
-  RC_ASSERT(takes({world.client_, world.server_, channel_data}));
+  RC_ASSERT(takes({world.client_, world.server_, channel_data(0x4000, body)}));
   RC_ASSERT(takes({{kPeer4, kPeerPort}, {kRelay4, kRelayPort4}, body}));
   RC_ASSERT(takes({{kPeer4, kPeerPort + 1}, {kRelay4, kRelayPort4}, body}));  // by permission
   std::array<std::uint8_t, 2048> buffer{};
