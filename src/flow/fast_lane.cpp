@@ -14,6 +14,9 @@
 #include "wire/checksum.h"
 #include "wire/headers.h"
 
+// Each stage is one loop of process(); what it calls is part of it.
+#define TURNPIKE_INLINE [[gnu::always_inline]] inline
+
 namespace turnpike::flow {
 namespace {
 
@@ -81,7 +84,7 @@ struct Kept {
 };
 
 // Takes the headers and `framing` bytes behind them off the UDP checksum.
-Kept take_off(const std::uint8_t* frame, std::size_t framing) {
+TURNPIKE_INLINE Kept take_off(const std::uint8_t* frame, std::size_t framing) {
   const std::uint16_t checksum = load16(frame + kUdp + udp::kChecksum);
   // The length stands in the pseudo header as well.
   std::uint64_t sum = std::uint64_t{minus(checksum)} + minus(load32(frame + kIp + ipv4::kSource)) +
@@ -95,8 +98,9 @@ Kept take_off(const std::uint8_t* frame, std::size_t framing) {
 }
 
 // Ethernet's type and the IPv4 and UDP headers of `frame`.
-void put_on(std::uint8_t* frame, const Kept& kept, std::uint16_t id, const Endpoint& source,
-            const Endpoint& destination, std::size_t udp_size) {
+TURNPIKE_INLINE void put_on(std::uint8_t* frame, const Kept& kept, std::uint16_t id,
+                            const Endpoint& source, const Endpoint& destination,
+                            std::size_t udp_size) {
   const std::uint32_t from = v4_of(source.address);
   const std::uint32_t to = v4_of(destination.address);
   const auto total = static_cast<std::uint32_t>(ipv4::kMinSize + udp_size);
@@ -127,8 +131,8 @@ void put_on(std::uint8_t* frame, const Kept& kept, std::uint16_t id, const Endpo
 }
 
 // The packet's frame is now at `frame`, with `udp_size` bytes of UDP.
-void finish_packet(Packet& packet, std::uint8_t* frame, std::size_t udp_size, std::uint32_t hop,
-                   bool may_fragment) {
+TURNPIKE_INLINE void finish_packet(Packet& packet, std::uint8_t* frame, std::size_t udp_size,
+                                   std::uint32_t hop, bool may_fragment) {
   const std::size_t length = kUdp + udp_size;
   const auto moved = static_cast<int>(frame - packet.data);
   packet.tailroom = static_cast<std::uint16_t>(packet.tailroom + static_cast<int>(packet.length) -
@@ -167,6 +171,9 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
                    WorkerCounters& counters, std::uint16_t& next_ip_id)
     : setup_(setup),
       tables_(*tables.impl_),
+      allocations_(tables_.allocations.get()),
+      channels_(tables_.channels.get()),
+      permissions_(tables_.permissions.get()),
       next_hops_(next_hops.table()),
       counters_(counters),
       next_ip_id_(next_ip_id) {
@@ -175,6 +182,234 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
     if (endpoint.address.family == Family::kIpv4)
       listeners_.push_back({v4_of(endpoint.address), endpoint.port, static_cast<std::uint16_t>(i)});
   }
+}
+
+// A Send indication of exactly XOR-PEER-ADDRESS, of IPv4, and DATA.
+TURNPIKE_INLINE bool FastLane::open_send(const std::uint8_t* message, std::size_t size,
+                                         Item& item) const {
+  if (size < kIndicationFraming) return false;
+  const std::uint8_t* peer = message + stun::kHeaderSize;
+  const std::uint8_t* data = peer + 12;
+  const std::size_t body_size = load_be16(data + 2);
+  const std::size_t padding = (4 - body_size % 4) % 4;
+  if (load_be16(message) != kSendIndication || load_be32(message + 4) != kMagicCookie ||
+      load_be16(message + 2) + stun::kHeaderSize != size || load_be32(peer) != kPeerAttribute ||
+      peer[5] != static_cast<std::uint8_t>(Family::kIpv4) ||
+      load_be16(data) != static_cast<std::uint16_t>(stun::Attribute::kData) ||
+      kIndicationFraming + body_size + padding != size) {
+    return false;
+  }
+  // Zeros leave the checksum as it is.
+  for (std::size_t i = 0; i < padding; ++i) {
+    if (data[4 + body_size + i] != 0) return false;
+  }
+  item.kind = Kind::kSend;
+  item.peer = load32(peer + 8) ^ from_be32(kMagicCookie);
+  item.peer_port = static_cast<std::uint16_t>(load_be16(peer + 6) ^ (kMagicCookie >> 16));
+  item.framing = kIndicationFraming;
+  item.body_size = static_cast<std::uint16_t>(body_size);
+  return item.peer_port != 0;
+}
+
+TURNPIKE_INLINE bool FastLane::open_from_client(const std::uint8_t* payload, std::size_t size,
+                                                Item& item) const {
+  if (size < stun::kChannelDataHeaderSize) return false;
+  if (payload[0] < 0x40) return open_send(payload, size, item);
+  const std::size_t length = load_be16(payload + 2);
+  if (payload[0] > setup_.channel_max >> 8 || length + stun::kChannelDataHeaderSize != size)
+    return false;
+  item.kind = Kind::kChannelData;
+  item.channel = load_be16(payload);
+  item.framing = stun::kChannelDataHeaderSize;
+  item.body_size = static_cast<std::uint16_t>(length);
+  return true;
+}
+
+// Whether it looks like one of the three kinds; what the general stages check of such a packet is
+// checked here. Asks for the first cache line of its look-up.
+TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) const {
+  const std::uint8_t* frame = packet.data;
+  if (packet.length < kPayload) return false;
+  const std::uint8_t* ip = frame + kIp;
+  const std::size_t total = load_be16(ip + ipv4::kTotalLength);
+  const std::size_t udp_size = load_be16(frame + kUdp + udp::kLength);
+  // Type of Ethernet, version and header length; flags, offset and protocol.
+  const std::uint32_t unusual =
+      ((load32(frame + ethernet::kType) ^ from_be32(0x08004500)) & from_be32(0xFFFFFF00)) |
+      ((load32(ip + ipv4::kFlagsFragment) ^ from_be32(ip_protocol::kUdp)) & from_be32(0x3FFF00FF)) |
+      (frame[ethernet::kDestination] & 1U);
+  if (unusual != 0 || total > packet.length - kIp || udp_size + ipv4::kMinSize != total ||
+      udp_size < udp::kSize || ip[ipv4::kTtl] <= 1 || packet.reassembled) {
+    return false;
+  }
+  const std::uint64_t sum = std::uint64_t{load32(ip)} + load32(ip + 4) + load32(ip + 8) +
+                            load32(ip + 12) + load32(ip + 16);
+  if (fold64(sum) != 0xFFFF) return false;
+  const PortInfo& port = setup_.ports[packet.port];
+  if (port.sees_own_frames &&
+      std::memcmp(frame + ethernet::kSource, port.mac.data(), port.mac.size()) == 0) {
+    return false;
+  }
+  item.source = load32(ip + ipv4::kSource);
+  const std::uint32_t destination = load32(ip + ipv4::kDestination);
+  if (packet.checksum == Checksum::kMaybePartial) {
+    const std::uint64_t pseudo = std::uint64_t{item.source} + destination +
+                                 from_be16(ip_protocol::kUdp) + load16(frame + kUdp + udp::kLength);
+    if (fold64(pseudo) == load16(frame + kUdp + udp::kChecksum)) return false;
+  }
+  item.source_port = load_be16(frame + kUdp + udp::kSourcePort);
+  const std::uint16_t destination_port = load_be16(frame + kUdp + udp::kDestinationPort);
+  if (item.source_port == 0) return false;
+  item.packet = &packet;
+  for (const ListenerV4& listener : listeners_) {
+    if (listener.address != destination || listener.port != destination_port) continue;
+    item.listener = listener.index;
+    if (!open_from_client(frame + kPayload, udp_size - udp::kSize, item)) return false;
+    item.hash = tables_.client_hash_v4(item.listener, word_of(item.source), item.source_port);
+    item.clients = &tables_.shards[tables_.home_shard(item.hash)]->clients;
+    item.clients->prefetch(item.hash);
+    return true;
+  }
+  item.relay_port = tables_.relay_port_v4(destination, destination_port);
+  if (item.relay_port == nullptr) return false;
+  __builtin_prefetch(item.relay_port);
+  item.kind = Kind::kPeer;
+  item.peer = item.source;
+  item.peer_port = item.source_port;
+  item.framing = 0;
+  item.body_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
+  return true;
+}
+
+TURNPIKE_INLINE bool FastLane::is_client(const Item& item, std::uint32_t slot) const {
+  const AllocationEntry& allocation = allocations_[slot];
+  return v4_of(allocation.client.address) == item.source &&
+         allocation.client.address.family == Family::kIpv4 &&
+         allocation.client.port == item.source_port && allocation.listener == item.listener;
+}
+
+TURNPIKE_INLINE void FastLane::find_allocation(Item& item) const {
+  if (item.kind == Kind::kPeer) {
+    item.allocation = item.relay_port->load(std::memory_order_acquire) - 1;  // 0 becomes kNoSlot
+  } else {
+    item.allocation = item.clients->candidate(item.hash);
+    if (item.allocation == kNoSlot && item.clients->overflows(item.hash)) {
+      item.allocation =
+          item.clients->find(item.hash, [&](std::uint32_t slot) { return is_client(item, slot); });
+    }
+  }
+  if (item.allocation == kNoSlot) return;
+  const AllocationEntry& allocation = allocations_[item.allocation];
+  __builtin_prefetch(&allocation);
+  if (item.kind == Kind::kSend) __builtin_prefetch(&allocation.relayed);
+}
+
+TURNPIKE_INLINE bool FastLane::find_entry(std::uint32_t seconds, Item& item) const {
+  if (item.allocation == kNoSlot) return false;
+  const AllocationEntry& allocation = allocations_[item.allocation];
+  if (item.kind != Kind::kPeer && !is_client(item, item.allocation)) return false;
+  if (allocation.client.address.family != Family::kIpv4 ||
+      !alive(allocation.expires_s[family_index(Family::kIpv4)], seconds)) {
+    return false;
+  }
+  item.by_channel = true;
+  if (item.kind == Kind::kChannelData) {
+    item.entry = allocation.first_channels.find(item.channel, TableParts::kNumberMask);
+  } else {
+    const std::uint64_t peer = word_of(item.peer);
+    item.entry = kNoSlot;
+    if (item.kind == Kind::kPeer)
+      item.entry = allocation.first_channels.find(TableParts::peer_tag(peer, 0, item.peer_port),
+                                                  TableParts::kPeerTagMask);
+    if (item.entry == kNoSlot) {
+      // A channel that is not among the first would go before the permission.
+      if (item.kind == Kind::kPeer &&
+          allocation.further_channels.load(std::memory_order_acquire) != 0)
+        return false;
+      item.by_channel = false;
+      item.entry = allocation.first_permissions.find(TableParts::permission_tag(peer, 0));
+    }
+  }
+  if (item.entry == kNoSlot) return false;
+  __builtin_prefetch(item.by_channel ? static_cast<const void*>(&channels_[item.entry])
+                                     : &permissions_[item.entry]);
+  return true;
+}
+
+// Hairpin, too, is left to the general stages: a peer that is one of ours has no next hop.
+TURNPIKE_INLINE bool FastLane::link_takes(std::uint32_t hop, std::size_t udp_size) const {
+  return hop != static_cast<std::uint32_t>(kNoNextHop) &&
+         ipv4::kMinSize + udp_size <= next_hops_[hop].mtu;
+}
+
+TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const Endpoint& relayed,
+                                       const Endpoint& peer, std::uint32_t hop) {
+  const std::size_t udp_size = udp::kSize + item.body_size;
+  if (!link_takes(hop, udp_size)) return false;
+  Packet& packet = *item.packet;
+  const Kept kept = take_off(packet.data, item.framing);
+  std::uint8_t* frame = packet.data + item.framing;
+  put_on(frame, kept, next_ip_id_++, relayed, peer, udp_size);
+  finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
+  ++to_peers_.packets;
+  to_peers_.bytes += item.body_size;
+  return true;
+}
+
+TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel) {
+  const AllocationEntry& allocation = allocations_[item.allocation];
+  const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_relaxed);
+  const bool indication = channel == 0;
+  const std::size_t framing = indication ? kIndicationFraming : stun::kChannelDataHeaderSize;
+  const std::size_t padding = indication ? (4 - item.body_size % 4) % 4 : 0;
+  const std::size_t udp_size = udp::kSize + framing + item.body_size + padding;
+  Packet& packet = *item.packet;
+  std::uint8_t* body = packet.data + kPayload;
+  const std::size_t behind = packet.length - kPayload - item.body_size + packet.tailroom;
+  if (!link_takes(hop, udp_size) || packet.headroom < framing || behind < padding) return false;
+
+  Kept kept = take_off(packet.data, 0);
+  std::uint8_t* at = body - framing;
+  if (indication) {
+    write_data_framing(at, item.peer, item.peer_port, item.body_size);
+    std::memset(body + item.body_size, 0, padding);
+  } else {
+    store32(at, from_be32(std::uint32_t{channel} << 16 | item.body_size));
+  }
+  for (std::size_t i = 0; i < framing; i += 4)
+    kept.sum += load32(at + i);
+  std::uint8_t* frame = packet.data - framing;
+  put_on(frame, kept, next_ip_id_++, setup_.listeners[allocation.listener].endpoint,
+         allocation.client, udp_size);
+  finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
+  ++to_clients_.packets;
+  to_clients_.bytes += item.body_size;
+  return true;
+}
+
+TURNPIKE_INLINE bool FastLane::finish(std::uint32_t seconds, const Item& item) {
+  const AllocationEntry& allocation = allocations_[item.allocation];
+  if (item.by_channel) {
+    const ChannelEntry& channel = channels_[item.entry];
+    if (!alive(channel.expires_s, seconds)) return false;
+    if (item.kind == Kind::kPeer) {
+      return v4_of(channel.peer.address) == item.peer && channel.peer.port == item.peer_port &&
+             channel.peer.address.family == Family::kIpv4 &&
+             alive(channel.permission_expires_s, seconds) && to_client(item, channel.number);
+    }
+    return channel.peer.address.family == Family::kIpv4 &&
+           to_peer(item, channel.relayed, channel.peer,
+                   channel.peer_next_hop.load(std::memory_order_relaxed));
+  }
+  const PermissionEntry& permission = permissions_[item.entry];
+  if (v4_of(permission.peer) != item.peer || permission.peer.family != Family::kIpv4 ||
+      !alive(permission.expires_s, seconds)) {
+    return false;
+  }
+  if (item.kind == Kind::kPeer) return to_client(item, 0);
+  Endpoint peer{permission.peer, item.peer_port};
+  return to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
+                 permission.peer_next_hop.load(std::memory_order_relaxed));
 }
 
 std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
@@ -208,225 +443,6 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
     }
   }
   return to_peers_.packets + to_clients_.packets;
-}
-
-// Whether it looks like one of the three kinds; what the general stages check of such a packet is
-// checked here. Asks for the first cache line of its look-up.
-bool FastLane::open(Packet& packet, Item& item) const {
-  const std::uint8_t* frame = packet.data;
-  if (packet.length < kPayload) return false;
-  const std::uint8_t* ip = frame + kIp;
-  const std::size_t total = load_be16(ip + ipv4::kTotalLength);
-  const std::size_t udp_size = load_be16(frame + kUdp + udp::kLength);
-  const unsigned unusual =
-      (unsigned{load16(frame + ethernet::kType)} ^ from_be16(ether_type::kIpv4)) | (ip[0] ^ 0x45U) |
-      (ip[ipv4::kProtocol] ^ unsigned{ip_protocol::kUdp}) |
-      (load16(ip + ipv4::kFlagsFragment) & from_be16(ipv4::kMoreFragments | ipv4::kOffsetMask)) |
-      (frame[ethernet::kDestination] & 1U);
-  if (unusual != 0 || total > packet.length - kIp || udp_size + ipv4::kMinSize != total ||
-      udp_size < udp::kSize || ip[ipv4::kTtl] <= 1 || packet.reassembled) {
-    return false;
-  }
-  const std::uint64_t sum = std::uint64_t{load32(ip)} + load32(ip + 4) + load32(ip + 8) +
-                            load32(ip + 12) + load32(ip + 16);
-  if (fold64(sum) != 0xFFFF) return false;
-  const PortInfo& port = setup_.ports[packet.port];
-  if (port.sees_own_frames &&
-      std::memcmp(frame + ethernet::kSource, port.mac.data(), port.mac.size()) == 0) {
-    return false;
-  }
-  item.source = load32(ip + ipv4::kSource);
-  const std::uint32_t destination = load32(ip + ipv4::kDestination);
-  if (packet.checksum == Checksum::kMaybePartial) {
-    const std::uint64_t pseudo = std::uint64_t{item.source} + destination +
-                                 from_be16(ip_protocol::kUdp) + load16(frame + kUdp + udp::kLength);
-    if (fold64(pseudo) == load16(frame + kUdp + udp::kChecksum)) return false;
-  }
-  item.source_port = load_be16(frame + kUdp + udp::kSourcePort);
-  const std::uint16_t destination_port = load_be16(frame + kUdp + udp::kDestinationPort);
-  if (item.source_port == 0) return false;
-  item.packet = &packet;
-  for (const ListenerV4& listener : listeners_) {
-    if (listener.address != destination || listener.port != destination_port) continue;
-    item.listener = listener.index;
-    if (!open_from_client(frame + kPayload, udp_size - udp::kSize, item)) return false;
-    item.hash = tables_.client_hash_v4(item.listener, word_of(item.source), item.source_port);
-    tables_.shards[tables_.home_shard(item.hash)]->clients.prefetch(item.hash);
-    return true;
-  }
-  item.relay_port = tables_.relay_port_v4(destination, destination_port);
-  if (item.relay_port == nullptr) return false;
-  __builtin_prefetch(item.relay_port);
-  item.kind = Kind::kPeer;
-  item.peer = item.source;
-  item.peer_port = item.source_port;
-  item.framing = 0;
-  item.body_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
-  return true;
-}
-
-bool FastLane::open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const {
-  if (size < stun::kChannelDataHeaderSize) return false;
-  if (payload[0] < 0x40) return open_send(payload, size, item);
-  const std::size_t length = load_be16(payload + 2);
-  if (payload[0] > setup_.channel_max >> 8 || length + stun::kChannelDataHeaderSize != size)
-    return false;
-  item.kind = Kind::kChannelData;
-  item.channel = load_be16(payload);
-  item.framing = stun::kChannelDataHeaderSize;
-  item.body_size = static_cast<std::uint16_t>(length);
-  return true;
-}
-
-// A Send indication of exactly XOR-PEER-ADDRESS, of IPv4, and DATA.
-bool FastLane::open_send(const std::uint8_t* message, std::size_t size, Item& item) const {
-  if (size < kIndicationFraming) return false;
-  const std::uint8_t* peer = message + stun::kHeaderSize;
-  const std::uint8_t* data = peer + 12;
-  const std::size_t body_size = load_be16(data + 2);
-  const std::size_t padding = (4 - body_size % 4) % 4;
-  if (load_be16(message) != kSendIndication || load_be32(message + 4) != kMagicCookie ||
-      load_be16(message + 2) + stun::kHeaderSize != size || load_be32(peer) != kPeerAttribute ||
-      peer[5] != static_cast<std::uint8_t>(Family::kIpv4) ||
-      load_be16(data) != static_cast<std::uint16_t>(stun::Attribute::kData) ||
-      kIndicationFraming + body_size + padding != size) {
-    return false;
-  }
-  // Zeros leave the checksum as it is.
-  for (std::size_t i = 0; i < padding; ++i) {
-    if (data[4 + body_size + i] != 0) return false;
-  }
-  item.kind = Kind::kSend;
-  item.peer = load32(peer + 8) ^ from_be32(kMagicCookie);
-  item.peer_port = static_cast<std::uint16_t>(load_be16(peer + 6) ^ (kMagicCookie >> 16));
-  item.framing = kIndicationFraming;
-  item.body_size = static_cast<std::uint16_t>(body_size);
-  return item.peer_port != 0;
-}
-
-void FastLane::find_allocation(Item& item) const {
-  if (item.kind == Kind::kPeer) {
-    item.allocation = item.relay_port->load(std::memory_order_acquire) - 1;  // 0 becomes kNoSlot
-  } else {
-    item.allocation = tables_.shards[tables_.home_shard(item.hash)]->clients.candidate(item.hash);
-  }
-  if (item.allocation == kNoSlot) return;
-  const AllocationEntry& allocation = tables_.allocations[item.allocation];
-  __builtin_prefetch(&allocation);
-  if (item.kind == Kind::kSend) __builtin_prefetch(&allocation.relayed);
-}
-
-bool FastLane::find_entry(std::uint32_t seconds, Item& item) const {
-  if (item.allocation == kNoSlot) return false;
-  const AllocationEntry& allocation = tables_.allocations[item.allocation];
-  const bool from_client = item.kind != Kind::kPeer;
-  if (from_client &&
-      (v4_of(allocation.client.address) != item.source ||
-       allocation.client.port != item.source_port || allocation.listener != item.listener)) {
-    return false;
-  }
-  if (allocation.client.address.family != Family::kIpv4 ||
-      !alive(allocation.expires_s[family_index(Family::kIpv4)], seconds)) {
-    return false;
-  }
-  item.by_channel = true;
-  if (item.kind == Kind::kChannelData) {
-    item.entry = allocation.first_channels.find(item.channel, TableParts::kNumberMask);
-  } else {
-    const std::uint64_t peer = word_of(item.peer);
-    item.entry = kNoSlot;
-    if (item.kind == Kind::kPeer)
-      item.entry = allocation.first_channels.find(TableParts::peer_tag(peer, 0, item.peer_port),
-                                                  TableParts::kPeerTagMask);
-    if (item.entry == kNoSlot) {
-      // A channel that is not among the first would go before the permission.
-      if (item.kind == Kind::kPeer &&
-          allocation.further_channels.load(std::memory_order_acquire) != 0)
-        return false;
-      item.by_channel = false;
-      item.entry = allocation.first_permissions.find(TableParts::permission_tag(peer, 0));
-    }
-  }
-  if (item.entry == kNoSlot) return false;
-  __builtin_prefetch(item.by_channel ? static_cast<const void*>(&tables_.channels[item.entry])
-                                     : &tables_.permissions[item.entry]);
-  return true;
-}
-
-bool FastLane::finish(std::uint32_t seconds, const Item& item) {
-  const AllocationEntry& allocation = tables_.allocations[item.allocation];
-  if (item.by_channel) {
-    const ChannelEntry& channel = tables_.channels[item.entry];
-    if (!alive(channel.expires_s, seconds)) return false;
-    if (item.kind == Kind::kPeer) {
-      return v4_of(channel.peer.address) == item.peer && channel.peer.port == item.peer_port &&
-             channel.peer.address.family == Family::kIpv4 &&
-             alive(channel.permission_expires_s, seconds) && to_client(item, channel.number);
-    }
-    return channel.peer.address.family == Family::kIpv4 &&
-           to_peer(item, channel.relayed, channel.peer,
-                   channel.peer_next_hop.load(std::memory_order_relaxed));
-  }
-  const PermissionEntry& permission = tables_.permissions[item.entry];
-  if (v4_of(permission.peer) != item.peer || permission.peer.family != Family::kIpv4 ||
-      !alive(permission.expires_s, seconds)) {
-    return false;
-  }
-  if (item.kind == Kind::kPeer) return to_client(item, 0);
-  Endpoint peer{permission.peer, item.peer_port};
-  return to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
-                 permission.peer_next_hop.load(std::memory_order_relaxed));
-}
-
-// Hairpin, too, is left to the general stages: a peer that is one of ours has no next hop.
-bool FastLane::link_takes(std::uint32_t hop, std::size_t udp_size) const {
-  return hop != static_cast<std::uint32_t>(kNoNextHop) &&
-         ipv4::kMinSize + udp_size <= next_hops_[hop].mtu;
-}
-
-bool FastLane::to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer,
-                       std::uint32_t hop) {
-  const std::size_t udp_size = udp::kSize + item.body_size;
-  if (!link_takes(hop, udp_size)) return false;
-  Packet& packet = *item.packet;
-  const Kept kept = take_off(packet.data, item.framing);
-  std::uint8_t* frame = packet.data + item.framing;
-  put_on(frame, kept, next_ip_id_++, relayed, peer, udp_size);
-  finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
-  ++to_peers_.packets;
-  to_peers_.bytes += item.body_size;
-  return true;
-}
-
-bool FastLane::to_client(const Item& item, ChannelNumber channel) {
-  const AllocationEntry& allocation = tables_.allocations[item.allocation];
-  const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_relaxed);
-  const bool indication = channel == 0;
-  const std::size_t framing = indication ? kIndicationFraming : stun::kChannelDataHeaderSize;
-  const std::size_t padding = indication ? (4 - item.body_size % 4) % 4 : 0;
-  const std::size_t udp_size = udp::kSize + framing + item.body_size + padding;
-  Packet& packet = *item.packet;
-  std::uint8_t* body = packet.data + kPayload;
-  const std::size_t behind = packet.length - kPayload - item.body_size + packet.tailroom;
-  if (!link_takes(hop, udp_size) || packet.headroom < framing || behind < padding) return false;
-
-  Kept kept = take_off(packet.data, 0);
-  std::uint8_t* at = body - framing;
-  if (indication) {
-    write_data_framing(at, item.peer, item.peer_port, item.body_size);
-    std::memset(body + item.body_size, 0, padding);
-  } else {
-    store32(at, from_be32(std::uint32_t{channel} << 16 | item.body_size));
-  }
-  for (std::size_t i = 0; i < framing; i += 4)
-    kept.sum += load32(at + i);
-  std::uint8_t* frame = packet.data - framing;
-  put_on(frame, kept, next_ip_id_++, setup_.listeners[allocation.listener].endpoint,
-         allocation.client, udp_size);
-  finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
-  ++to_clients_.packets;
-  to_clients_.bytes += item.body_size;
-  return true;
 }
 
 }  // namespace turnpike::flow

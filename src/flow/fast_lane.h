@@ -18,6 +18,7 @@ namespace turnpike::flow {
 
 struct Setup;
 struct TableParts;
+class HashIndex;
 
 class FastLane {
  public:
@@ -35,13 +36,15 @@ class FastLane {
   // A packet on its way through the stages. IPv4 addresses are as loaded from the wire.
   struct Item {
     Packet* packet;
-    std::uint64_t hash;                            // of the client
-    const std::atomic<std::uint32_t>* relay_port;  // kPeer: the allocation's place in the index
-    std::uint32_t allocation;                      // slot; kNoSlot: none
-    std::uint32_t entry;                           // slot of its channel or permission
-    std::uint32_t source;                          // address
-    std::uint32_t peer;                            // address; kChannelData: not known
-    std::uint16_t source_port;                     // ports in host order
+    // kPeer: the allocation's place in the index of ports. Others: the index and the hash.
+    const std::atomic<std::uint32_t>* relay_port;
+    const HashIndex* clients;
+    std::uint64_t hash;
+    std::uint32_t allocation;   // slot; kNoSlot: none
+    std::uint32_t entry;        // slot of its channel or permission
+    std::uint32_t source;       // address
+    std::uint32_t peer;         // address; kChannelData: not known
+    std::uint16_t source_port;  // ports in host order
     std::uint16_t peer_port;
     std::uint16_t listener;
     ChannelNumber channel;
@@ -59,6 +62,7 @@ class FastLane {
   bool open(Packet& packet, Item& item) const;
   bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
   bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
+  bool is_client(const Item& item, std::uint32_t slot) const;
   void find_allocation(Item& item) const;
   bool find_entry(std::uint32_t seconds, Item& item) const;
   bool finish(std::uint32_t seconds, const Item& item);
@@ -68,6 +72,9 @@ class FastLane {
 
   const Setup& setup_;
   const TableParts& tables_;
+  const AllocationEntry* allocations_;
+  const ChannelEntry* channels_;
+  const PermissionEntry* permissions_;
   const NextHop* next_hops_;
   WorkerCounters& counters_;
   std::uint16_t& next_ip_id_;

@@ -28,10 +28,24 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+// ThreadSanitizer must see every access that threads share: under it, no vectors.
+#if defined(__SANITIZE_THREAD__)
+#define TURNPIKE_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TURNPIKE_THREAD_SANITIZER 1
+#endif
+#endif
+#if defined(__SSE2__) && !defined(TURNPIKE_THREAD_SANITIZER)
+#define TURNPIKE_WHOLE_LINES 1
+#include <emmintrin.h>
+#endif
 
 namespace turnpike::flow {
 
@@ -100,13 +114,18 @@ class HashIndex {
   // of the right tag in the home bucket: almost always the one), then compare.
   void prefetch(std::uint64_t hash) const { __builtin_prefetch(&buckets_[home(hash)]); }
   std::uint32_t candidate(std::uint64_t hash) const {
-    // All of them, without a branch: where in the bucket it is can't be predicted.
-    std::uint64_t found = 0;
-    for (const std::atomic<std::uint64_t>& cell : buckets_[home(hash)].words) {
-      const std::uint64_t word = cell.load(std::memory_order_acquire);
-      found = (word ^ hash) >> 32 == 0 && word != 0 ? word : found;
-    }
-    return slot_of(found);  // 0 becomes kNone
+    const Bucket& bucket = buckets_[home(hash)];
+    const unsigned places = places_of_tag(bucket, static_cast<std::uint32_t>(hash >> 32));
+    if (places == 0) return kNone;
+    const std::uint64_t word =
+        bucket.words[static_cast<std::size_t>(std::countr_zero(places))].load(
+            std::memory_order_acquire);
+    return has_tag(word, hash) ? slot_of(word) : kNone;
+  }
+
+  // Whether what candidate() missed may be in a later bucket: then find() tells.
+  bool overflows(std::uint64_t hash) const {
+    return buckets_[home(hash)].overflow.load(std::memory_order_acquire) != 0;
   }
 
   std::size_t bytes() const { return buckets_.size() * sizeof(Bucket); }
@@ -120,10 +139,37 @@ class HashIndex {
   };
   static_assert(sizeof(Bucket) == 64);
 
+  // Bit i: word i has, or had a moment ago, this tag. Without a branch: where in the bucket it is
+  // can't be predicted.
+  static unsigned places_of_tag(const Bucket& bucket, std::uint32_t tag) {
+#if defined(TURNPIKE_WHOLE_LINES)
+    // A line at once, not atomically: the caller loads the word again. Little-endian: tags are the
+    // odd halves.
+    const auto* line = reinterpret_cast<const float*>(&bucket);
+    const __m128 low = _mm_shuffle_ps(_mm_load_ps(line), _mm_load_ps(line + 4), 0xDD);
+    const __m128 high = _mm_shuffle_ps(_mm_load_ps(line + 8), _mm_load_ps(line + 12), 0xDD);
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag));
+    const auto match = [wanted](__m128 tags) {
+      return static_cast<unsigned>(
+          _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_castps_si128(tags), wanted))));
+    };
+    return (match(low) | match(high) << 4) & ((1U << kWords) - 1);
+#else
+    unsigned places = 0;
+    for (std::size_t i = 0; i < kWords; ++i) {
+      const std::uint64_t word = bucket.words[i].load(std::memory_order_relaxed);
+      places |= static_cast<unsigned>(word >> 32 == tag) << i;
+    }
+    return places;
+#endif
+  }
+
   static std::uint64_t word_of(std::uint64_t hash, std::uint32_t slot) {
     return (hash >> 32 << 32) | (slot + 1);
   }
-  static std::uint32_t slot_of(std::uint64_t word) { return static_cast<std::uint32_t>(word) - 1; }
+  static std::uint32_t slot_of(std::uint64_t word) {
+    return static_cast<std::uint32_t>(word) - 1;
+  }
   static bool has_tag(std::uint64_t word, std::uint64_t hash) {
     return (word ^ hash) >> 32 == 0 && static_cast<std::uint32_t>(word) != 0;
   }

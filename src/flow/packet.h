@@ -56,9 +56,11 @@ struct Packet {
   Lane lane = Lane::kNone;
   bool hairpin = false;  // has been looped once
   Family family = Family::kIpv4;
-  std::uint16_t l3 = 0;  // offsets from data
+  bool may_fragment = true;  // rewrite: DF is clear (v4): the transmit stage may cut it to the MTU
+  std::uint16_t l3 = 0;      // offsets from data
   std::uint16_t l4 = 0;
-  std::uint16_t payload = 0;  // of UDP
+  NextHopIndex next_hop = kNoNextHop;  // look up
+  std::uint16_t payload = 0;           // of UDP
   std::uint16_t payload_size = 0;
   std::uint16_t listener = 0;  // lanes from clients
   Endpoint source;             // of UDP; when looped, our own public face
@@ -75,10 +77,6 @@ struct Packet {
   std::uint8_t shard = 0;
   ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication
   RelayEndpoint relayed;      // client lanes: what the peer sees
-
-  // rewrite
-  NextHopIndex next_hop = kNoNextHop;
-  bool may_fragment = true;  // DF is clear (v4): the transmit stage may cut it to the MTU
 };
 
 }  // namespace turnpike::flow

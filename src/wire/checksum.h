@@ -21,7 +21,7 @@ constexpr std::uint16_t fold(std::uint32_t sum) {
   return static_cast<std::uint16_t>(sum);
 }
 
-constexpr std::uint16_t fold64(std::uint64_t sum) {
+[[gnu::always_inline]] constexpr std::uint16_t fold64(std::uint64_t sum) {
   sum = (sum & 0xFFFFFFFF) + (sum >> 32);
   sum = (sum & 0xFFFFFFFF) + (sum >> 32);
   return fold(static_cast<std::uint32_t>(sum));
