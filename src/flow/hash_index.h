@@ -32,7 +32,8 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "flow/large_array.h"
 
 // ThreadSanitizer must see every access that threads share: under it, no vectors.
 #if defined(__SANITIZE_THREAD__)
@@ -192,7 +193,7 @@ class HashIndex {
   }
 
   const std::uint32_t capacity_;
-  std::vector<Bucket> buckets_;         // never resized
+  LargeArray<Bucket> buckets_;
   alignas(64) std::uint32_t size_ = 0;  // writer's own, off the line that readers read
 };
 

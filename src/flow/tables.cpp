@@ -141,9 +141,10 @@ TableParts::TableParts(const TableLimits& table_limits,
       allocation_count(limits.shards * limits.allocations_per_shard),
       permission_count(limits.shards * limits.permissions_per_shard),
       channel_count(limits.shards * limits.channels_per_shard),
-      allocations(std::make_unique<AllocationEntry[]>(allocation_count)),
-      permissions(std::make_unique<PermissionEntry[]>(permission_count)),
-      channels(std::make_unique<ChannelEntry[]>(channel_count)),
+      relay_ports(relayed_addresses.size() * kPorts),
+      allocations(allocation_count),
+      permissions(permission_count),
+      channels(channel_count),
       live_ports(std::move(live)) {
   assert(limits.shards > 0);
   for (const std::uint32_t per_shard :
@@ -151,7 +152,7 @@ TableParts::TableParts(const TableLimits& table_limits,
     assert(std::uint64_t{per_shard} * limits.shards < kNoSlot);
   }
   for (const RelayedAddress& address : relayed_addresses) {
-    relayed.push_back({address, std::make_unique<std::atomic<std::uint32_t>[]>(kPorts)});
+    relayed.push_back({address, &relay_ports[relayed.size() * kPorts]});
   }
   const auto add_face = [this](const Address& face, std::uint64_t index) {
     faces.push_back({words_of(face), static_cast<std::uint64_t>(face.family), index});
@@ -170,7 +171,7 @@ TableParts::TableParts(const TableLimits& table_limits,
     std::size_t at = address * kRelayedMix >> relayed_v4_shift;
     while (relayed_v4[at & (relayed_v4.size() - 1)].ports != nullptr)
       ++at;
-    relayed_v4[at & (relayed_v4.size() - 1)] = {address, one.ports.get()};
+    relayed_v4[at & (relayed_v4.size() - 1)] = {address, one.ports};
   }
   for (std::size_t i = 0; i < limits.shards; ++i) {
     shards.push_back(std::make_unique<Shard>(limits));

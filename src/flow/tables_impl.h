@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "flow/hash_index.h"
+#include "flow/large_array.h"
 #include "flow/tables.h"
 
 namespace turnpike::flow {
@@ -44,7 +45,7 @@ struct TableParts {
   struct Relayed {
     RelayedAddress address;
     // By port: slot + 1, or 0. Each cell has the port's shard as its only writer.
-    std::unique_ptr<std::atomic<std::uint32_t>[]> ports;
+    std::atomic<std::uint32_t>* ports;  // kPorts of relay_ports
   };
   static constexpr std::size_t kPorts = 65536;
   // A place of the hash of relayed IPv4 addresses, which is at most a quarter full; without ports:
@@ -153,9 +154,10 @@ struct TableParts {
   std::vector<RelayedV4> relayed_v4;
   unsigned relayed_v4_shift = 0;
   std::vector<std::unique_ptr<Shard>> shards;
-  std::unique_ptr<AllocationEntry[]> allocations;
-  std::unique_ptr<PermissionEntry[]> permissions;
-  std::unique_ptr<ChannelEntry[]> channels;
+  LargeArray<std::atomic<std::uint32_t>> relay_ports;
+  LargeArray<AllocationEntry> allocations;
+  LargeArray<PermissionEntry> permissions;
+  LargeArray<ChannelEntry> channels;
   const std::vector<std::atomic<std::uint64_t>*> live_ports;  // one per filter; may be empty
   // Allocations whose shard isn't their client's home (reserved ports, mobility). While there are
   // none, a look-up that misses at home is over. Shards: rw, workers: ro.
