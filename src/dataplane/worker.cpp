@@ -146,7 +146,9 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
                      bool reassembled) {
   for (std::uint16_t i = 0; i < n; ++i)
     rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
-  std::array<flow::Packet, kBurst> burst;
+  // Only as many packets are made as there are frames.
+  alignas(flow::Packet) std::array<std::byte, kBurst * sizeof(flow::Packet)> room;
+  auto* burst = reinterpret_cast<flow::Packet*>(room.data());
   std::uint16_t kept = 0;
   for (std::uint16_t i = 0; i < n; ++i) {
     rte_mbuf* mbuf = frames[i];
@@ -155,7 +157,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
       rte_pktmbuf_free(mbuf);
       continue;
     }
-    flow::Packet& packet = burst[kept++];
+    flow::Packet& packet = *new (burst + kept++) flow::Packet;
     packet.data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     packet.length = mbuf->data_len;
     packet.headroom = rte_pktmbuf_headroom(mbuf);
@@ -165,7 +167,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     packet.reassembled = reassembled;
     packet.cookie = mbuf;
   }
-  pipeline_->process(now, std::span(burst).first(kept));
+  pipeline_->process(now, std::span(burst, kept));
   for (std::uint16_t i = 0; i < kept; ++i)
     dispose(now, burst[i]);
 }
@@ -216,9 +218,7 @@ bool Worker::address_frame(flow::Packet& packet) {
   if (hop.wanted.load(std::memory_order_relaxed) == 0)
     hop.wanted.store(1, std::memory_order_relaxed);
   if ((mac & flow::kMacResolved) == 0) return false;
-  for (std::size_t i = 0; i < wire::ethernet::kAddressSize; ++i) {
-    packet.data[i] = static_cast<std::uint8_t>(mac >> 8 * i);
-  }
+  flow::write_mac(packet.data, mac);
   std::memcpy(packet.data + wire::ethernet::kSource, fabric_.ports[hop.port]->info().mac.data(),
               wire::ethernet::kAddressSize);
   return true;

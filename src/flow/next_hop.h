@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "turnpike/address.h"
 
@@ -15,6 +17,11 @@ inline constexpr NextHopIndex kNoNextHop{0};  // the table's first entry is neve
 // 48 bits of MAC in the low bytes (first octet lowest), bit 63: resolved.
 using MacWord = std::uint64_t;
 inline constexpr MacWord kMacResolved = MacWord{1} << 63;
+
+inline void write_mac(std::uint8_t* to, MacWord mac) {
+  if constexpr (std::endian::native == std::endian::big) mac = __builtin_bswap64(mac);
+  std::memcpy(to, &mac, 6);  // the lowest six octets, lowest first
+}
 
 // One neighbour. Written by control; read by workers.
 struct alignas(64) NextHop {
