@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 
+#include "cycles.h"
 #include "flow/tables.h"
 
 namespace turnpike::bench {
@@ -17,14 +18,6 @@ inline constexpr std::uint32_t kPorts = 65536;
 inline const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
 inline const HashKey kKey{0x0123456789abcdef, 0xfedcba9876543210, 0x9e3779b97f4a7c15,
                           0xc2b2ae3d27d4eb4f};
-
-inline std::uint64_t cycles_now() {
-#if defined(__x86_64__)
-  return __builtin_ia32_rdtsc();
-#else
-  return 0;
-#endif
-}
 
 class OneRoute final : public NextHopResolver {
  public:

@@ -1,0 +1,149 @@
+// Authenticated Allocate transactions per CPU second of one engine shard: the whole of what its
+// thread does for one, from the request's bytes to the published flow and the signed answer. Each
+// is a client of its own; the users are a thousand, so that no key is the one before.
+// `allocates_per_s` counts the CPU time within the server alone: requests are made beforehand.
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+#include "cycles.h"
+#include "node.h"
+#include "turn/quota.h"
+#include "turnpike/server.h"
+#include "wire/nonce.h"
+#include "wire/reservation_token.h"
+
+namespace turnpike::bench {
+namespace {
+
+constexpr std::uint32_t kUsers = 1000;
+constexpr std::uint32_t kBatch = 1024;
+constexpr std::uint32_t kRelayed = 16;
+const std::string kRealm = "example.org";
+
+std::string user_name(std::uint32_t n) {
+  return "user" + std::to_string(n % kUsers);
+}
+stun::Key key_of(std::uint32_t n) {
+  return stun::long_term_key(stun::PasswordAlgorithm::kMd5, user_name(n), kRealm, "secret");
+}
+
+class Host final : public ServerHost {
+ public:
+  explicit Host(FlowSink& sink) : sink_(sink) {
+    for (std::uint32_t n = 0; n < kUsers; ++n) {
+      UserKeys keys;
+      keys.username = keys.quota_name = user_name(n);
+      keys.md5 = {key_of(n)};
+      users_.emplace(keys.username, keys);
+    }
+  }
+  void reply(RequestToken, stun::Bytes message) override {
+    // Class bits of a success: 0x0100.
+    if ((message[0] & 1) == 1 && (message[1] & 0x10) == 0) ++successes;
+  }
+  void discard(RequestToken, Discard) override {}
+  KeyState find_keys(const UserName& user, std::string_view, KeyPurpose, UserKeys& out) override {
+    out = users_.at(std::string(user.username));
+    return KeyState::kFound;
+  }
+  PeerVerdict check_peer(const Address&) override { return PeerVerdict::kAllowed; }
+  std::uint32_t random_below(std::uint32_t bound) override {
+    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
+    return static_cast<std::uint32_t>((state_ >> 33) % bound);
+  }
+  FlowSink& flows() override { return sink_; }
+
+  std::uint64_t successes = 0;
+
+ private:
+  FlowSink& sink_;
+  std::map<std::string, UserKeys> users_;
+  std::uint64_t state_ = 1;
+};
+
+std::vector<std::uint8_t> allocate_request(const NonceKeeper& nonces, Instant now,
+                                           const Endpoint& client, std::uint32_t n) {
+  std::array<char, NonceKeeper::kMaxSize> nonce;
+  const std::size_t nonce_size = nonces.mint(now, client, kListener, nonce);
+  std::array<std::uint8_t, 512> buffer{};
+  stun::TransactionId id{};
+  std::memcpy(id.data(), &n, sizeof n);
+  stun::MessageWriter writer(buffer, stun::Class::kRequest, stun::Method::kAllocate, id);
+  writer.add_u8_rfffu(stun::Attribute::kRequestedTransport, 17);
+  writer.add_text(stun::Attribute::kUsername, user_name(n));
+  writer.add_text(stun::Attribute::kRealm, kRealm);
+  writer.add_text(stun::Attribute::kNonce, {nonce.data(), nonce_size});
+  writer.add_message_integrity(key_of(n).view());
+  const auto bytes = writer.finish();
+  return {bytes.begin(), bytes.end()};
+}
+
+void allocate(benchmark::State& state) {
+  constexpr std::uint32_t kLimit = kRelayed * 8192;
+  ServerConfig config;
+  config.realm = kRealm;
+  config.software = "Turnpike";
+  config.sha256_offered = false;
+  config.max_allocations = kLimit;
+  for (std::uint32_t i = 0; i < kRelayed; ++i)
+    config.relayed.push_back({numbered(192, i), std::nullopt});
+  TableLimits limits;
+  limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = kLimit;
+  Tables tables(limits, config.relayed, std::vector<Endpoint>{kListener}, kKey, {});
+  Qsbr qsbr;
+  OneRoute routes;
+  TableWriter writer(tables, 0, qsbr, routes);
+  Host host(writer);
+  const NonceKeeper nonces({.realm = kRealm, .password_algorithms = false, .key = {1}});
+  const TokenSealer tokens({2});
+  QuotaLedger quotas(0, kLimit);
+  Server server(config, host, nonces, tokens, quotas);
+
+  std::uint32_t n = 0;
+  std::uint64_t asked = 0;
+  double seconds = 0;
+  Instant now{1'000'000};
+  for (auto _ : state) {
+    struct Request {
+      FiveTuple five_tuple;
+      std::vector<std::uint8_t> bytes;
+    };
+    std::vector<Request> requests(kBatch);
+    for (Request& request : requests) {
+      request.five_tuple.client = ClientEndpoint{{numbered(10, n), 5000}};
+      request.five_tuple.server = kListener;
+      request.bytes = allocate_request(nonces, now, request.five_tuple.client, n++);
+    }
+    timespec begin{}, end{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      server.handle(now, requests[i].five_tuple, requests[i].bytes, RequestToken{i});
+    writer.housekeeping();
+    server.tick(now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
+    const double took = static_cast<double>(end.tv_sec - begin.tv_sec) +
+                        static_cast<double>(end.tv_nsec - begin.tv_nsec) / 1e9;
+    seconds += took;
+    asked += kBatch;
+    state.SetIterationTime(took);
+    // All that were made end before there are too many; that is not counted.
+    if (asked % (kLimit / 2) == 0) {
+      for (int minute = 0; minute < 15; ++minute)
+        server.tick(now = now + 60'000);
+      while (writer.retired() != 0)
+        writer.housekeeping();
+    }
+  }
+  if (host.successes != asked) state.SkipWithError("an Allocate was refused");
+  state.SetItemsProcessed(static_cast<std::int64_t>(asked));
+  state.counters["allocates_per_s"] = static_cast<double>(asked) / seconds;
+}
+
+BENCHMARK(allocate)->UseManualTime();
+
+}  // namespace
+}  // namespace turnpike::bench
+
+BENCHMARK_MAIN();
