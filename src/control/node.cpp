@@ -43,7 +43,8 @@ namespace {
 
 constexpr std::uint32_t kNextHops = 16384;
 // What tables hold on average for each allocation; a single one may have all that its limit allows.
-constexpr std::uint32_t kSharePerAllocation = 8;
+constexpr std::uint32_t kPermissionsPerAllocation = 4;
+constexpr std::uint32_t kChannelsPerAllocation = 2;
 constexpr int kRoundMs = 5;       // control's round, where nothing is passed to the kernel
 constexpr int kOwnedRoundMs = 1;  // and where it is
 
@@ -239,14 +240,14 @@ flow::TableLimits table_limits(const Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
   limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
-  const auto share = [&](std::uint32_t most) {
-    const std::uint64_t all =
-        std::uint64_t{limits.allocations_per_shard} * std::min(most, kSharePerAllocation);
+  const auto share = [&](std::uint32_t most, std::uint32_t average) {
+    const std::uint64_t all = std::uint64_t{limits.allocations_per_shard} * std::min(most, average);
     return static_cast<std::uint32_t>(
         std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
   };
-  limits.permissions_per_shard = share(config.max_permissions_per_allocation);
-  limits.channels_per_shard = share(config.max_channels_per_allocation);
+  limits.permissions_per_shard =
+      share(config.max_permissions_per_allocation, kPermissionsPerAllocation);
+  limits.channels_per_shard = share(config.max_channels_per_allocation, kChannelsPerAllocation);
   return limits;
 }
 
