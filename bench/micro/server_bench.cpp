@@ -98,7 +98,7 @@ void allocate(benchmark::State& state) {
   Host host(writer);
   const NonceKeeper nonces({.realm = kRealm, .password_algorithms = false, .key = {1}});
   const TokenSealer tokens({2});
-  QuotaLedger quotas(0, kLimit);
+  QuotaLedger quotas(0, kLimit, false);
   Server server(config, host, nonces, tokens, quotas);
 
   std::uint32_t n = 0;

@@ -379,7 +379,7 @@ Node::Node(Config config)
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       door_(door_config(config_, credentials_), nonces_),
       peers_(peer_config(config_)),
-      quotas_(config_.user_quota, config_.max_allocations),
+      quotas_(config_.user_quota, config_.max_allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
       setup_(make_setup()) {

@@ -1,5 +1,6 @@
 // Allocate (RFC 8656 §7.2), check by check in the RFC's order.
 #include <algorithm>
+#include <cassert>
 
 #include "turn/server_impl.h"
 
@@ -123,9 +124,8 @@ std::uint16_t Server::Impl::claim(const Request& request, Claim& claimed) {
 // Makes what was claimed an allocation; an error code with nothing left of it, or 0.
 std::uint16_t Server::Impl::establish(const Request& request, const Claim& claimed) {
   Allocation made;
-  made.five_tuple = request.five_tuple;
   made.created_by = request.message.transaction_id();
-  made.keys = request.user;
+  made.owner = request.user;
   made.relayed = claimed.relayed;
   made.lifetime_s = lifetime(request.message);
   made.address_error = claimed.address_error;
@@ -133,7 +133,7 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
     if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
   }
   const auto slot =
-      host_.flows().publish_allocation({made.five_tuple, made.relayed, made.expires_s});
+      host_.flows().publish_allocation({request.five_tuple, made.relayed, made.expires_s});
   if (!slot) {
     abandon(claimed);
     quotas_.release(request.user.quota_name, request.five_tuple);
@@ -142,8 +142,11 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
   made.slot = *slot;
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
   if (claimed.redeemed) reservations_.erase(*claimed.redeemed);
-  Allocation& kept = allocations_[request.five_tuple];
+  const auto [place, is_new] = allocations_.try_emplace(request.five_tuple);
+  assert(is_new);
+  Allocation& kept = place->second;
   kept = std::move(made);
+  kept.five_tuple = &place->first;
   schedule(kept);
   update_gauges();
   return 0;

@@ -66,8 +66,8 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
   if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, algorithms_))
     return refuse_unsigned(request, 400);
 
-  const UserKeys* remembered = remembered_keys(request, allocation);
-  if (remembered != nullptr && prove(request, *remembered)) return dispatch(request, allocation);
+  const Identity* owner = remembered_owner(request, allocation);
+  if (owner != nullptr && prove(request, *owner)) return dispatch(request, allocation);
   UserKeys keys;
   switch (host_.find_keys(name_in(message), config_.realm, purpose_of(message.method()), keys)) {
     case KeyState::kPending:
@@ -84,16 +84,16 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
 
 // An allocation keeps the keys that made it through its user's deletion and a secret's rollover;
 // what is left of a deleted one keeps them to refuse in a way that its client believes.
-const UserKeys* Server::Impl::remembered_keys(const Request& request,
-                                              const Allocation* allocation) const {
+const Identity* Server::Impl::remembered_owner(const Request& request,
+                                               const Allocation* allocation) const {
   const Method method = request.message.method();
   if (method == Method::kRefresh && config_.strict_expiry) return nullptr;
-  const UserKeys* keys = allocation != nullptr ? &allocation->keys : nullptr;
+  const Identity* owner = allocation != nullptr ? &allocation->owner : nullptr;
   if (allocation == nullptr && method != Method::kAllocate) {
     const auto tombstone = tombstones_.find(request.five_tuple);
-    if (tombstone != tombstones_.end()) keys = &tombstone->second.keys;
+    if (tombstone != tombstones_.end()) owner = &tombstone->second.owner;
   }
-  return keys != nullptr && names(request.message, keys->username) ? keys : nullptr;
+  return owner != nullptr && names(request.message, owner->username) ? owner : nullptr;
 }
 
 bool Server::Impl::names(const MessageView& message, const std::string& username) const {
@@ -102,29 +102,40 @@ bool Server::Impl::names(const MessageView& message, const std::string& username
   return hash && stun::equal_constant_time(hash->value, stun::userhash(username, config_.realm));
 }
 
-// Whether one of the keys signed the request; then the request knows its user and how its answer is
-// to be signed.
-bool Server::Impl::prove(Request& request, const UserKeys& keys) const {
+// Which of the keys signed the request, if one did; then the request knows how its answer is to be
+// signed.
+std::optional<std::size_t> Server::Impl::find_signer(Request& request,
+                                                     std::span<const stun::Key> md5,
+                                                     std::span<const stun::Key> sha256) const {
   const auto chosen = stun::password_algorithm(request.message);
-  const bool sha256 = chosen == static_cast<std::uint16_t>(PasswordAlgorithm::kSha256);
-  const std::vector<stun::Key>& candidates = sha256 ? keys.sha256 : keys.md5;
-  const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const stun::Key& key) {
-    return matches(request.message, key);
-  });
-  if (found == candidates.end()) {
-    // An unknown user takes as long as a wrong password.
-    stun::Key nobody;
-    nobody.size = sha256 ? 32 : 16;
-    if (candidates.empty()) static_cast<void>(matches(request.message, nobody));
-    return false;
+  const bool by_sha256 = chosen == static_cast<std::uint16_t>(PasswordAlgorithm::kSha256);
+  const std::span<const stun::Key> candidates = by_sha256 ? sha256 : md5;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    if (!matches(request.message, candidates[i])) continue;
+    request.credentials = {candidates[i], chosen.has_value()};
+    return i;
   }
-  request.credentials = {*found, chosen.has_value()};
-  request.user.username = keys.username;
-  request.user.quota_name = keys.quota_name;
+  // An unknown user takes as long as a wrong password.
+  stun::Key nobody;
+  nobody.size = by_sha256 ? 32 : 16;
+  if (candidates.empty()) static_cast<void>(matches(request.message, nobody));
+  return std::nullopt;
+}
+
+bool Server::Impl::prove(Request& request, const UserKeys& keys) const {
+  const auto which = find_signer(request, keys.md5, keys.sha256);
+  if (!which) return false;
   // The other kind of key belongs to the same secret: it stands in the same place.
-  const auto which = static_cast<std::size_t>(found - candidates.begin());
-  if (which < keys.md5.size()) request.user.md5 = {keys.md5[which]};
-  if (which < keys.sha256.size()) request.user.sha256 = {keys.sha256[which]};
+  request.user = {keys.username, keys.quota_name,
+                  *which < keys.md5.size() ? keys.md5[*which] : stun::Key{},
+                  *which < keys.sha256.size() ? keys.sha256[*which] : stun::Key{}};
+  return true;
+}
+
+bool Server::Impl::prove(Request& request, const Identity& owner) const {
+  const auto known = [](const stun::Key& key) { return std::span(&key, key.size == 0 ? 0 : 1); };
+  if (!find_signer(request, known(owner.md5), known(owner.sha256))) return false;
+  request.user = owner;
   return true;
 }
 

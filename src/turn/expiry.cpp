@@ -43,23 +43,21 @@ void Server::Impl::end_channel(Allocation& allocation, const Channel& channel) {
 
 // An allocation whose families have both ended.
 void Server::Impl::remove(Allocation& allocation, std::uint32_t seconds) {
-  const FiveTuple five_tuple = allocation.five_tuple;
+  const FiveTuple& five_tuple = *allocation.five_tuple;
   host_.flows().withdraw_allocation(allocation.slot);
-  quotas_.release(allocation.keys.quota_name, five_tuple);
+  quotas_.release(allocation.owner.quota_name, five_tuple);
   allocations_due_.move(five_tuple, allocation.due_s, kNeverDue);
 
   // As many as there can be allocations: who comes and goes faster than that has the oldest
   // forgotten.
   if (tombstones_.size() >= config_.max_allocations && !tombstones_.contains(five_tuple)) {
-    const FiveTuple oldest = tombstones_due_.first();
-    tombstones_due_.move(oldest, tombstones_.at(oldest).until_s, kNeverDue);
-    tombstones_.erase(oldest);
+    forget_tombstone(tombstones_due_.first());
   }
-  Tombstone& tombstone = tombstones_[five_tuple];
+  auto& [key, tombstone] = *tombstones_.try_emplace(five_tuple).first;
   const std::uint32_t until_s = seconds + config_.tombstone_s;
-  tombstones_due_.move(five_tuple, tombstone.until_s, until_s);
-  tombstone = {allocation.created_by, std::move(allocation.keys), until_s};
-  allocations_.erase(five_tuple);
+  tombstones_due_.move(key, tombstone.until_s, until_s);
+  tombstone = {allocation.created_by, std::move(allocation.owner), until_s};
+  allocations_.erase(allocations_.find(five_tuple));
   update_gauges();
 }
 
@@ -98,16 +96,20 @@ void Server::Impl::schedule(Allocation& allocation) {
     if (permission.channels == 0) next = std::min(next, permission.expires_s);
   }
   if (next == allocation.due_s) return;
-  allocations_due_.move(allocation.five_tuple, allocation.due_s, next);
+  allocations_due_.move(*allocation.five_tuple, allocation.due_s, next);
   allocation.due_s = next;
 }
 
 void Server::Impl::forget_tombstones(std::uint32_t seconds) {
-  while (const FiveTuple* due = tombstones_due_.due(seconds)) {
-    const FiveTuple five_tuple = *due;
-    tombstones_due_.move(five_tuple, tombstones_.at(five_tuple).until_s, kNeverDue);
-    tombstones_.erase(five_tuple);
-  }
+  while (const FiveTuple* due = tombstones_due_.due(seconds))
+    forget_tombstone(*due);
+}
+
+// `five_tuple` may be the tombstone's own key.
+void Server::Impl::forget_tombstone(const FiveTuple& five_tuple) {
+  const auto found = tombstones_.find(five_tuple);
+  tombstones_due_.move(found->first, found->second.until_s, kNeverDue);
+  tombstones_.erase(found);
 }
 
 void Server::Impl::end_reservations(std::uint32_t seconds) {

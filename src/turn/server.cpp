@@ -100,7 +100,7 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   if (const std::size_t n = stun::unknown_attributes(request.message, unknown); n != 0)
     return refuse_unknown(request, std::span(unknown).first(n));
   // RFC 8656 §5: the whole username, whichever way it was given.
-  if (allocation != nullptr && allocation->keys.username != request.user.username)
+  if (allocation != nullptr && allocation->owner.username != request.user.username)
     return refuse(request, 441);
   const Method method = request.message.method();
   const bool opens = method == Method::kAllocate || method == Method::kChannelBind;

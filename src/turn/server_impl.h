@@ -39,11 +39,19 @@ struct Channel {
 
 inline constexpr std::uint32_t kNeverDue = 0xFFFF'FFFF;
 
+// A user who has proved to be one, and the keys that did it: one of each kind at most.
+struct Identity {
+  std::string username;
+  std::string quota_name;
+  stun::Key md5;
+  stun::Key sha256;
+};
+
 struct Allocation {
-  FiveTuple five_tuple;
+  const FiveTuple* five_tuple = nullptr;  // the key it is kept under
   AllocationSlot slot{};
   stun::TransactionId created_by{};
-  UserKeys keys;  // one of each kind at most: those that made it
+  Identity owner;
   std::array<std::optional<RelayEndpoint>, 2> relayed;  // by family_index()
   std::array<std::uint32_t, 2> expires_s{};
   std::map<Address, Permission> permissions;
@@ -59,7 +67,7 @@ struct Allocation {
 // ghost and a repeated Refresh gets a signed answer.
 struct Tombstone {
   stun::TransactionId created_by{};
-  UserKeys keys;
+  Identity owner;
   std::uint32_t until_s = 0;
 };
 
@@ -80,7 +88,7 @@ struct Request {
   RequestToken token{};
   stun::MessageView message;
   Credentials credentials;
-  UserKeys user;  // the keys that matched
+  Identity user;
 };
 
 class FiveTupleHash {
@@ -93,21 +101,31 @@ class FiveTupleHash {
 };
 
 // Which five-tuple is due when: one entry each, moved whenever its time changes, so that it can't
-// grow beyond what it keeps time for.
+// grow beyond what it keeps time for. Refers to the keys of the map that it keeps time for, and so
+// leaves an entry before the map does.
 class Schedule {
  public:
-  void move(const FiveTuple& five_tuple, std::uint32_t from_s, std::uint32_t to_s) {
-    entries_.erase({from_s, five_tuple});
-    if (to_s != kNeverDue) entries_.emplace(to_s, five_tuple);
+  void move(const FiveTuple& key, std::uint32_t from_s, std::uint32_t to_s) {
+    entries_.erase({from_s, &key});
+    if (to_s != kNeverDue) entries_.insert({to_s, &key});
   }
   // The first, if it is due at `now_s`.
   const FiveTuple* due(std::uint32_t now_s) const {
-    return entries_.empty() || entries_.begin()->first > now_s ? nullptr : &first();
+    return entries_.empty() || entries_.begin()->at_s > now_s ? nullptr : &first();
   }
-  const FiveTuple& first() const { return entries_.begin()->second; }
+  const FiveTuple& first() const { return *entries_.begin()->key; }
 
  private:
-  std::set<std::pair<std::uint32_t, FiveTuple>> entries_;
+  struct Entry {
+    std::uint32_t at_s;
+    const FiveTuple* key;
+
+    // By what the key says, not by where it lies: the order is the same in every run.
+    bool operator<(const Entry& other) const {
+      return at_s != other.at_s ? at_s < other.at_s : *key < *other.key;
+    }
+  };
+  std::set<Entry> entries_;
 };
 
 class Server::Impl {
@@ -144,9 +162,12 @@ class Server::Impl {
     std::uint64_t deadline_ms = 0;
   };
   void authenticate(Request& request, Allocation* allocation);
-  const UserKeys* remembered_keys(const Request& request, const Allocation* allocation) const;
+  const Identity* remembered_owner(const Request& request, const Allocation* allocation) const;
   bool names(const stun::MessageView& message, const std::string& username) const;
   bool prove(Request& request, const UserKeys& keys) const;
+  bool prove(Request& request, const Identity& owner) const;
+  std::optional<std::size_t> find_signer(Request& request, std::span<const stun::Key> md5,
+                                         std::span<const stun::Key> sha256) const;
   void park(const Request& request);
   void give_up_parked(Instant now);
 
@@ -179,6 +200,7 @@ class Server::Impl {
   void expire(Allocation& allocation, std::uint32_t seconds);
   void schedule(Allocation& allocation);
   void forget_tombstones(std::uint32_t seconds);
+  void forget_tombstone(const FiveTuple& five_tuple);
   void end_reservations(std::uint32_t seconds);
   void update_gauges();
 

@@ -658,7 +658,7 @@ class World {
   bool sink_refuses_ = false;
   NonceKeeper nonces_{{.realm = kRealm, .lifetime_s = 1200, .key = {7}}};
   TokenSealer tokens_{{8}};
-  QuotaLedger quotas_{kQuota, 0};
+  QuotaLedger quotas_{kQuota, 0, true};
   FrontDoor door_{{.realm = kRealm, .software = ""}, nonces_};
   std::set<RelayEndpoint> ports_;
   std::uint64_t free_ports_ = 0;

@@ -272,7 +272,7 @@ class TurnServer : public testing::Test {
   ServerConfig config_;
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
-  QuotaLedger quotas_{2, 0};
+  QuotaLedger quotas_{2, 0, true};
   World world_;
   std::unique_ptr<Server> server_;
   Instant now_{1'000'000};
@@ -1127,7 +1127,7 @@ FiveTuple numbered(std::uint32_t number) {
 }
 
 TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
-  QuotaLedger ledger(100, 150);
+  QuotaLedger ledger(100, 150, true);
   std::atomic<std::uint32_t> granted{0};
   std::vector<std::thread> threads;
   for (std::uint32_t i = 0; i < 4; ++i) {
@@ -1147,7 +1147,7 @@ TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
 }
 
 TEST(QuotaLedger, CountsAllUsersTogether) {
-  QuotaLedger ledger(0, 1);
+  QuotaLedger ledger(0, 1, false);
   EXPECT_EQ(ledger.reserve("alice", numbered(1)), QuotaLedger::Verdict::kReserved);
   EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kOverQuota);
   ledger.release("alice", numbered(1));
