@@ -285,7 +285,7 @@ class FullTraffic : public Traffic {
   }
 
   void drain(Tally& tally) {
-    const double quiet = world_.client_port.is_kernel_link() ? 0.1 : 0.02;
+    constexpr double quiet = 0.05;
     std::uint64_t last = cycles_now();
     const std::uint64_t end = last + cycles_of(1);
     while (cycles_now() < std::min(end, last + cycles_of(quiet))) {

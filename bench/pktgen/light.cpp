@@ -1,6 +1,7 @@
-// Light mode: prebuilt frames out, counts in. One packet in 64 is stamped, one in 61 of those that
-// come is checked whole (the two numbers have no common divisor, so that in step or not some of
-// the stamped are looked at). Nothing else is read of a packet: the relay must be the bottleneck.
+// Light mode: prebuilt frames out, counts in. One packet in 63 is stamped, one in 61 of those that
+// come is checked whole: numbers without a common divisor, with each other or with the bursts and
+// directions, so that every kind of packet has its turn. Nothing else is read of a packet: the
+// relay must be the bottleneck.
 #include <rte_mempool.h>
 
 #include <algorithm>
@@ -15,9 +16,10 @@
 namespace turnpike::pktgen {
 namespace {
 
-constexpr std::uint32_t kStampEvery = 64;
+constexpr std::uint32_t kStampEvery = 63;
 constexpr std::uint32_t kCheckEvery = 61;
 constexpr int kMostReceiveBursts = 4;  // between two looks at what is to be sent
+constexpr double kQuiet_s = 0.05;      // nothing for so long: what is missing is lost
 constexpr double kMostChunk_s = 10;    // between two refreshes
 
 // Frames for one port, taken in turn, and those it did not take.
@@ -186,11 +188,11 @@ class LightTraffic : public Traffic {
       }
       const unsigned others = port.is_kernel_link() ? answer(port, in.data(), n) : 0;
       received += n - others;
-      countdown_ -= n;
-      if (countdown_ <= 0) {
-        countdown_ += static_cast<int>(kCheckEvery);
-        check(port, bytes_of(in[n - 1]), tally);
+      if (countdown_ < n) {
+        check(port, bytes_of(in[countdown_]), tally);
+        countdown_ += kCheckEvery;
       }
+      countdown_ -= n;
       rte_pktmbuf_free_bulk(in.data(), n);
       if (n < kBurst) break;
     }
@@ -258,10 +260,10 @@ class LightTraffic : public Traffic {
 
   // What is still on its way when sending ends: it must not be counted in the next run.
   void drain(Tally& tally) {
-    const double quiet = world_.client_port.is_kernel_link() ? 0.05 : 0.005;
     std::uint64_t last = cycles_now();
     const std::uint64_t end = last + cycles_of(0.5);
-    while (cycles_now() < std::min(end, last + cycles_of(quiet))) {
+    while (tally.delivered() < tally.sent() &&
+           cycles_now() < std::min(end, last + cycles_of(kQuiet_s))) {
       if (receive_some(tally) > 0) last = cycles_now();
     }
   }
@@ -270,7 +272,7 @@ class LightTraffic : public Traffic {
   Templates::Content content_;
   Receiver receiver_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  int countdown_ = static_cast<int>(kCheckEvery);
+  std::uint32_t countdown_ = 0;  // packets to come before the next that is checked
 };
 
 }  // namespace

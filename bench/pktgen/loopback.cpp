@@ -49,6 +49,8 @@ Loopback::~Loopback() {
   stop_ = true;
   thread_.join();
   client_.reset();
+  // The driver's own thread still works off that the peer has gone.
+  server_->await_link_down();
   server_.reset();
   std::error_code error;
   std::filesystem::remove_all(directory_, error);

@@ -161,18 +161,19 @@ class Program {
     if (options_.mode == Mode::kSearch) return run_search(*traffic, ceiling);
     if (options_.warm_up_s > 0) (void)traffic->run(options_.rate_pps, options_.warm_up_s, nullptr);
     const Traffic::EachSecond each_second = [](unsigned second, const Tally& tally) {
-      say("second " + std::to_string(second) + ":" + tally_text(tally));
+      say("second " + std::to_string(second) + ":" + tally_text(tally, false));
       Json json;
-      json.add("second", std::uint64_t{second}).add("tally", tally_json(tally, std::nullopt));
+      json.add("second", std::uint64_t{second})
+          .add("tally", tally_json(tally, false, std::nullopt));
       print_json(json);
     };
     const bool long_run = options_.seconds > 1 && !options_.light;
     const Tally tally = traffic->run(options_.rate_pps, options_.seconds,
                                      long_run ? each_second : Traffic::EachSecond());
-    say("in all:" + tally_text(tally));
+    say("in all: " + tally_text(tally, true));
     if (is_generators(tally.received_pps(), ceiling))
       say("this is the generator's limit, not the relay's: more generators, or --light");
-    report(tally_json(tally, ceiling));
+    report(tally_json(tally, true, ceiling));
     return 0;
   }
 
@@ -188,7 +189,7 @@ class Program {
       Json one;
       one.add("mpps", found.rate_pps / 1e6)
           .add("limited_by_generator", own)
-          .add("confirmation", tally_json(found.confirmation, ceiling));
+          .add("confirmation", tally_json(found.confirmation, true, ceiling));
       json.add(name, one);
     }
     report(json);

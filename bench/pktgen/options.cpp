@@ -161,7 +161,7 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
       "rate: send for --seconds; search: no-drop and partial-drop rate; storm: allocations a "
       "second; binding: Binding requests",
       "MODE");
-  flag("--light", options.light, "prebuilt frames, one in 64 stamped and checked: for speed");
+  flag("--light", options.light, "prebuilt frames, about one in 60 checked: for speed");
   flag("--raw", options.raw,
        "set nothing up: the far end swaps the five-tuple (dpdk-testpmd --forward-mode=5tswap)");
   flag("--loop", options.loop, "set nothing up: a thread of this program sends all back");

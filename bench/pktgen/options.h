@@ -31,7 +31,7 @@ struct Link {
 
 struct Options {
   Mode mode = Mode::kRate;
-  bool light = false;  // prebuilt frames, one in 64 checked
+  bool light = false;  // prebuilt frames, about one in 60 stamped and checked
   bool raw = false;    // nothing is set up: the far end swaps the five-tuple
   bool loop = false;   // nothing is set up: the far end is a thread of ours that sends all back
 

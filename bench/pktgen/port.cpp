@@ -105,14 +105,24 @@ void Port::start() {
   rte_eth_promiscuous_enable(id_);
 }
 
+bool Port::has_link() const {
+  rte_eth_link link{};
+  rte_eth_link_get_nowait(id_, &link);
+  return link.link_status == RTE_ETH_LINK_UP;
+}
+
 void Port::await_link() {
   for (int i = 0; i < 500; ++i) {
-    rte_eth_link link{};
-    rte_eth_link_get_nowait(id_, &link);
-    if (link.link_status == RTE_ETH_LINK_UP) return;
+    if (has_link()) return;
     rte_delay_us_sleep(10000);
   }
   fail("no link within five seconds; is the other end up?");
+}
+
+void Port::await_link_down() {
+  for (int i = 0; i < 50 && has_link(); ++i)
+    rte_delay_us_sleep(10000);
+  rte_delay_us_sleep(20000);
 }
 
 void Port::resolve(const Plan& plan, const Address& server, const Address& asker) {

@@ -48,6 +48,7 @@ class Port {
 
   void start();
   void await_link();
+  void await_link_down();
   // Asks for the next hop's MAC unless it is known; throws if nobody answers.
   void resolve(const Plan& plan, const Address& server, const Address& asker);
 
@@ -76,6 +77,7 @@ class Port {
  private:
   void make_device(Role role);
   void configure();
+  bool has_link() const;
   [[noreturn]] void fail(const std::string& what) const;
 
   Link link_;

@@ -37,11 +37,15 @@ double share(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-Json direction_json(const DirectionTally& tally) {
+const char* missing_name(bool last) {
+  return last ? "lost" : "on_the_way";
+}
+
+Json direction_json(const DirectionTally& tally, bool last) {
   Json json;
   json.add("sent", tally.sent)
       .add("delivered", tally.delivered)
-      .add("lost", tally.lost())
+      .add(missing_name(last), tally.lost())
       .add("duplicated", tally.duplicated)
       .add("reordered", tally.reordered)
       .add("corrupted", tally.corrupted)
@@ -60,14 +64,16 @@ Json sampled_json(const DirectionTally& tally) {
   return json;
 }
 
-std::string direction_text(const char* name, const DirectionTally& tally, double seconds) {
+std::string direction_text(const char* name, const DirectionTally& tally, double seconds,
+                           bool last) {
   if (tally.sent == 0 && tally.delivered == 0) return "";
   const Histogram& latency = tally.latency_ns;
   std::string text =
-      format("  %s: %s, lost %llu, p50 %.1f p99 %.1f p99.9 %.1f max %.1f us", name,
+      format("  %s: %s, %s %llu, p50 %.1f p99 %.1f p99.9 %.1f max %.1f us", name,
              rate_text(static_cast<double>(tally.delivered) / seconds).c_str(),
-             static_cast<unsigned long long>(tally.lost()), micro(latency.percentile(50)),
-             micro(latency.percentile(99)), micro(latency.percentile(99.9)), micro(latency.max()));
+             last ? "lost" : "on the way", static_cast<unsigned long long>(tally.lost()),
+             micro(latency.percentile(50)), micro(latency.percentile(99)),
+             micro(latency.percentile(99.9)), micro(latency.max()));
   const std::array<std::pair<const char*, std::uint64_t>, 4> rare = {{
       {"duplicated", tally.duplicated},
       {"reordered", tally.reordered},
@@ -115,19 +121,19 @@ Json latency_json(const Histogram& latency) {
   return json;
 }
 
-Json tally_json(const Tally& tally, std::optional<double> ceiling_pps) {
+Json tally_json(const Tally& tally, bool last, std::optional<double> ceiling_pps) {
   Json json;
   json.add("seconds", tally.seconds)
       .add("mpps", tally.received_pps() / 1e6)
       .add("sent", tally.sent())
       .add("delivered", tally.delivered())
-      .add("lost", tally.lost())
+      .add(missing_name(last), tally.lost())
       .add("refused", tally.refused)
       .add("loss", tally.loss())
       .add("foreign", tally.foreign);
   if (tally.by_direction) {
-    json.add("up", direction_json(tally.directions[0]))
-        .add("down", direction_json(tally.directions[1]));
+    json.add("up", direction_json(tally.directions[0], last))
+        .add("down", direction_json(tally.directions[1], last));
   } else {
     json.add("checked", tally.checked)
         .add("corrupted", tally.directions[0].corrupted + tally.directions[1].corrupted)
@@ -170,7 +176,7 @@ std::string rate_text(double pps) {
   return format("%.0f pps", pps);
 }
 
-std::string tally_text(const Tally& tally) {
+std::string tally_text(const Tally& tally, bool last) {
   if (!tally.by_direction) {
     return rate_text(tally.received_pps()) +
            format(
@@ -187,8 +193,8 @@ std::string tally_text(const Tally& tally) {
                100 * share(tally.idle_cycles, tally.cycles));
   }
   const double seconds = tally.seconds > 0 ? tally.seconds : 1;
-  std::string text = direction_text("up", tally.directions[0], seconds) +
-                     direction_text("down", tally.directions[1], seconds);
+  std::string text = direction_text("up", tally.directions[0], seconds, last) +
+                     direction_text("down", tally.directions[1], seconds, last);
   if (tally.refused > 0)
     text += format("  refused %llu", static_cast<unsigned long long>(tally.refused));
   if (tally.foreign > 0)

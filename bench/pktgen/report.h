@@ -27,13 +27,14 @@ class Json {
 };
 
 Json latency_json(const Histogram& latency_ns);
+// `last`: of a whole run, so that what has not arrived is lost; of one second it may be on its way.
 // `ceiling_pps`: what the generator does looped to itself; a rate within 10 % of it is its own.
-Json tally_json(const Tally& tally, std::optional<double> ceiling_pps);
+Json tally_json(const Tally& tally, bool last, std::optional<double> ceiling_pps);
 Json session_json(const SessionCounts& counts, double seconds);
 
 // "10.0 kpps" and the like.
 std::string rate_text(double pps);
-std::string tally_text(const Tally& tally);
+std::string tally_text(const Tally& tally, bool last);
 bool is_generators(double pps, std::optional<double> ceiling_pps);
 
 // To stderr, and to stdout.

@@ -62,7 +62,8 @@ void run_slices(const World& world, Traffic& traffic, std::optional<double> ceil
     if (stop_requested()) return;
     if (world.options.warm_up_s > 0)
       (void)traffic.run(world.options.rate_pps, world.options.warm_up_s, nullptr);
-    print_json(tally_json(traffic.run(world.options.rate_pps, seconds, nullptr), ceiling_pps));
+    print_json(
+        tally_json(traffic.run(world.options.rate_pps, seconds, nullptr), true, ceiling_pps));
   }
 }
 
