@@ -111,12 +111,20 @@ bool Port::has_link() const {
   return link.link_status == RTE_ETH_LINK_UP;
 }
 
+// A memif whose server had its socket, but was not yet ready for us, is refused once and does not
+// try again: so the device is started anew.
 void Port::await_link() {
-  for (int i = 0; i < 500; ++i) {
-    if (has_link()) return;
-    rte_delay_us_sleep(10000);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    for (int i = 0; i < 100; ++i) {
+      if (has_link()) return;
+      rte_delay_us_sleep(10000);
+    }
+    if (link_.device.starts_with("memif:")) {
+      rte_eth_dev_stop(id_);
+      start();
+    }
   }
-  fail("no link within five seconds; is the other end up?");
+  fail("no link within ten seconds; is the other end up?");
 }
 
 void Port::await_link_down() {
