@@ -137,7 +137,7 @@ class Program {
     const Json json = session_json(counts, seconds_of(cycles_now() - began));
     if (counts.failed > 0) say("turnpike-pktgen: " + world.session.explain_failures());
     if (storm || counts.failed > 0) report(json);
-    int status = counts.failed > 0 ? 1 : 0;
+    int status = counts.failed > 0 || stop_requested() ? 1 : 0;
     if (!storm && status == 0) {
       say(std::to_string(counts.allocated) + " allocations, each with a " +
           (options_.indications ? "permission" : "channel") + ", in " +

@@ -1,5 +1,7 @@
 #include "session.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
@@ -43,7 +45,8 @@ Session::Session(const Options& options, const Plan& plan, Port& client_port, Po
       peer_port_(peer_port),
       flows_(plan.flows()),
       salt_(static_cast<std::uint32_t>(cycles_now() >> 8)),
-      window_(std::min<double>(options.window, kLeastWindow)),
+      window_(options.window),
+      challenge_window_(std::min<double>(options.window, kLeastWindow)),
       refresh_s_(options.refresh_s),
       began_(cycles_now()) {}
 
@@ -80,12 +83,10 @@ void Session::set_up(double per_second) {
   const std::uint64_t began = cycles_now();
   std::uint32_t next = 0;
   while ((next < flows_.size() || in_flight_ > 0) && !stop_requested()) {
-    double allowed = window_ - in_flight_;
+    double allowed = std::min(window_ - in_flight_, challenge_window_ - challenges_);
     if (per_second > 0)
       allowed = std::min(allowed, seconds_of(cycles_now() - began) * per_second - next);
-    // A few for each look at what came: challenges in one burst beyond what the server answers for
-    // a burst would be lost.
-    for (int i = 0; i < 8 && i < allowed && next < flows_.size(); ++i)
+    for (; allowed >= 1 && next < flows_.size(); --allowed)
       begin(next++, Step::kChallenge);
     poll();
   }
@@ -121,8 +122,7 @@ std::string Session::explain_failures() const {
 
 void Session::begin(std::uint32_t number, Step step) {
   Flow& flow = flows_[number];
-  if (!in_flight(flow)) ++in_flight_;
-  flow.step = step;
+  enter(flow, step);
   ++flow.serial;
   flow.sends = 0;
   ++counts_.requests;
@@ -130,10 +130,18 @@ void Session::begin(std::uint32_t number, Step step) {
 }
 
 void Session::finish(std::uint32_t number, Step step) {
-  Flow& flow = flows_[number];
-  if (in_flight(flow)) --in_flight_;
+  enter(flows_[number], step);
+  flows_[number].refusals = 0;
+}
+
+void Session::enter(Flow& flow, Step step) {
+  const auto count = [this](const Flow& state, std::uint32_t by) {
+    if (in_flight(state)) in_flight_ += by;
+    if (state.step == Step::kChallenge) challenges_ += by;
+  };
+  count(flow, ~std::uint32_t{0});
   flow.step = step;
-  flow.refusals = 0;
+  count(flow, 1);
 }
 
 void Session::send(std::uint32_t number) {
@@ -203,7 +211,8 @@ void Session::handle(std::uint32_t number, Bytes bytes) {
     const std::uint32_t took_us = now_us() - flow.sent_us;
     counts_.latency_ns.record(std::uint64_t{took_us} * 1000);
     round_trip_s_ += (static_cast<double>(took_us) * 1e-6 - round_trip_s_) / 8;
-    window_ = std::min<double>(options_.window, window_ + 1 / window_ * 4);
+    double& window = flow.step == Step::kChallenge ? challenge_window_ : window_;
+    window = std::min<double>(options_.window, window + 1 / window);
   }
   if (message.message_class() == Class::kSuccess) {
     succeed(number, message);
@@ -314,7 +323,8 @@ void Session::check_timers() {
       }
       // Once for each timeout's length, since what was lost together tells one thing.
       if (now > window_cut_at_ + cycles_of(kLeastTimeout)) {
-        window_ = std::max(kLeastWindow, window_ * 0.7);
+        double& window = flow.step == Step::kChallenge ? challenge_window_ : window_;
+        window = std::max(kLeastWindow, window * 0.7);
         window_cut_at_ = now;
       }
       ++counts_.retransmissions;
@@ -325,15 +335,19 @@ void Session::check_timers() {
 
 void Session::poll() {
   std::array<rte_mbuf*, kBurst> in{};
+  unsigned received = 0;
   for (Port* port : {&client_port_, &peer_port_}) {
     const std::uint16_t n = port->receive(in.data(), kBurst);
     for (std::uint16_t i = 0; i < n; ++i)
       handle_frame(*port, bytes_of(in[i]));
+    received += n;
     if (n > 0) rte_pktmbuf_free_bulk(in.data(), n);
     port->flush();
     if (&client_port_ == &peer_port_) break;
   }
   check_timers();
+  // Where the server's threads share this core, spinning here would only keep answers from coming.
+  if (received == 0) sched_yield();
 }
 
 void Session::handle_frame(Port& port, Bytes frame) {
@@ -369,6 +383,7 @@ void Session::keep_all(double seconds) {
 
 void Session::release() {
   keep_all(2);
+  const std::uint64_t timeouts = counts_.timeouts;
   for (std::uint32_t next = 0; next < flows_.size() || in_flight_ > 0;) {
     for (int i = 0;
          i < 8 && in_flight_ < static_cast<std::uint32_t>(window_) && next < flows_.size();
@@ -377,7 +392,7 @@ void Session::release() {
     }
     poll();
     // A server that has gone answers nothing: no use in asking for every allocation.
-    if (counts_.released == 0 && counts_.timeouts > 0) return;
+    if (counts_.timeouts > timeouts) return;
   }
 }
 

@@ -3,8 +3,8 @@
 //
 // Many requests are in flight at once. What a flow is at takes 16 bytes and its nonce; a response
 // names its flow in the transaction id, so nothing is searched. Requests are retransmitted with
-// growing timeouts, and the number in flight shrinks when they are lost: a relay answers so many
-// challenges for each burst, the rest it drops.
+// growing timeouts, and the number in flight shrinks when they are lost. Challenges have a window
+// of their own: a relay answers so many strangers for each burst, and drops the rest.
 #pragma once
 
 #include <array>
@@ -102,6 +102,7 @@ class Session {
   Bytes write_request(std::uint32_t flow, std::span<std::uint8_t> buffer);
   void succeed(std::uint32_t number, const stun::MessageView& message);
   void refuse(std::uint32_t number, const stun::MessageView& message);
+  void enter(Flow& flow, Step step);
   void finish(std::uint32_t number, Step step);
   void give_up(std::uint32_t number);
   bool learn_challenge(std::uint32_t number, const stun::MessageView& message);
@@ -125,8 +126,8 @@ class Session {
   stun::Key key_;
   std::uint32_t salt_;
   std::array<std::deque<Timer>, kMostSends> timers_;  // by sends so far
-  std::uint32_t in_flight_ = 0;
-  double window_;
+  std::uint32_t in_flight_ = 0, challenges_ = 0;      // the latter of the former
+  double window_, challenge_window_;
   std::uint64_t window_cut_at_ = 0;
   double round_trip_s_ = 0.02;
   std::uint32_t refresh_s_;
