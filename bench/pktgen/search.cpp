@@ -10,7 +10,7 @@ namespace turnpike::pktgen {
 namespace {
 
 constexpr double kPrecision = 0.01;
-constexpr double kStepBack = 0.97;
+constexpr double kStepBack = 0.95;
 constexpr int kMostConfirmations = 10;
 
 Tally trial(Traffic& traffic, double rate_pps, double warm_up_s, double seconds) {

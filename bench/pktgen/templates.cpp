@@ -26,6 +26,7 @@ constexpr std::size_t framing_size(Framing framing, Family peer) {
   }
   return 0;
 }
+static_assert(headers_size(Family::kIpv4) + stun::kChannelDataHeaderSize + kPrefix + kMeta <= 64);
 static_assert(kMostHeaders + framing_size(Framing::kSendIndication, Family::kIpv6) + kPrefix +
                   kMeta <=
               128);
@@ -73,7 +74,7 @@ Templates::Templates(const Options& options, const Plan& plan, const Session& se
       which_(which) {
   const bool all_ipv4 = options.client_families == Families::kIpv4 &&
                         options.peer_families.value_or(Families::kIpv4) == Families::kIpv4;
-  if (!all_ipv4 || options.indications) stride_ = 128;
+  if (!all_ipv4 || options.indications || which.content == Content::kBinding) stride_ = 128;
   const std::size_t each = std::size_t{which.up} + std::size_t{which.down};
   arena_.resize(stride_ * each * plan.flows());
   for (std::uint32_t flow = 0; flow < plan.flows(); ++flow) {
