@@ -17,7 +17,7 @@ struct Texts {
   std::string mode = "rate", family = "4", peer_family, directions = "both", payload = "160",
               attack = "none", slices;
   std::string device, mac, gateway_mac, peer_device, peer_mac, peer_gateway_mac;
-  std::vector<std::string> servers, clients, peers, attackers, gateways, peer_gateways;
+  std::vector<std::string> servers, clients, peers, attackers, addresses, gateways, peer_gateways;
   double ceiling_mpps = 0;
   bool no_hugepages = false, no_release = false, no_ceiling = false, self_check = false;
 };
@@ -178,6 +178,10 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--peer-gateway-mac", texts.peer_gateway_mac, "where frames go from there", "MAC");
   many("--peer-gateway", texts.peer_gateways, "next hop there; else the relayed address",
        "ADDRESS");
+  many("--address", texts.addresses,
+       "an address of the generator itself, for a server whose routes to clients and peers lead "
+       "through it",
+       "ADDRESS");
   one("--core", options.core, "core to run on; else the last", "N");
   one("--loop-core", options.loop_core, "core of the thread that sends all back", "N");
   flag("--no-hugepages", texts.no_hugepages, "use ordinary memory (memif then copies)");
@@ -228,6 +232,14 @@ void read_servers(const Texts& texts, Options& options) {
   // What bench/rough and the tests configure.
   if (texts.servers.empty()) {
     options.servers = {Endpoint::parse("10.203.0.1:3478"), Endpoint::parse("[fd00:203::1]:3478")};
+  }
+}
+
+void read_addresses(const Texts& texts, Options& options) {
+  for (const std::string& text : texts.addresses) {
+    const auto address = Address::parse(text);
+    if (!address) refuse("--address", "an address", text);
+    options.addresses[family_index(address->family)] = address;
   }
 }
 
@@ -342,6 +354,7 @@ std::variant<Options, Exit> read_options(int argc, const char* const* argv) {
     read_choices(texts, options);
     read_links(texts, options);
     read_servers(texts, options);
+    read_addresses(texts, options);
     read_prefixes("--clients", texts.clients, options.clients);
     read_prefixes("--peers", texts.peers, options.peers);
     read_prefixes("--attackers", texts.attackers, options.attackers);

@@ -43,6 +43,7 @@ struct Options {
 
   std::array<std::optional<Endpoint>, 2> servers;  // by family_index
   std::array<Prefix, 2> clients, peers, attackers;
+  std::array<std::optional<Address>, 2> addresses;  // the generator's own, as a router has
   std::uint16_t client_port = 10000, peer_port = 5000;
   Families client_families = Families::kIpv4;
   std::optional<Families> peer_families;  // none: each client's own

@@ -70,6 +70,7 @@ bool EndpointRange::has(const Address& address) const {
 Plan::Plan(const Options& options)
     : flows_(options.allocations),
       servers_(options.servers),
+      addresses_(options.addresses),
       clients_{EndpointRange(options.clients[0], options.client_port),
                EndpointRange(options.clients[1], options.client_port)},
       peers_{EndpointRange(options.peers[0], options.peer_port),
@@ -142,7 +143,8 @@ std::optional<std::uint32_t> Plan::flow_of_peer(const Endpoint& endpoint) const 
 
 bool Plan::is_ours(const Address& address) const {
   const std::size_t family = family_index(address.family);
-  return clients_[family].has(address) || peers_[family].has(address) || is_attacker(address);
+  return addresses_[family] == address || clients_[family].has(address) ||
+         peers_[family].has(address) || is_attacker(address);
 }
 
 bool Plan::is_attacker(const Address& address) const {
