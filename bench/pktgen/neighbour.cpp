@@ -151,10 +151,9 @@ std::size_t ask_neighbour(const Address& wanted, const Address& asker, const Mac
 
 std::optional<Mac> neighbour_answer(Bytes frame, const Address& wanted) {
   if (wanted.family == Family::kIpv4) {
+    if (!is_arp(frame, arp::kReply)) return std::nullopt;
     const std::uint8_t* at = frame.data() + kIp;
-    if (!is_arp(frame, arp::kReply) ||
-        Address::from_bytes(Family::kIpv4, at + arp::kSenderAddress) != wanted)
-      return std::nullopt;
+    if (Address::from_bytes(Family::kIpv4, at + arp::kSenderAddress) != wanted) return std::nullopt;
     return mac_at(at + arp::kSenderMac);
   }
   if (!is_nd(frame, nd::kAdvertisement) || frame.size() < kNd + nd::kSize ||

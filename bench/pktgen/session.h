@@ -129,7 +129,7 @@ class Session {
   std::uint32_t in_flight_ = 0, challenges_ = 0;      // the latter of the former
   double window_, challenge_window_;
   std::uint64_t window_cut_at_ = 0;
-  double round_trip_s_ = 0.02;
+  double round_trip_s_ = 0.005;
   std::uint32_t refresh_s_;
   std::uint32_t next_refresh_ = 0;
   std::uint64_t began_;
