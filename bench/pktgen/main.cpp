@@ -3,6 +3,8 @@
 // report.
 #include <pthread.h>
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -72,8 +74,6 @@ class Program {
   int run() {
     if (options_.mode == Mode::kSelfCheck) return self_check(options_, plan_, pools_) ? 0 : 1;
     if (options_.loop) return run_looped();
-    std::optional<double> ceiling = options_.ceiling_pps;
-    if (options_.measure_ceiling && sends()) ceiling = measure_ceiling();
     open_ports();
     Session session(options_, plan_, *client_port_, peers());
     const World world{options_,
@@ -83,12 +83,8 @@ class Program {
                       peers(),
                       pools_,
                       options_.raw ? FarEnd::kSwapper : FarEnd::kRelay};
-    return run_against(world, ceiling);
+    return run_against(world, options_.ceiling_pps);
   }
-
- private:
-  bool sends() const { return options_.mode != Mode::kStorm && options_.setup_file.empty(); }
-  Port& peers() { return peer_port_ ? *peer_port_ : *client_port_; }
 
   // A figure near it says how fast the generator is, not the relay.
   double measure_ceiling() {
@@ -99,10 +95,11 @@ class Program {
                       loopback.port(), pools_, FarEnd::kMirror};
     const auto traffic = traffic_of(world);
     (void)traffic->run(0, kCeilingSeconds / 3, nullptr);
-    const double pps = traffic->run(0, kCeilingSeconds, nullptr).received_pps();
-    say("looped to itself, the generator does " + rate_text(pps));
-    return pps;
+    return traffic->run(0, kCeilingSeconds, nullptr).received_pps();
   }
+
+ private:
+  Port& peers() { return peer_port_ ? *peer_port_ : *client_port_; }
 
   int run_looped() {
     Loopback loopback(pools_, options_.loop_core);
@@ -218,10 +215,46 @@ class Program {
   std::unique_ptr<Port> client_port_, peer_port_;
 };
 
+// In a process of its own: DPDK's memif closes the memory that a zero-copy client shared, so a
+// process can have only one in its life.
+std::optional<double> ceiling_of(const Options& options) {
+  std::array<int, 2> ends{};
+  if (pipe(ends.data()) != 0) return std::nullopt;
+  const pid_t child = fork();
+  if (child == 0) {
+    double pps = 0;
+    try {
+      Program program(options);
+      pps = program.measure_ceiling();
+    } catch (const std::exception& error) {
+      say("turnpike-pktgen: no ceiling: " + std::string(error.what()));
+    }
+    const bool written = write(ends[1], &pps, sizeof pps) == sizeof pps;
+    dataplane::stop_eal();
+    _exit(written ? 0 : 1);
+  }
+  close(ends[1]);
+  double pps = 0;
+  const bool good = child > 0 && read(ends[0], &pps, sizeof pps) == sizeof pps && pps > 0;
+  close(ends[0]);
+  if (child > 0) waitpid(child, nullptr, 0);
+  return good ? std::optional(pps) : std::nullopt;
+}
+
+bool wants_ceiling(const Options& options) {
+  return options.measure_ceiling && !options.loop && options.mode != Mode::kStorm &&
+         options.setup_file.empty();
+}
+
 int run(Options options) {
   int status = 1;
   try {
     watch_signals();
+    if (wants_ceiling(options)) {
+      options.ceiling_pps = ceiling_of(options);
+      if (options.ceiling_pps)
+        say("looped to itself, the generator does " + rate_text(*options.ceiling_pps));
+    }
     Program program(std::move(options));
     status = program.run();
   } catch (const std::exception& error) {

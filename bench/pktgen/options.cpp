@@ -285,6 +285,8 @@ void read_choices(const Texts& texts, Options& options) {
     if (std::from_chars(texts.slices.data(), last, options.slices).ptr != last)
       refuse("--slices", "how many, or 0", texts.slices);
   }
+  if (texts.ceiling_mpps < 0)
+    refuse("--ceiling", "0 (none) or more", std::to_string(texts.ceiling_mpps));
   if (texts.ceiling_mpps > 0) options.ceiling_pps = texts.ceiling_mpps * 1e6;
   options.hugepages = !texts.no_hugepages;
   options.release = !texts.no_release;
