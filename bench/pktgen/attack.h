@@ -1,0 +1,31 @@
+// Frames of an attack, prebuilt: bogus STUN, Allocates without credentials, malformed messages,
+// each from its own random source.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "frames.h"
+#include "traffic.h"
+
+namespace turnpike::pktgen {
+
+class AttackFrames {
+ public:
+  explicit AttackFrames(const World& world);
+
+  bool empty() const { return frames_.empty(); }
+  Bytes next();
+
+ private:
+  struct Frame {
+    std::uint32_t at;
+    std::uint16_t size;
+  };
+
+  std::vector<std::uint8_t> arena_;
+  std::vector<Frame> frames_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace turnpike::pktgen
