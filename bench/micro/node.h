@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 
 #include "cycles.h"
@@ -96,6 +97,8 @@ class Node {
 };
 
 inline Node& node(std::int64_t count, bool channels = true) {
+  static std::mutex mutex;
+  const std::scoped_lock lock(mutex);
   static std::map<std::pair<std::int64_t, bool>, std::unique_ptr<Node>> nodes;
   std::unique_ptr<Node>& made = nodes[{count, channels}];
   if (made == nullptr) made = std::make_unique<Node>(static_cast<std::uint32_t>(count), channels);

@@ -1,0 +1,242 @@
+"""The machine a comparison runs on: its name, its hugepages, its cores, and the processes started on it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("TURNPIKE_BUILD", ROOT / "build"))
+TURNPIKE = BUILD / "src" / "control" / "turnpike"
+PKTGEN = BUILD / "bench" / "pktgen" / "turnpike-pktgen"
+MICRO = BUILD / "bench" / "micro"
+RELAY_CORE, GENERATOR_CORE = 0, 1
+HUGEPAGES = 1024  # of 2 MiB
+NR_HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
+
+
+class Missing(Exception):
+    """What a measurement needs and this machine doesn't have; the measurement is left out, and said to be."""
+
+
+def need(program, package):
+    path = shutil.which(program)
+    if path is None:
+        raise Missing(f"{program} is not installed: apt-get install {package}")
+    return path
+
+
+def build():
+    if not (BUILD / "build.ninja").exists():
+        subprocess.run(["meson", "setup", BUILD, ROOT, "-Dtests=false", "-Dbench=true"], check=True,
+                       stdout=subprocess.DEVNULL)
+    subprocess.run(["meson", "configure", BUILD, "-Dbench=true"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["ninja", "-C", BUILD], check=True, stdout=subprocess.DEVNULL)
+
+
+def output(*command):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def describe():
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    dpdk = output("pkg-config", "--modversion", "libdpdk")
+    return {"processor": model[1] if model else "unknown", "cores": os.cpu_count(), "kernel": os.uname().release,
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+            "turnpike": output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+            "dpdk": dpdk, "coturn": output("dpkg-query", "-W", "-f", "${Version}", "coturn"),
+            "pinning": f"relay on core {RELAY_CORE}, generator on core {GENERATOR_CORE}, "
+                       f"all other threads of the relay on core {GENERATOR_CORE}"}
+
+
+class Hugepages:
+    """Enough of them while a comparison runs; what there was before, afterwards."""
+
+    def __enter__(self):
+        self.before = int(NR_HUGEPAGES.read_text())
+        if self.before < HUGEPAGES:
+            NR_HUGEPAGES.write_text(str(HUGEPAGES))
+        return self
+
+    def __exit__(self, *_):
+        NR_HUGEPAGES.write_text(str(self.before))
+
+
+def pin_all_but(pid, prefix, core):
+    """Threads whose name doesn't begin with `prefix` go to `core`."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if not (task / "comm").read_text().startswith(prefix):
+            os.sched_setaffinity(int(task.name), {core})
+
+
+def cpu_seconds(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    """A child that can be held and let go on, and that never outlives this program."""
+
+    def __init__(self, command, log, netns=None, **options):
+        words = [str(word) for word in command]
+        if netns:
+            words = ["ip", "netns", "exec", netns, *words]
+        self.log_path = log
+        options.setdefault("stdout", open(log, "w"))
+        options.setdefault("stderr", subprocess.STDOUT)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        self.child = subprocess.Popen(words, text=True, **options)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def log(self):
+        return Path(self.log_path).read_text(errors="replace")
+
+    def await_log(self, words, seconds=60):
+        deadline = time.monotonic() + seconds
+        while words not in self.log():
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"not ready ({words}):\n{self.log()[-2000:]}")
+            time.sleep(0.05)
+
+    def hold(self):
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self):
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+
+    def end(self, seconds=20):
+        if self.child.poll() is None:
+            self.go_on()
+            self.child.terminate()
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Turnpike(Process):
+    CONFIGURATION = """
+realm = "example.org"
+workers = {workers}
+worker_cores = [{cores}]
+{more}
+{ports}
+[[listener]]
+address = "10.203.0.1:3478"
+[[relay]]
+address = "{relayed}"
+[auth]
+users = [{{ name = "alice", password = "secret" }}]
+[peers]
+allow = ["10.205.0.0/16"]
+[limits]
+allocations = {allocations}
+{limits}
+"""
+    MEMIF = """
+[[port]]
+device = "memif:{socket}"
+memif_server = true
+next_hop = "02:00:00:00:00:02"
+exception = "none"
+"""
+
+    def __init__(self, scratch, ports, allocations=4096, workers=1, netns=None, relayed="10.203.0.1", more="", limits=""):
+        configuration = Path(scratch, "relay.toml")
+        cores = ", ".join(str(i) for i in range(workers)) if workers > 1 else str(RELAY_CORE)
+        configuration.write_text(self.CONFIGURATION.format(
+            workers=workers, cores=cores, ports=ports, allocations=allocations, relayed=relayed, more=more,
+            limits=limits))
+        super().__init__([TURNPIKE, "--config", configuration], Path(scratch, "relay.log"), netns=netns)
+        self.await_log(" ready")
+        self.netns = netns
+        if workers == 1:
+            pin_all_but(self.pid, "worker-", GENERATOR_CORE)
+
+    def metrics(self):
+        url = "http://127.0.0.1:9641/metrics"
+        if self.netns:
+            text = output("ip", "netns", "exec", self.netns, "curl", "-fsS", url)
+        else:
+            text = urllib.request.urlopen(url, timeout=5).read().decode()
+        return {name: float(value) for name, _, value in
+                (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")}
+
+    def total(self, name):
+        return sum(value for series, value in self.metrics().items() if series.split("{")[0] == f"turnpike_{name}")
+
+
+def testpmd(scratch, device, extra=(), netns=None):
+    """dpdk-testpmd swapping five-tuples on one core."""
+    process = Process(
+        [need("dpdk-testpmd", "dpdk-dev"), "--in-memory", "--no-pci", "--lcores",
+         f"0@{GENERATOR_CORE},1@{RELAY_CORE}", "--log-level=error", "--file-prefix=bench-testpmd", *extra,
+         "--vdev", device, "--", "--forward-mode=5tswap", "--stats-period=3600", "--no-flush-rx",
+         "--total-num-mbufs=16384"], Path(scratch, "testpmd.log"), netns=netns)
+    return process
+
+
+class Generator(Process):
+    """turnpike-pktgen, waiting for its turns."""
+
+    def __init__(self, scratch, name, device, *flags, netns=None):
+        self.answers = Path(scratch, f"{name}.json")
+        super().__init__([PKTGEN, "--port", device, "--core", GENERATOR_CORE, "--no-ceiling", "--light", "--slices", "0",
+                          "--pause", "--no-release", *flags], self.answers, netns=netns, stdin=subprocess.PIPE,
+                         stderr=open(Path(scratch, f"{name}.log"), "w"))
+        self.read = 0
+
+    def slice(self, seconds, timeout=120):
+        self.child.stdin.write(f"go {seconds}\n")
+        self.child.stdin.flush()
+        deadline = time.monotonic() + timeout
+        while True:
+            lines = self.log().splitlines()
+            complete = [line for line in lines if line.startswith("{") and line.endswith("}")]
+            if len(complete) > self.read:
+                self.read = len(complete)
+                return json.loads(complete[-1])
+            if self.child.poll() is not None or time.monotonic() > deadline:
+                log = Path(str(self.answers).replace(".json", ".log")).read_text()
+                raise RuntimeError(f"the generator stopped:\n{log[-2000:]}")
+            time.sleep(0.005)
+
+
+def generate(device, *flags, netns=None, timeout=600):
+    """One run of turnpike-pktgen: its last report."""
+    command = [str(word) for word in [PKTGEN, "--port", device, "--core", GENERATOR_CORE, *flags]]
+    if netns:
+        command = ["ip", "netns", "exec", netns, *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0 or not lines:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr[-2000:]}")
+    return json.loads(lines[-1])
+
+
+def micro(name, *flags):
+    """Counters of a Google Benchmark program, by benchmark."""
+    done = subprocess.run(["taskset", "-c", str(RELAY_CORE), MICRO / f"bench-{name}", "--benchmark_format=json", *flags],
+                          capture_output=True, text=True, check=True)
+    return {one["name"]: one for one in json.loads(done.stdout)["benchmarks"]}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
