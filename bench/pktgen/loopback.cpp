@@ -26,7 +26,7 @@ std::string make_directory() {
 }
 
 Link link_of(const std::string& path, Mac ours, Mac theirs) {
-  return {"memif:" + path, ours, theirs, std::nullopt, std::nullopt};
+  return {"memif:" + path, ours, theirs, {}, {}};
 }
 
 }  // namespace

@@ -119,8 +119,7 @@ class Program {
       port->await_link();
     }
     for (std::uint32_t flow = 0; flow < std::min(plan_.flows(), 4U); ++flow)
-      client_port_->resolve(plan_, plan_.server(flow).address,
-                            plan_.asker(plan_.client(flow).address));
+      client_port_->resolve(plan_, plan_.server(flow).address, plan_.client(flow).address);
   }
 
   int run_against(const World& world, std::optional<double> ceiling) {

@@ -136,10 +136,10 @@ void Port::await_link_down() {
 void Port::resolve(const Plan& plan, const Address& server, const Address& asker) {
   const std::size_t family = family_index(server.family);
   if (resolved_[family]) return;
-  const auto& gateway = server.family == Family::kIpv4 ? link_.gateway4 : link_.gateway6;
-  const Address wanted = gateway.value_or(server);
+  const Address wanted = link_.gateways[family].value_or(server);
   std::array<std::uint8_t, kNeighbourFrame> question{};
-  const std::size_t size = ask_neighbour(wanted, asker, mac(), question);
+  const std::size_t size =
+      ask_neighbour(wanted, link_.addresses[family].value_or(asker), mac(), question);
   for (int attempt = 0; attempt < 10; ++attempt) {
     queue(Bytes(question).first(size));
     flush();

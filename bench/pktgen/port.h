@@ -49,7 +49,8 @@ class Port {
   void start();
   void await_link();
   void await_link_down();
-  // Asks for the next hop's MAC unless it is known; throws if nobody answers.
+  // Asks for the next hop's MAC unless it is known, as `asker` unless we have an address of our
+  // own; throws if nobody answers.
   void resolve(const Plan& plan, const Address& server, const Address& asker);
 
   // Returns how many the device took; the caller keeps the others.
