@@ -97,6 +97,7 @@ void Port::configure() {
 }
 
 void Port::start() {
+  if (!files_) files_ = std::make_unique<MemoryFiles>();
   if (const int error = rte_eth_dev_start(id_); error != 0) {
     fail(link_.device.starts_with("memif:")
              ? "nobody listens on this socket; start the server first"
@@ -119,12 +120,12 @@ void Port::await_link() {
       if (has_link()) return;
       rte_delay_us_sleep(10000);
     }
-    if (link_.device.starts_with("memif:")) {
-      rte_eth_dev_stop(id_);
-      start();
-    }
+    if (!link_.device.starts_with("memif:")) continue;
+    rte_eth_dev_stop(id_);
+    if (!files_->restore()) break;
+    start();
   }
-  fail("no link within ten seconds; is the other end up?");
+  fail("no link; is the other end up?");
 }
 
 void Port::await_link_down() {
