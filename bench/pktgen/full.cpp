@@ -183,12 +183,9 @@ class FullTraffic : public Traffic {
     wire::store_be64(payload + kTimeAt, cycles_now());
     std::memcpy(payload + kFillerAt, filler().data() + sequence % 1024, size - kFillerAt);
     wire::store_be32(payload + kCrcAt, crc_of(payload, size));
-    const auto* frame = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
-    const Family family = wire::load_be16(frame + wire::ethernet::kType) == wire::ether_type::kIpv4
-                              ? Family::kIpv4
-                              : Family::kIpv6;
-    set_udp_checksum(rte_pktmbuf_mtod(mbuf, std::uint8_t*), family,
-                     rte_pktmbuf_data_len(mbuf) - headers_size(family));
+    auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    const Family family = Templates::family(frame);
+    set_udp_checksum(frame, family, rte_pktmbuf_data_len(mbuf) - headers_size(family));
   }
 
   unsigned send_attack(std::uint16_t count, Tally& tally) {

@@ -19,8 +19,9 @@ namespace {
 constexpr std::uint32_t kStampEvery = 63;
 constexpr std::uint32_t kCheckEvery = 61;
 constexpr int kMostReceiveBursts = 4;  // between two looks at what is to be sent
-constexpr double kQuiet_s = 0.05;      // nothing for so long: what is missing is lost
-constexpr double kMostChunk_s = 10;    // between two refreshes
+constexpr int kPauses = 8;
+constexpr double kQuiet_s = 0.05;    // nothing for so long: what is missing is lost
+constexpr double kMostChunk_s = 10;  // between two refreshes
 
 // Frames for one port, taken in turn, and those it did not take.
 class Stream {
@@ -156,6 +157,10 @@ class LightTraffic : public Traffic {
       const unsigned received = receive_some(tally);
       tally.received_in_time += received;
       moved += received;
+      // The rings' indices are the far end's to write: looked at without pause, they are taken from
+      // it again and again, and it is slowed down.
+      for (int i = 0; moved == 0 && i < kPauses; ++i)
+        rte_pause();
       const std::uint64_t after = cycles_now();
       ++tally.rounds;
       if (moved == 0) {

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "frames.h"
+#include "templates.h"
 #include "wire/headers.h"
 
 namespace turnpike::pktgen {
@@ -25,7 +26,7 @@ std::string make_directory() {
 }
 
 Link link_of(const std::string& path, Mac ours, Mac theirs) {
-  return {"memif:" + path, ours, theirs, std::nullopt, std::nullopt};
+  return {"memif:" + path, ours, theirs, {}, {}};
 }
 
 }  // namespace
@@ -109,9 +110,7 @@ std::uint16_t Loopback::pass(rte_mbuf** in, std::uint16_t count, rte_mbuf** out)
 std::uint16_t Loopback::harm(Fault fault, rte_mbuf* mbuf, rte_mbuf** out) {
   auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
   const std::size_t size = rte_pktmbuf_data_len(mbuf);
-  const Family family = wire::load_be16(frame + wire::ethernet::kType) == wire::ether_type::kIpv4
-                            ? Family::kIpv4
-                            : Family::kIpv6;
+  const Family family = Templates::family(frame);
   const std::size_t payload_size = size - headers_size(family);
   out[0] = mbuf;
   switch (fault) {

@@ -119,8 +119,7 @@ class Program {
       port->await_link();
     }
     for (std::uint32_t flow = 0; flow < std::min(plan_.flows(), 4U); ++flow)
-      client_port_->resolve(plan_, plan_.server(flow).address,
-                            plan_.asker(plan_.client(flow).address));
+      client_port_->resolve(plan_, plan_.server(flow).address, plan_.client(flow).address);
   }
 
   int run_against(const World& world, std::optional<double> ceiling) {
@@ -179,8 +178,9 @@ class Program {
     const double most = most_delivered(traffic, options_);
     Json json;
     json.add("most_mpps", most / 1e6);
+    Found found;
     for (const auto& [name, loss] : {std::pair("no_drop", 0.0), {"partial_drop", kPartialDrop}}) {
-      const Found found = search(traffic, options_, most, loss);
+      found = search(traffic, options_, most, loss, found);
       const bool own = is_generators(found.rate_pps, ceiling);
       say(std::string(name) + ": " + rate_text(found.rate_pps) +
           (own ? ", which is the generator's limit, not the relay's" : ""));

@@ -17,7 +17,8 @@ struct Texts {
   std::string mode = "rate", family = "4", peer_family, directions = "both", payload = "160",
               attack = "none", slices;
   std::string device, mac, gateway_mac, peer_device, peer_mac, peer_gateway_mac;
-  std::vector<std::string> servers, clients, peers, attackers, addresses, gateways, peer_gateways;
+  std::vector<std::string> servers, clients, peers, attackers, addresses, gateways, peer_addresses,
+      peer_gateways;
   double ceiling_mpps = 0;
   bool no_hugepages = false, no_release = false, no_ceiling = false, self_check = false;
 };
@@ -66,11 +67,12 @@ void read_prefixes(const std::string& flag, const std::vector<std::string>& text
   }
 }
 
-void read_gateways(const std::string& flag, const std::vector<std::string>& texts, Link& link) {
+void read_addresses(const std::string& flag, const std::vector<std::string>& texts,
+                    std::array<std::optional<Address>, 2>& into) {
   for (const std::string& text : texts) {
     const auto address = Address::parse(text);
     if (!address) refuse(flag, "an address", text);
-    (address->family == Family::kIpv4 ? link.gateway4 : link.gateway6) = address;
+    into[family_index(address->family)] = address;
   }
 }
 
@@ -173,15 +175,15 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--mac", texts.mac, "our address on it; else the device's own", "MAC");
   one("--gateway-mac", texts.gateway_mac, "where frames go; else --gateway is asked for it", "MAC");
   many("--gateway", texts.gateways, "next hop, one for each family; else the server", "ADDRESS");
+  many("--address", texts.addresses,
+       "our address as next hop, for a server whose routes to clients and peers lead through us",
+       "ADDRESS");
   one("--peer-port", texts.peer_device, "a second device for the peers", "DEVICE");
   one("--peer-mac", texts.peer_mac, "our address on that", "MAC");
   one("--peer-gateway-mac", texts.peer_gateway_mac, "where frames go from there", "MAC");
   many("--peer-gateway", texts.peer_gateways, "next hop there; else the relayed address",
        "ADDRESS");
-  many("--address", texts.addresses,
-       "an address of the generator itself, for a server whose routes to clients and peers lead "
-       "through it",
-       "ADDRESS");
+  many("--peer-address", texts.peer_addresses, "our address as next hop there", "ADDRESS");
   one("--core", options.core, "core to run on; else the last", "N");
   one("--loop-core", options.loop_core, "core of the thread that sends all back", "N");
   flag("--no-hugepages", texts.no_hugepages, "use ordinary memory (memif then copies)");
@@ -235,25 +237,21 @@ void read_servers(const Texts& texts, Options& options) {
   }
 }
 
-void read_addresses(const Texts& texts, Options& options) {
-  for (const std::string& text : texts.addresses) {
-    const auto address = Address::parse(text);
-    if (!address) refuse("--address", "an address", text);
-    options.addresses[family_index(address->family)] = address;
-  }
-}
-
 void read_links(const Texts& texts, Options& options) {
-  options.link = {texts.device, mac_of("--mac", texts.mac),
-                  mac_of("--gateway-mac", texts.gateway_mac), std::nullopt, std::nullopt};
-  read_gateways("--gateway", texts.gateways, options.link);
+  options.link.device = texts.device;
+  options.link.mac = mac_of("--mac", texts.mac);
+  options.link.gateway_mac = mac_of("--gateway-mac", texts.gateway_mac);
+  read_addresses("--gateway", texts.gateways, options.link.gateways);
+  read_addresses("--address", texts.addresses, options.link.addresses);
   default_macs(options.link, {2, 0, 0, 0, 0, 2}, {2, 0, 0, 0, 0, 1});
   if (texts.peer_device.empty()) return;
-  options.peer_link =
-      Link{texts.peer_device, mac_of("--peer-mac", texts.peer_mac),
-           mac_of("--peer-gateway-mac", texts.peer_gateway_mac), std::nullopt, std::nullopt};
-  read_gateways("--peer-gateway", texts.peer_gateways, *options.peer_link);
-  default_macs(*options.peer_link, {2, 0, 0, 0, 0, 4}, {2, 0, 0, 0, 0, 3});
+  Link& link = options.peer_link.emplace();
+  link.device = texts.peer_device;
+  link.mac = mac_of("--peer-mac", texts.peer_mac);
+  link.gateway_mac = mac_of("--peer-gateway-mac", texts.peer_gateway_mac);
+  read_addresses("--peer-gateway", texts.peer_gateways, link.gateways);
+  read_addresses("--peer-address", texts.peer_addresses, link.addresses);
+  default_macs(link, {2, 0, 0, 0, 0, 4}, {2, 0, 0, 0, 0, 3});
 }
 
 void read_choices(const Texts& texts, Options& options) {
@@ -356,7 +354,6 @@ std::variant<Options, Exit> read_options(int argc, const char* const* argv) {
     read_choices(texts, options);
     read_links(texts, options);
     read_servers(texts, options);
-    read_addresses(texts, options);
     read_prefixes("--clients", texts.clients, options.clients);
     read_prefixes("--peers", texts.peers, options.peers);
     read_prefixes("--attackers", texts.attackers, options.attackers);

@@ -22,11 +22,12 @@ enum class Directions : std::uint8_t { kBoth, kUp, kDown };
 
 // A device and the way from it to the server.
 struct Link {
-  std::string device;               // as the relay's configuration names devices
-  std::optional<Mac> mac;           // ours; none: the device's own
-  std::optional<Mac> gateway_mac;   // next hop's; none: asked for
-  std::optional<Address> gateway4;  // whom to ask for; none: the server itself
-  std::optional<Address> gateway6;
+  std::string device;              // as the relay's configuration names devices
+  std::optional<Mac> mac;          // ours; none: the device's own
+  std::optional<Mac> gateway_mac;  // next hop's; none: asked for
+  // By family_index. Whom to ask for the next hop's MAC (none: the server itself), and what we are
+  // called as somebody else's next hop.
+  std::array<std::optional<Address>, 2> gateways, addresses;
 };
 
 struct Options {
@@ -43,7 +44,6 @@ struct Options {
 
   std::array<std::optional<Endpoint>, 2> servers;  // by family_index
   std::array<Prefix, 2> clients, peers, attackers;
-  std::array<std::optional<Address>, 2> addresses;  // the generator's own, as a router has
   std::uint16_t client_port = 10000, peer_port = 5000;
   Families client_families = Families::kIpv4;
   std::optional<Families> peer_families;  // none: each client's own

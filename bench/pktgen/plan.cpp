@@ -70,13 +70,20 @@ bool EndpointRange::has(const Address& address) const {
 Plan::Plan(const Options& options)
     : flows_(options.allocations),
       servers_(options.servers),
-      addresses_(options.addresses),
       clients_{EndpointRange(options.clients[0], options.client_port),
                EndpointRange(options.clients[1], options.client_port)},
       peers_{EndpointRange(options.peers[0], options.peer_port),
              EndpointRange(options.peers[1], options.peer_port)},
       attackers_{EndpointRange(options.attackers[0], 1024),
                  EndpointRange(options.attackers[1], 1024)} {
+  for (const auto& address : options.link.addresses) {
+    if (address) addresses_.push_back(*address);
+  }
+  if (options.peer_link) {
+    for (const auto& address : options.peer_link->addresses) {
+      if (address) addresses_.push_back(*address);
+    }
+  }
   for (const Family client : list(options.client_families)) {
     const std::vector<Family> of_peers =
         options.peer_families ? list(*options.peer_families) : std::vector<Family>{client};
@@ -143,8 +150,8 @@ std::optional<std::uint32_t> Plan::flow_of_peer(const Endpoint& endpoint) const 
 
 bool Plan::is_ours(const Address& address) const {
   const std::size_t family = family_index(address.family);
-  return addresses_[family] == address || clients_[family].has(address) ||
-         peers_[family].has(address) || is_attacker(address);
+  return std::find(addresses_.begin(), addresses_.end(), address) != addresses_.end() ||
+         clients_[family].has(address) || peers_[family].has(address) || is_attacker(address);
 }
 
 bool Plan::is_attacker(const Address& address) const {

@@ -50,10 +50,6 @@ class Plan {
   std::optional<std::uint32_t> flow_of_peer(const Endpoint& endpoint) const;
   // Addresses that the generator speaks for: it answers ARP and neighbour solicitations for them.
   bool is_ours(const Address& address) const;
-  // Who asks for a neighbour, where it could be `otherwise`.
-  Address asker(const Address& otherwise) const {
-    return addresses_[family_index(otherwise.family)].value_or(otherwise);
-  }
   bool is_attacker(const Address& address) const;
   const EndpointRange& attackers(Family family) const { return attackers_[family_index(family)]; }
 
@@ -71,7 +67,7 @@ class Plan {
   std::vector<Shape> shapes_;
   std::array<std::vector<std::uint32_t>, 2> with_client_, with_peer_;  // shapes, by family_index
   std::array<std::optional<Endpoint>, 2> servers_;
-  std::array<std::optional<Address>, 2> addresses_;
+  std::vector<Address> addresses_;  // as next hop
   std::array<EndpointRange, 2> clients_, peers_, attackers_;
 };
 

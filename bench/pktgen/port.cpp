@@ -97,6 +97,7 @@ void Port::configure() {
 }
 
 void Port::start() {
+  if (!files_) files_ = std::make_unique<MemoryFiles>();
   if (const int error = rte_eth_dev_start(id_); error != 0) {
     fail(link_.device.starts_with("memif:")
              ? "nobody listens on this socket; start the server first"
@@ -119,12 +120,12 @@ void Port::await_link() {
       if (has_link()) return;
       rte_delay_us_sleep(10000);
     }
-    if (link_.device.starts_with("memif:")) {
-      rte_eth_dev_stop(id_);
-      start();
-    }
+    if (!link_.device.starts_with("memif:")) continue;
+    rte_eth_dev_stop(id_);
+    if (!files_->restore()) break;
+    start();
   }
-  fail("no link within ten seconds; is the other end up?");
+  fail("no link; is the other end up?");
 }
 
 void Port::await_link_down() {
@@ -136,10 +137,10 @@ void Port::await_link_down() {
 void Port::resolve(const Plan& plan, const Address& server, const Address& asker) {
   const std::size_t family = family_index(server.family);
   if (resolved_[family]) return;
-  const auto& gateway = server.family == Family::kIpv4 ? link_.gateway4 : link_.gateway6;
-  const Address wanted = gateway.value_or(server);
+  const Address wanted = link_.gateways[family].value_or(server);
   std::array<std::uint8_t, kNeighbourFrame> question{};
-  const std::size_t size = ask_neighbour(wanted, asker, mac(), question);
+  const std::size_t size =
+      ask_neighbour(wanted, link_.addresses[family].value_or(asker), mac(), question);
   for (int attempt = 0; attempt < 10; ++attempt) {
     queue(Bytes(question).first(size));
     flush();

@@ -11,10 +11,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 
+#include "memory_files.h"
 #include "neighbour.h"
 #include "options.h"
 
@@ -49,7 +51,8 @@ class Port {
   void start();
   void await_link();
   void await_link_down();
-  // Asks for the next hop's MAC unless it is known; throws if nobody answers.
+  // Asks for the next hop's MAC unless it is known, as `asker` unless we have an address of our
+  // own; throws if nobody answers.
   void resolve(const Plan& plan, const Address& server, const Address& asker);
 
   // Returns how many the device took; the caller keeps the others.
@@ -85,6 +88,7 @@ class Port {
   std::string device_name_;
   std::uint16_t id_ = 0;
   bool made_ = false, is_virtual_ = false, kernel_link_ = false;
+  std::unique_ptr<MemoryFiles> files_;
   std::array<Macs, 2> macs_{};  // by family_index
   std::array<bool, 2> resolved_{};
   std::array<rte_mbuf*, kBurst> queued_{};

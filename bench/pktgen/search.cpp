@@ -29,24 +29,21 @@ double most_delivered(Traffic& traffic, const Options& options) {
   return trial(traffic, 0, options.warm_up_s, options.seconds).received_pps();
 }
 
-Found search(Traffic& traffic, const Options& options, double most_pps, double loss_allowed) {
-  double good = 0;
-  double bad = most_pps * 1.2;
+Found search(Traffic& traffic, const Options& options, double most_pps, double loss_allowed,
+             const Found& known) {
+  double good = known.rate_pps;
+  double bad = std::max(most_pps, good) * 1.2;
   while (bad - good > kPrecision * bad && bad > 100 && !stop_requested()) {
     const double rate = (good + bad) / 2;
     const Tally tally = trial(traffic, rate, options.warm_up_s, options.seconds);
     (tally.loss() <= loss_allowed ? good : bad) = rate;
   }
-  Found found;
-  for (int i = 0; i < kMostConfirmations && good > 0 && !stop_requested(); ++i) {
-    found.confirmation = trial(traffic, good, options.warm_up_s, 2 * options.seconds);
-    if (found.confirmation.loss() <= loss_allowed) {
-      found.rate_pps = good;
-      break;
-    }
+  for (int i = 0; i < kMostConfirmations && good > known.rate_pps && !stop_requested(); ++i) {
+    Found found{good, trial(traffic, good, options.warm_up_s, 2 * options.seconds)};
+    if (found.confirmation.loss() <= loss_allowed) return found;
     good *= kStepBack;
   }
-  return found;
+  return known;
 }
 
 }  // namespace turnpike::pktgen

@@ -14,6 +14,8 @@ struct Found {
 
 // `most_pps`: what the relay delivers when it gets all that the port takes.
 double most_delivered(Traffic& traffic, const Options& options);
-Found search(Traffic& traffic, const Options& options, double most_pps, double loss_allowed);
+// Not below `known`, whose rate has been found with less loss allowed.
+Found search(Traffic& traffic, const Options& options, double most_pps, double loss_allowed,
+             const Found& known);
 
 }  // namespace turnpike::pktgen

@@ -79,8 +79,12 @@ bool self_check(const Options& options, const Plan& plan, const Pools& pools) {
   for (const Case& wanted : kCases) {
     loopback.plant(wanted.fault, kEvery);
     const auto traffic = make_full_traffic(world);
-    const Tally tally = traffic->run(kRate, kSeconds, nullptr);
-    good = exactly(tally, wanted, wanted.fault == Fault::kNone ? 0 : loopback.planted()) && good;
+    Tally tally = traffic->run(kRate, kSeconds, nullptr);
+    const std::uint64_t planted = wanted.fault == Fault::kNone ? 0 : loopback.planted();
+    // A frame that is held back when the run ends comes with the next.
+    loopback.plant(Fault::kNone, 1);
+    tally.add(traffic->run(kRate, kSeconds / 3, nullptr));
+    good = exactly(tally, wanted, planted) && good;
   }
   good = light_notices(world, loopback) && good;
   say(good ? "self-check passed" : "SELF-CHECK FAILED");

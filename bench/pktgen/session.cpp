@@ -98,7 +98,7 @@ void Session::resolve_relayed() {
   for (std::size_t family = 0; family < 2; ++family) {
     for (std::uint32_t i = 0; i < flows_.size() && i < 64; ++i) {
       if (is_set_up(flows_[i]) && family_index(plan_.peer_family(i)) == family) {
-        peer_port_.resolve(plan_, relayed(i).address, plan_.asker(plan_.peer(i).address));
+        peer_port_.resolve(plan_, relayed(i).address, plan_.peer(i).address);
         break;
       }
     }

@@ -40,11 +40,6 @@ void prefill_one(rte_mempool* /*pool*/, void* /*argument*/, void* object, unsign
               kMostPayloadBytes);
 }
 
-Family family_of(const std::uint8_t* frame) {
-  return wire::load_be16(frame + wire::ethernet::kType) == wire::ether_type::kIpv4 ? Family::kIpv4
-                                                                                   : Family::kIpv6;
-}
-
 }  // namespace
 
 const std::array<std::uint8_t, 2 * kMostPayloadBytes>& filler() {
@@ -151,7 +146,7 @@ void Templates::add(std::uint32_t flow, Direction direction) {
 
 void Templates::resize(rte_mbuf* mbuf, const std::uint8_t* at, std::size_t payload_size) {
   auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
-  const Family family = family_of(frame);
+  const Family family = Templates::family(frame);
   const Framing kind = framing(at);
   std::uint8_t* message = frame + headers_size(family);
   const std::size_t pad = padding(kind, payload_size);

@@ -61,7 +61,11 @@ class Templates {
   static std::size_t head_size(const std::uint8_t* at) { return at[2]; }
   static Framing framing(const std::uint8_t* at) { return static_cast<Framing>(at[3]); }
   static std::size_t payload_size(const std::uint8_t* at) { return load<std::uint16_t>(at + 4); }
-  static std::uint32_t tag(const std::uint8_t* end) { return wire::load_be32(end - kPrefix); }
+  static Family family(const std::uint8_t* frame) {
+    return wire::load_be16(frame + wire::ethernet::kType) == wire::ether_type::kIpv4
+               ? Family::kIpv4
+               : Family::kIpv6;
+  }
 
   // Makes `mbuf` the frame of the template at `at`, whose arena's stride is `kStride`.
   template <std::size_t kStride>
