@@ -82,6 +82,8 @@ SEEDS = {
     + bind(2 | USERHASH, peer=6, how=SHA256) + refresh(2 | USERHASH, SHA256),
     "listeners": world(THREE_SHARDS) + allocate(0) + allocate(SECOND_LISTENER) + allocate(REDIRECTED) + allocate(3)
     + bind(0) + bind(SECOND_LISTENER, peer=2) + refresh(0) + permit(SECOND_LISTENER),
+    "impossible-sizes": world() + bytes([0, 0, 0, 0, 0, 0, 0, 128 | 12]) + bytes([0, 0, 0, 0, 0, 0, 0, 128 | 10])
+    + bytes([0, 48, 0, 0, 0, 0, 31, 128 | 11]),
     "quota": world() + b"".join(allocate(c, MD5) for c in (0, 2, 8, 10)) + refresh() + allocate(10),
     "few-allocations": world(FEW_ALLOCATIONS) + b"".join(allocate(c) for c in (0, 1, 2)) + refresh() + allocate(2),
     "refused": world() + bytes([0, 0, 0, 0, 0, 0, 0, 64]) + bytes([0, 0, 0, 0, 0, 0, 0, 128 | 14]) + allocate()
