@@ -27,12 +27,14 @@ UserName name_in(const MessageView& message) {
   return user;
 }
 
-// Named once, by the one or the other, and in full.
+// Named once, by the one or the other, and in full: an empty or overlong value is none, and text()
+// gives none for it.
 bool credentials_complete(const MessageView& message) {
   const auto userhash = message.find(Attribute::kUserhash);
   if (userhash && userhash->value.size() != 32) return false;
   return message.has(Attribute::kUsername) != userhash.has_value() &&
-         message.has(Attribute::kRealm) && message.has(Attribute::kNonce);
+         (userhash || message.text(Attribute::kUsername)) && message.text(Attribute::kRealm) &&
+         message.text(Attribute::kNonce);
 }
 
 // Whether the message's integrity, of whichever kind it has, is right under `key`.

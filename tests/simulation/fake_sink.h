@@ -79,21 +79,21 @@ class FakeSink final : public FlowSink {
 
   // As the workers: a live channel, whatever its permission; a live permission; what comes back
   // through a channel is decided by the permission that the channel names.
-  std::optional<Endpoint> by_channel(const ClientEndpoint& client, ChannelNumber wanted,
+  std::optional<Endpoint> by_channel(const FiveTuple& five_tuple, ChannelNumber wanted,
                                      std::uint32_t seconds) const {
     for (const auto& [id, flow] : channels) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple.client == client && flow.number == wanted &&
+      if (allocation.five_tuple == five_tuple && flow.number == wanted &&
           flow.expires_s > seconds && lives(allocation, flow.peer.address.family, seconds)) {
         return flow.peer;
       }
     }
     return std::nullopt;
   }
-  bool by_send(const ClientEndpoint& client, const Address& peer, std::uint32_t seconds) const {
+  bool by_send(const FiveTuple& five_tuple, const Address& peer, std::uint32_t seconds) const {
     for (const auto& [id, flow] : permissions) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple.client == client && flow.peer == peer && flow.expires_s > seconds &&
+      if (allocation.five_tuple == five_tuple && flow.peer == peer && flow.expires_s > seconds &&
           lives(allocation, peer.family, seconds)) {
         return true;
       }
@@ -111,10 +111,10 @@ class FakeSink final : public FlowSink {
           continue;
         }
         if (permissions.at(number(channel.permission)).expires_s <= seconds) return std::nullopt;
-        return Model::Delivery{flow.five_tuple.client, channel.number};
+        return Model::Delivery{flow.five_tuple, channel.number};
       }
-      if (!by_send(flow.five_tuple.client, peer.address, seconds)) return std::nullopt;
-      return Model::Delivery{flow.five_tuple.client, std::nullopt};
+      if (!by_send(flow.five_tuple, peer.address, seconds)) return std::nullopt;
+      return Model::Delivery{flow.five_tuple, std::nullopt};
     }
     return std::nullopt;
   }

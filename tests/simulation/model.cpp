@@ -35,15 +35,16 @@ std::optional<TokenSealer::Token> token_in(const MessageView& message) {
 
 }  // namespace
 
-void Model::success(Instant now, const ClientEndpoint& client, const std::string& user,
+void Model::success(Instant now, const FiveTuple& five_tuple, const std::string& user,
                     const MessageView& request, const MessageView& answer) {
   forget(now);
-  const auto found = allocations_.find(client);
+  const auto found = allocations_.find(five_tuple);
   require(found == allocations_.end() || found->second.user == user,
           "somebody else's allocation is used");
-  if (request.method() == Method::kAllocate) return allocate(now, client, user, request, answer);
+  if (request.method() == Method::kAllocate)
+    return allocate(now, five_tuple, user, request, answer);
   require(found != allocations_.end(), "a success without an allocation");
-  if (request.method() == Method::kRefresh) return refresh(now, client, request, answer);
+  if (request.method() == Method::kRefresh) return refresh(now, five_tuple, request, answer);
   if (request.method() == Method::kCreatePermission) return permit(now, found->second, request);
   require(request.method() == Method::kChannelBind, "a success of an unknown method");
   bind(now, found->second, request);
@@ -52,7 +53,7 @@ void Model::success(Instant now, const ClientEndpoint& client, const std::string
 void Model::forget(Instant now) {
   const std::uint32_t seconds = now_s(now);
   for (auto one = allocations_.begin(); one != allocations_.end();) {
-    auto& [client, allocation] = *one;
+    auto& [five_tuple, allocation] = *one;
     const std::uint32_t last_s = std::max(allocation.until_s[0], allocation.until_s[1]);
     for (std::size_t family = 0; family < 2; ++family) {
       if (allocation.until_s[family] <= seconds) end_family(allocation, family);
@@ -64,7 +65,7 @@ void Model::forget(Instant now) {
       ++one;
       continue;
     }
-    ghosts_[{client, allocation.created_by}] = last_s + config_.tombstone_s;
+    ghosts_[{five_tuple, allocation.created_by}] = last_s + config_.tombstone_s;
     one = allocations_.erase(one);
   }
   std::erase_if(reservations_, [&](const auto& it) { return it.second.until_s <= seconds; });
@@ -87,18 +88,18 @@ std::uint32_t Model::clamp(const MessageView& request) const {
   return std::clamp(asked, config_.lifetime_default_s, config_.lifetime_max_s);
 }
 
-void Model::allocate(Instant now, const ClientEndpoint& client, const std::string& user,
+void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string& user,
                      const MessageView& request, const MessageView& answer) {
   const auto relayed = relayed_in(answer);
-  if (const auto found = allocations_.find(client); found != allocations_.end()) {
+  if (const auto found = allocations_.find(five_tuple); found != allocations_.end()) {
     require(found->second.created_by == request.transaction_id(),
             "a five-tuple has a second allocation");
     require(found->second.relayed == relayed, "a retransmission is answered otherwise");
     return;
   }
-  require(!remembers_ghosts_ || !ghosts_.contains({client, request.transaction_id()}),
+  require(!remembers_ghosts_ || !ghosts_.contains({five_tuple, request.transaction_id()}),
           "a late duplicate makes a ghost");
-  require(answer.xor_address(Attribute::kXorMappedAddress) == Endpoint(client),
+  require(answer.xor_address(Attribute::kXorMappedAddress) == Endpoint(five_tuple.client),
           "the mapped address is another's");
   require(answer.u32(Attribute::kLifetime) == clamp(request), "another lifetime than is due");
   Allocation made;
@@ -117,7 +118,7 @@ void Model::allocate(Instant now, const ClientEndpoint& client, const std::strin
     require(!reservations_.contains(*token), "two reservations have one token");
     reservations_[*token] = {next, expiry_s(now, config_.reservation_lifetime_s)};
   }
-  allocations_[client] = made;
+  allocations_[five_tuple] = made;
 }
 
 void Model::check_families(const Allocation& made, const MessageView& request,
@@ -158,9 +159,9 @@ void Model::check_ports(const Allocation& made, const MessageView& request) {
   }
 }
 
-void Model::refresh(Instant now, const ClientEndpoint& client, const MessageView& request,
+void Model::refresh(Instant now, const FiveTuple& five_tuple, const MessageView& request,
                     const MessageView& answer) {
-  Allocation& allocation = allocations_.at(client);
+  Allocation& allocation = allocations_.at(five_tuple);
   const bool ends = request.u32(Attribute::kLifetime) == 0U;
   require(answer.u32(Attribute::kLifetime) == (ends ? 0 : clamp(request)),
           "another lifetime than is due");
@@ -174,8 +175,8 @@ void Model::refresh(Instant now, const ClientEndpoint& client, const MessageView
     if (ends) end_family(allocation, family);
   }
   if (allocation.relayed[0] || allocation.relayed[1]) return;
-  ghosts_[{client, allocation.created_by}] = now_s(now) + config_.tombstone_s;
-  allocations_.erase(client);
+  ghosts_[{five_tuple, allocation.created_by}] = now_s(now) + config_.tombstone_s;
+  allocations_.erase(five_tuple);
 }
 
 void Model::check_peer(const Allocation& allocation, const Address& peer) const {
@@ -220,26 +221,25 @@ void Model::bind(Instant now, Allocation& allocation, const MessageView& request
 }
 
 // RFC 8656 §12.6: a channel sends even where its permission has run out.
-std::optional<Endpoint> Model::by_channel(const ClientEndpoint& client,
-                                          ChannelNumber number) const {
-  const auto found = allocations_.find(client);
+std::optional<Endpoint> Model::by_channel(const FiveTuple& five_tuple, ChannelNumber number) const {
+  const auto found = allocations_.find(five_tuple);
   if (found == allocations_.end()) return std::nullopt;
   const auto channel = found->second.channels.find(number);
   if (channel == found->second.channels.end()) return std::nullopt;
   return channel->second.peer;
 }
 
-bool Model::by_send(const ClientEndpoint& client, const Address& peer) const {
-  const auto found = allocations_.find(client);
+bool Model::by_send(const FiveTuple& five_tuple, const Address& peer) const {
+  const auto found = allocations_.find(five_tuple);
   return found != allocations_.end() && found->second.permissions.contains(peer);
 }
 
 std::optional<Model::Delivery> Model::from_peer(const Endpoint& relayed_face,
                                                 const Endpoint& peer) const {
-  for (const auto& [client, allocation] : allocations_) {
+  for (const auto& [five_tuple, allocation] : allocations_) {
     if (allocation.relayed[family_index(relayed_face.address.family)] != relayed_face) continue;
     if (!allocation.permissions.contains(peer.address)) return std::nullopt;
-    Delivery delivery{client, std::nullopt};
+    Delivery delivery{five_tuple, std::nullopt};
     for (const auto& [number, channel] : allocation.channels) {
       if (channel.peer == peer) delivery.channel = number;
     }

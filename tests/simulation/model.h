@@ -51,36 +51,36 @@ class Model {
   Model(const ServerConfig& config, bool remembers_ghosts)
       : config_(config), remembers_ghosts_(remembers_ghosts) {}
 
-  // `user` has been told by the server that `request` succeeded.
-  void success(Instant now, const ClientEndpoint& client, const std::string& user,
+  // `user` has been told by the server that `request`, from `five_tuple`, succeeded.
+  void success(Instant now, const FiveTuple& five_tuple, const std::string& user,
                const stun::MessageView& request, const stun::MessageView& answer);
   // What has ended is no more.
   void forget(Instant now);
 
   // What becomes of a packet.
-  std::optional<Endpoint> by_channel(const ClientEndpoint& client, ChannelNumber number) const;
-  bool by_send(const ClientEndpoint& client, const Address& peer) const;
+  std::optional<Endpoint> by_channel(const FiveTuple& five_tuple, ChannelNumber number) const;
+  bool by_send(const FiveTuple& five_tuple, const Address& peer) const;
   struct Delivery {
-    ClientEndpoint client;
+    FiveTuple five_tuple;
     std::optional<ChannelNumber> channel;
 
     friend bool operator==(const Delivery&, const Delivery&) = default;
   };
   std::optional<Delivery> from_peer(const Endpoint& relayed_face, const Endpoint& peer) const;
 
-  const std::map<ClientEndpoint, Allocation>& allocations() const { return allocations_; }
+  const std::map<FiveTuple, Allocation>& allocations() const { return allocations_; }
 
  private:
   struct Reservation {
     Endpoint relayed;
     std::uint32_t until_s = 0;
   };
-  void allocate(Instant now, const ClientEndpoint& client, const std::string& user,
+  void allocate(Instant now, const FiveTuple& five_tuple, const std::string& user,
                 const stun::MessageView& request, const stun::MessageView& answer);
   void check_families(const Allocation& made, const stun::MessageView& request,
                       const stun::MessageView& answer) const;
   void check_ports(const Allocation& made, const stun::MessageView& request);
-  void refresh(Instant now, const ClientEndpoint& client, const stun::MessageView& request,
+  void refresh(Instant now, const FiveTuple& five_tuple, const stun::MessageView& request,
                const stun::MessageView& answer);
   void permit(Instant now, Allocation& allocation, const stun::MessageView& request);
   void bind(Instant now, Allocation& allocation, const stun::MessageView& request);
@@ -90,9 +90,9 @@ class Model {
 
   const ServerConfig config_;
   const bool remembers_ghosts_;
-  std::map<ClientEndpoint, Allocation> allocations_;
+  std::map<FiveTuple, Allocation> allocations_;
   std::map<TokenSealer::Token, Reservation> reservations_;
-  std::map<std::pair<ClientEndpoint, stun::TransactionId>, std::uint32_t> ghosts_;
+  std::map<std::pair<FiveTuple, stun::TransactionId>, std::uint32_t> ghosts_;
 };
 
 }  // namespace turnpike::simulation

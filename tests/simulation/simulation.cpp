@@ -21,6 +21,7 @@
 
 #include "fake_sink.h"
 #include "model.h"
+#include "promises.h"
 #include "turn/counters.h"
 #include "turn/quota.h"
 #include "turnpike/server.h"
@@ -50,6 +51,10 @@ const Endpoint kAnycast{Address::v4(192, 0, 2, 9), 3478};  // redirects to kServ
 const Address kInternal4 = Address::v4(192, 0, 2, 2);
 const Address kExternal4 = Address::v4(198, 51, 100, 2);
 const Address kInternal6 = *Address::parse("2001:db8::2");
+
+FiveTuple five_tuple(const ClientEndpoint& client) {
+  return {client, kServer, Transport::kUdp};
+}
 
 // How often each result has been seen, over all runs.
 using Coverage = std::array<std::uint64_t, kResults.size()>;
@@ -280,7 +285,7 @@ class World {
         Method::kCreatePermission, Method::kChannelBind, Method::kChannelBind};
     // Most know what they have.
     const bool knows = below(8) != 0;
-    const bool has = model_->allocations().contains(from);
+    const bool has = model_->allocations().contains(five_tuple(from));
     Method method = kMix[below(kMix.size())];
     if (knows && !has) method = Method::kAllocate;
     if (knows && has && method == Method::kAllocate) method = Method::kCreatePermission;
@@ -486,12 +491,12 @@ class World {
     require(!made || user != &users()[kExpiringUser] || !expired(),
             "a user whose credential has ended makes an allocation");
     if (const auto token = answer.find(Attribute::kReservationToken)) remember(token->value);
-    model_->success(now_, sent.from, user->name, request, answer);
+    model_->success(now_, five_tuple(sent.from), user->name, request, answer);
   }
 
   bool had_allocation(const ClientEndpoint& client) {
     model_->forget(now_);
-    return model_->allocations().contains(client);
+    return model_->allocations().contains(five_tuple(client));
   }
 
   void remember(stun::Bytes value) {
@@ -503,77 +508,21 @@ class World {
 
   void check() {
     model_->forget(now_);
-    check_flows();
-    check_quotas();
-    for (const auto& shard : shards_)
-      check_counters(*shard);
-    for (int i = 0; i < 30; ++i)
-      probe();
-  }
-
-  // Flows that live are those that were promised, no more and no less.
-  void check_flows() {
-    const std::uint32_t seconds = now_s(now_);
-    std::size_t families = 0, permissions = 0, channels = 0;
+    std::vector<const FakeSink*> sinks;
     for (const auto& shard : shards_) {
-      const FakeSink& sink = shard->sink;
-      for (const auto& [slot, flow] : sink.allocations) {
-        for (std::size_t family = 0; family < 2; ++family) {
-          if (flow.expires_s[family] <= seconds) continue;
-          const Model::Allocation& promised = promise_to(flow.five_tuple.client);
-          require(promised.until_s[family] == flow.expires_s[family],
-                  "an allocation lives otherwise than promised");
-          require(face_of(config_, flow.relayed[family]->address) ==
-                          promised.relayed[family]->address &&
-                      flow.relayed[family]->port == promised.relayed[family]->port,
-                  "an allocation has another relayed address than promised");
-          ++families;
-        }
-      }
-      for (const auto& [slot, flow] : sink.permissions) {
-        const AllocationFlow& allocation = sink.allocations.at(FakeSink::number(flow.allocation));
-        if (!lives(allocation, flow.peer, flow.expires_s)) continue;
-        const auto& promised = promise_to(allocation.five_tuple.client).permissions;
-        const auto found = promised.find(flow.peer);
-        require(found != promised.end() && found->second == flow.expires_s,
-                "a permission that nobody was promised");
-        ++permissions;
-      }
-      for (const auto& [slot, flow] : sink.channels) {
-        const AllocationFlow& allocation = sink.allocations.at(FakeSink::number(flow.allocation));
-        if (!lives(allocation, flow.peer.address, flow.expires_s)) continue;
-        const auto& promised = promise_to(allocation.five_tuple.client).channels;
-        const auto found = promised.find(flow.number);
-        require(found != promised.end() && found->second.peer == flow.peer &&
-                    found->second.until_s == flow.expires_s,
-                "a channel that nobody was promised");
-        ++channels;
-      }
+      check_counters(config_, shard->server->counters(), shard->sink);
+      sinks.push_back(&shard->sink);
     }
-    for (const auto& [client, promised] : model_->allocations()) {
-      for (const auto& relayed : promised.relayed)
-        families -= relayed.has_value() ? 1 : 0;
-      permissions -= promised.permissions.size();
-      channels -= promised.channels.size();
-    }
-    require(families == 0, "a promised allocation is missing");
-    require(permissions == 0, "a promised permission is missing");
-    require(channels == 0, "a promised channel is missing");
-  }
-
-  const Model::Allocation& promise_to(const ClientEndpoint& client) const {
-    const auto found = model_->allocations().find(client);
-    require(found != model_->allocations().end(), "an allocation that nobody was promised");
-    return found->second;
-  }
-
-  bool lives(const AllocationFlow& allocation, const Address& peer, std::uint32_t until_s) const {
-    return until_s > now_s(now_) && allocation.expires_s[family_index(peer.family)] > now_s(now_);
+    Promises promises(config_, *model_, sinks, now_);
+    promises.check_flows();
+    check_quotas();
+    for (int i = 0; i < 30; ++i)
+      probe(promises);
   }
 
   void check_quotas() {
     std::map<std::string, std::uint32_t> counts;
-    for (const auto& [client, promised] : model_->allocations())
+    for (const auto& [five_tuple, promised] : model_->allocations())
       ++counts[promised.user];
     for (const auto& [user, count] : counts) {
       require(count <= kQuota, "a quota is exceeded");
@@ -583,40 +532,17 @@ class World {
     }
   }
 
-  void check_counters(const Shard& shard) const {
-    const ServerCounters& counters = shard.server->counters();
-    require(counters.allocations.get() == shard.sink.allocations.size(),
-            "the count of allocations is off");
-    require(counters.permissions.get() == shard.sink.permissions.size(),
-            "the count of permissions is off");
-    require(counters.channels.get() == shard.sink.channels.size(), "the count of channels is off");
-    require(counters.allocations.get() <= config_.max_allocations, "more allocations than allowed");
-  }
-
   // A packet that may be anybody's: the flows do with it what the promises say.
-  void probe() {
-    const std::uint32_t seconds = now_s(now_);
+  void probe(const Promises& promises) {
     const ClientEndpoint client = where_[static_cast<int>(below(kClients))];
     const auto number = static_cast<ChannelNumber>(0x4000 + below(5));
     const Endpoint given = some_peer();
     const Endpoint peer{face_of(config_, given.address), given.port};
-    std::optional<Endpoint> through;
-    bool sent = false;
-    for (const auto& shard : shards_) {
-      if (const auto to = shard->sink.by_channel(client, number, seconds)) through = to;
-      sent |= shard->sink.by_send(client, peer.address, seconds);
-    }
-    require(through == model_->by_channel(client, number), "ChannelData goes astray");
-    require(sent == model_->by_send(client, peer.address), "a Send indication goes astray");
+    promises.check_from_client(five_tuple(client), number, peer.address);
     if (ports_.empty()) return;
     auto relayed = ports_.begin();
     std::advance(relayed, below(static_cast<std::uint32_t>(ports_.size())));
-    std::optional<Model::Delivery> delivered;
-    for (const auto& shard : shards_) {
-      if (const auto to = shard->sink.from_peer(*relayed, peer, seconds)) delivered = to;
-    }
-    const Endpoint face{face_of(config_, relayed->address), relayed->port};
-    require(delivered == model_->from_peer(face, peer), "a peer's packet goes astray");
+    promises.check_from_peer(*relayed, peer);
   }
 
   // Everything ends, and nothing is left.

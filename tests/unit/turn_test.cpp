@@ -592,6 +592,15 @@ TEST_F(TurnServer, RefusesHalfACredentialWith400) {
   EXPECT_EQ(allocate(1000, [&](auto& w) { w.add(Attribute::kUserhash, torso); }).code(), 400);
 }
 
+TEST_F(TurnServer, RefusesCredentialsOfAnImpossibleSizeWith400) {
+  const std::vector<std::uint8_t> overlong(764, 'x');
+  for (const Attribute type : {Attribute::kNonce, Attribute::kRealm, Attribute::kUsername}) {
+    EXPECT_EQ(allocate(1000, [&](auto& w) { w.add(type, {}); }).code(), 400);
+    EXPECT_EQ(allocate(1000, [&](auto& w) { w.add(type, overlong); }).code(), 400);
+  }
+  EXPECT_EQ(world_.asked_for_keys, 0);
+}
+
 TEST_F(TurnServer, ChallengesAnotherRealmWith401) {
   realm_ = "example.com";
   EXPECT_EQ(allocate(1000).code(), 401);
