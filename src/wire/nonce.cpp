@@ -81,34 +81,39 @@ std::uint8_t* append_endpoint(std::uint8_t* at, const Endpoint& endpoint) {
 
 }  // namespace
 
-NonceKeeper::NonceKeeper(const Config& config) : config_(config), keys_{config.key} {}
+NonceKeeper::NonceKeeper(const Config& config) : config_(config), keys_{prepare(config.key)} {}
 
 void NonceKeeper::rotate(const Key& key) {
   const std::uint32_t next = current_.load(std::memory_order_relaxed) + 1;
-  keys_[next % keys_.size()] = key;
+  keys_[next % keys_.size()] = prepare(key);
   current_.store(next, std::memory_order_release);
 }
 
-NonceKeeper::Mac NonceKeeper::mac(const Key& key, std::uint32_t born_s, const Endpoint& client,
-                                  const Endpoint& server) const {
+// Everything under the MAC but the realm has a fixed size. The realm, which has not, is hashed
+// beforehand, so that no field can reach into its neighbour.
+NonceKeeper::Prepared NonceKeeper::prepare(const Key& key) const {
   const std::uint64_t k0 = wire::load_be64(key.data());
   const std::uint64_t k1 = wire::load_be64(key.data() + 8);
-  // Everything but the realm has a fixed size. The realm, which has not, is hashed beforehand, so
-  // that no field can reach into its neighbour.
-  const std::uint64_t realm_hash = siphash24(
-      k0, k1, {reinterpret_cast<const std::uint8_t*>(config_.realm.data()), config_.realm.size()});
+  return {k0, k1,
+          siphash24(
+              k0, k1,
+              {reinterpret_cast<const std::uint8_t*>(config_.realm.data()), config_.realm.size()})};
+}
+
+NonceKeeper::Mac NonceKeeper::mac(const Prepared& key, std::uint32_t born_s, const Endpoint& client,
+                                  const Endpoint& server) const {
   std::array<std::uint8_t, 1 + 4 + 1 + 4 + 8 + 2 * 19> input{};
   std::uint8_t* at = input.data() + 1;
   wire::store_be32(at, born_s);
   at[4] = config_.generation;
   wire::store_be32(at + 5, feature_bits(config_));
-  wire::store_be64(at + 9, realm_hash);
+  wire::store_be64(at + 9, key.realm_hash);
   append_endpoint(append_endpoint(at + 17, client), server);
 
   Mac result;
   for (std::uint8_t half = 0; half < 2; ++half) {
     input[0] = half;
-    wire::store_be64(result.data() + 8 * half, siphash24(k0, k1, input));
+    wire::store_be64(result.data() + 8 * half, siphash24(key.k0, key.k1, input));
   }
   return result;
 }

@@ -51,12 +51,17 @@ class NonceKeeper {
  private:
   using Key = std::array<std::uint8_t, 16>;
   using Mac = std::array<std::uint8_t, 16>;
-  Mac mac(const Key& key, std::uint32_t born_s, const Endpoint& client,
+  // A key as it is used: its two halves, and what it makes of the realm.
+  struct Prepared {
+    std::uint64_t k0 = 0, k1 = 0, realm_hash = 0;
+  };
+  Prepared prepare(const Key& key) const;
+  Mac mac(const Prepared& key, std::uint32_t born_s, const Endpoint& client,
           const Endpoint& server) const;
 
   const Config config_;
   // Key n is in slot n % 4: while the slot of the next one is written, nobody reads there.
-  std::array<Key, 4> keys_;
+  std::array<Prepared, 4> keys_;
   std::atomic<std::uint32_t> current_{0};  // control: wo, workers and engines: ro
 };
 

@@ -571,7 +571,7 @@ class World {
   ServerConfig config_;
   NonceKeeper nonces_{{.realm = kRealm, .lifetime_s = 600, .key = {7}}};
   TokenSealer tokens_{{8}};
-  QuotaLedger quotas_{kQuota, 0};
+  QuotaLedger quotas_{kQuota, 0, true};
   std::set<RelayEndpoint> ports_;
   std::uint64_t free_ports_ = 0;
   std::unique_ptr<Model> model_;
