@@ -3,6 +3,7 @@
 #include "base/keyed_hash.h"
 
 #include <bit>
+#include <cstring>
 
 namespace turnpike {
 namespace {
@@ -30,7 +31,14 @@ struct SipState {
   }
 };
 
-// Up to eight bytes as a little-endian word, whatever the host's order.
+// Eight bytes as a little-endian word, whatever the host's order.
+std::uint64_t load_le(const std::uint8_t* data) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, data, sizeof word);
+  if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
+  return word;
+}
+// Likewise, up to eight.
 std::uint64_t load_le(const std::uint8_t* data, std::size_t size) {
   std::uint64_t word = 0;
   for (std::size_t i = 0; i < size; ++i)
@@ -47,7 +55,7 @@ std::uint64_t siphash24(std::uint64_t k0, std::uint64_t k1, std::span<const std:
   const std::uint8_t* at = data.data();
   std::size_t left = data.size();
   for (; left >= 8; at += 8, left -= 8)
-    state.compress(load_le(at, 8));
+    state.compress(load_le(at));
   state.compress(load_le(at, left) | static_cast<std::uint64_t>(data.size() & 0xFF) << 56);
   state.v2 ^= 0xFF;
   for (int i = 0; i < 4; ++i)
