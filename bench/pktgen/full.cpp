@@ -282,10 +282,10 @@ class FullTraffic : public Traffic {
   }
 
   void drain(Tally& tally) {
-    constexpr double quiet = 0.05;
+    constexpr double kQuietSeconds = 0.05;
     std::uint64_t last = cycles_now();
     const std::uint64_t end = last + cycles_of(1);
-    while (cycles_now() < std::min(end, last + cycles_of(quiet))) {
+    while (cycles_now() < std::min(end, last + cycles_of(kQuietSeconds))) {
       if (receive(tally) > 0) last = cycles_now();
     }
   }

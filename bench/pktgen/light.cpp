@@ -20,8 +20,8 @@ constexpr std::uint32_t kStampEvery = 63;
 constexpr std::uint32_t kCheckEvery = 61;
 constexpr int kMostReceiveBursts = 4;  // between two looks at what is to be sent
 constexpr int kPauses = 8;
-constexpr double kQuiet_s = 0.05;    // nothing for so long: what is missing is lost
-constexpr double kMostChunk_s = 10;  // between two refreshes
+constexpr double kQuietSeconds = 0.05;    // nothing for so long: what is missing is lost
+constexpr double kMostChunkSeconds = 10;  // between two refreshes
 
 // Frames for one port, taken in turn, and those it did not take.
 class Stream {
@@ -121,7 +121,7 @@ class LightTraffic : public Traffic {
     total.by_direction = false;
     unsigned second = 0;
     for (double left = seconds; left > 1e-9 && !stop_requested();) {
-      const double chunk = std::min(left, each_second ? 1.0 : kMostChunk_s);
+      const double chunk = std::min(left, each_second ? 1.0 : kMostChunkSeconds);
       Tally tally;
       tally.by_direction = false;
       exchange(rate_pps, chunk, tally);
@@ -268,7 +268,7 @@ class LightTraffic : public Traffic {
     std::uint64_t last = cycles_now();
     const std::uint64_t end = last + cycles_of(0.5);
     while (tally.delivered() < tally.sent() &&
-           cycles_now() < std::min(end, last + cycles_of(kQuiet_s))) {
+           cycles_now() < std::min(end, last + cycles_of(kQuietSeconds))) {
       if (receive_some(tally) > 0) last = cycles_now();
     }
   }

@@ -30,6 +30,8 @@ struct Link {
   std::array<std::optional<Address>, 2> gateways, addresses;
 };
 
+// In the order of --help.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding)
 struct Options {
   Mode mode = Mode::kRate;
   bool light = false;  // prebuilt frames, about one in 60 stamped and checked

@@ -178,19 +178,15 @@ std::string rate_text(double pps) {
 
 std::string tally_text(const Tally& tally, bool last) {
   if (!tally.by_direction) {
-    return rate_text(tally.received_pps()) +
-           format(
-               ", lost %llu of %llu, refused %llu, checked %llu, corrupted %llu, to a wrong "
-               "receiver %llu; generator idle %.0f %%",
-               static_cast<unsigned long long>(tally.lost()),
-               static_cast<unsigned long long>(tally.sent()),
-               static_cast<unsigned long long>(tally.refused),
-               static_cast<unsigned long long>(tally.checked),
-               static_cast<unsigned long long>(tally.directions[0].corrupted +
-                                               tally.directions[1].corrupted),
-               static_cast<unsigned long long>(tally.directions[0].misdelivered +
-                                               tally.directions[1].misdelivered),
-               100 * share(tally.idle_cycles, tally.cycles));
+    const auto both = [&tally](std::uint64_t DirectionTally::*count) {
+      return std::to_string(tally.directions[0].*count + tally.directions[1].*count);
+    };
+    return rate_text(tally.received_pps()) + ", lost " + std::to_string(tally.lost()) + " of " +
+           std::to_string(tally.sent()) + ", refused " + std::to_string(tally.refused) +
+           ", checked " + std::to_string(tally.checked) + ", corrupted " +
+           both(&DirectionTally::corrupted) + ", to a wrong receiver " +
+           both(&DirectionTally::misdelivered) +
+           format("; generator idle %.0f %%", 100 * share(tally.idle_cycles, tally.cycles));
   }
   const double seconds = tally.seconds > 0 ? tally.seconds : 1;
   std::string text = direction_text("up", tally.directions[0], seconds, last) +
