@@ -105,7 +105,7 @@ struct Common {
   OneHop hop;
   NonceKeeper nonces{{.realm = kRealm, .key = {1}}};
   TokenSealer tokens{{2}};
-  QuotaLedger quotas{kQuota, 0};
+  QuotaLedger quotas{kQuota, 0, true};
   FrontDoor door{{.realm = kRealm, .software = ""}, nonces};
   std::atomic<std::uint32_t> generations{0};
   std::atomic<std::int32_t> served_to_all{0};   // allocations of the user whom all shards serve
