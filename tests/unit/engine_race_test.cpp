@@ -31,7 +31,7 @@ using stun::Method;
 
 constexpr std::uint64_t kStartMs = 1'000'000;
 constexpr std::uint64_t kStepMs = 500;
-constexpr std::uint32_t kSteps = 1500;
+constexpr std::uint32_t kSteps = 800;
 constexpr std::uint32_t kRestSeconds = 3;  // more than two steps, and a second of rounding
 constexpr std::uint32_t kMaxShards = 3;
 constexpr std::size_t kReaders = 2;
@@ -47,14 +47,16 @@ constexpr const char* kRealm = "example.org";
 constexpr std::uint64_t kAllocated = 1, kPermitted = 2, kBound = 4;
 constexpr std::uint64_t kOpening = 8;  // what is not there may be
 constexpr std::uint64_t kEnding = 16;  // what is there may not be
-std::uint64_t word_of(std::uint32_t generation, std::uint16_t port, std::uint64_t flags) {
-  return std::uint64_t{generation} << 32 | std::uint64_t{port} << 8 | flags;
+// `change` makes it another word whenever a client knows something new, if only for a moment.
+std::uint64_t word_of(std::uint32_t change, std::uint16_t port, ChannelNumber number,
+                      std::uint64_t flags) {
+  return std::uint64_t{change} << 32 | std::uint64_t{port} << 8 | (number & 3U) << 5 | flags;
 }
 std::uint16_t port_in(std::uint64_t word) {
   return static_cast<std::uint16_t>(word >> 8);
 }
 ChannelNumber number_in(std::uint64_t word) {
-  return static_cast<ChannelNumber>(0x4000 + (word >> 32) % 3);
+  return static_cast<ChannelNumber>(0x4000 | (word >> 5 & 3));
 }
 
 class Random {
@@ -107,7 +109,7 @@ struct Common {
   TokenSealer tokens{{2}};
   QuotaLedger quotas{kQuota, 0, true};
   FrontDoor door{{.realm = kRealm, .software = ""}, nonces};
-  std::atomic<std::uint32_t> generations{0};
+  std::atomic<std::uint32_t> changes{0};        // of all words
   std::atomic<std::int32_t> served_to_all{0};   // allocations of the user whom all shards serve
   std::atomic<std::uint64_t> now_ms{kStartMs};  // the first shard: rw, others: ro
   std::array<std::atomic<std::uint32_t>, kMaxShards> ready_for{};  // a step; its shard: wo
@@ -187,6 +189,7 @@ class Shard final : public ServerHost {
     ++answers[code];
     if (answer.message_class() == Class::kSuccess) {
       succeeded(answer);
+      if (random_.below(8) == 0) let_read();
     } else {
       refused(answer.method(), code);
     }
@@ -208,8 +211,8 @@ class Shard final : public ServerHost {
  private:
   struct Mine {
     std::uint32_t client = 0;
-    std::uint32_t generation = 0;
     std::uint16_t port = 0;
+    ChannelNumber number = 0;  // drawn for each allocation
     std::uint64_t flags = 0;
     // Seconds in which they end.
     std::uint32_t allocated_until = 0, permitted_until = 0, bound_until = 0;
@@ -246,6 +249,15 @@ class Shard final : public ServerHost {
     common_.now_ms.store(now_.ms + kStepMs, std::memory_order_release);
   }
 
+  // An answer is on its way when reply() is called, and its client may act on it before the server
+  // does anything more: a burst that begins from now on must find all as promised.
+  void let_read() const {
+    const std::atomic<std::uint32_t>& bursts = common_.bursts[transactions_ % kReaders];
+    const std::uint32_t before = bursts.load(std::memory_order_relaxed);
+    while (bursts.load(std::memory_order_relaxed) < before + 2)
+      std::this_thread::yield();
+  }
+
   // What ends by itself until `then`.
   void foresee(Instant then) {
     for (Mine& one : mine_) {
@@ -277,10 +289,12 @@ class Shard final : public ServerHost {
   // --- what clients know
 
   void know(Mine& one, std::uint64_t flags) {
+    if (one.flags == flags) return;
     one.flags = flags;
     // A shared client whose allocation has ended may have one of another shard's by now.
     if (common_.is_shared(one.client) && (flags & kAllocated) == 0) return;
-    common_.clients[one.client].word.store(word_of(one.generation, one.port, flags),
+    const std::uint32_t change = common_.changes.fetch_add(1, std::memory_order_relaxed) + 1;
+    common_.clients[one.client].word.store(word_of(change, one.port, one.number, flags),
                                            std::memory_order_release);
   }
 
@@ -318,7 +332,9 @@ class Shard final : public ServerHost {
         if ((one.flags & kPermitted) == 0) know(one, one.flags | kOpening);
         return ask(one, Method::kCreatePermission);
       default:
-        if ((one.flags & kBound) == 0) know(one, one.flags | kOpening);
+        // It opens a permission that has run out, too.
+        if ((one.flags & (kPermitted | kBound)) != (kPermitted | kBound))
+          know(one, one.flags | kOpening);
         return ask(one, Method::kChannelBind);
     }
   }
@@ -326,7 +342,7 @@ class Shard final : public ServerHost {
   // Never so many that ports would have to rest less.
   void allocate(Mine& one) {
     if (allocations_this_step_ >= 1 || server_.counters().free_ports.get() < 2) return;
-    one.generation = common_.generations.fetch_add(1, std::memory_order_relaxed) + 1;
+    one.number = static_cast<ChannelNumber>(0x4000 + random_.below(4));
     one.forsaken = false;
     if (!common_.is_shared(one.client)) know(one, kOpening);
     ask(one, Method::kAllocate);
@@ -342,8 +358,7 @@ class Shard final : public ServerHost {
     if (method == Method::kAllocate) writer.add_u8_rfffu(Attribute::kRequestedTransport, 17);
     if (method == Method::kRefresh && (one.flags & kEnding) != 0)
       writer.add_u32(Attribute::kLifetime, 0);
-    if (method == Method::kChannelBind)
-      writer.add_channel_number(number_in(word_of(one.generation, 0, 0)));
+    if (method == Method::kChannelBind) writer.add_channel_number(one.number);
     if (method == Method::kChannelBind || method == Method::kCreatePermission)
       writer.add_xor_address(Attribute::kXorPeerAddress, peer_of(one.client));
     const UserKeys& user = users_[serves_all(one) ? 0 : 1];
