@@ -59,8 +59,8 @@ def keys(which=0):
     return bytes([13, which, 0, 0, 0, 0, 0, 0])
 
 
-def switch(what=0):
-    return bytes([14, what, 0, 0, 0, 0, 0, 0])
+def switch(what=0, room=0):
+    return bytes([14, what, room, 0, 0, 0, 0, 0])
 
 
 ALL_OF_IT = allocate() + permit(peers=(0, 2)) + bind() + bind(number=1, peer=2)
@@ -70,6 +70,7 @@ SEEDS = {
     "expired": world(SOFTWARE) + ALL_OF_IT + long_while(10) + permit() + long_while(10) + long_while(30),
     "kept": world(DUAL) + ALL_OF_IT + (long_while(14) + refresh(lifetime=60) + bind() + permit()) * 3,
     "ended-between": world(THREE_SHARDS) + ALL_OF_IT + long_while(200, stalled=7) + bind() + allocate(),
+    "permission-kept": world() + allocate() + permit() + long_while(6) + bind() + long_while(12) + permit(),
     "permission-runs-out": world() + allocate() + bind() + long_while(16) + permit() + bind() + long_while(16),
     "reservation": world(THREE_SHARDS) + allocate(mix=EVEN_PORT, families=PAIR) + allocate(2, mix=TOKEN, token=1)
     + refresh() + allocate(mix=TOKEN, token=1) + bind(2),
@@ -94,7 +95,7 @@ SEEDS = {
     + keys(1) + refresh() + switch(LATE | NO_ANN) + keys() + refresh() + keys(),
     "struck-off": world() + allocate() + switch(NO_ANN) + bind() + allocate(2) + refresh(),
     "full": world(DUAL) + switch(FULL) + allocate(mix=EVEN_PORT) + switch() + allocate(mix=BOTH_FAMILIES)
-    + switch(FULL) + permit() + bind() + switch() + bind(peer=3),
+    + switch(FULL) + permit() + bind() + switch(FULL, room=1) + bind() + permit(peers=(0, 2)) + switch() + bind(peer=3),
     "forged": world() + allocate(how=WRONG_KEY) + allocate(how=UNSIGNED) + allocate(UNKNOWN_USER)
     + allocate(how=BAD_NONCE) + allocate(how=FOREIGN_NONCE) + allocate(how=3) + allocate() + permit(OTHER_USER),
     "stale": world() + allocate() + long_while(29) + refresh(how=OLD_NONCE, lifetime=200) + refresh(lifetime=200)

@@ -211,7 +211,13 @@ class World {
     return static_cast<std::uint32_t>((random_ >> 32) * bound >> 32);
   }
 
-  bool sink_is_full() const { return sink_full_; }
+  // No more is published than there is room for.
+  bool sink_is_full() {
+    if (!sink_full_) return false;
+    if (room_ == 0) return true;
+    --room_;
+    return false;
+  }
 
  private:
   using Operands = std::span<const std::uint8_t, kStepSize>;
@@ -250,6 +256,7 @@ class World {
       case 14:
         keys_come_late_ = (in[1] & 1) != 0;
         sink_full_ = (in[1] & 2) != 0;
+        room_ = in[2];
         struck_off_ = {(in[1] & 4) != 0, (in[1] & 8) != 0};
         return;
       default:
@@ -585,6 +592,7 @@ class World {
   bool keys_come_late_ = false;
   bool pending_ = false;  // the request in hand waits for keys
   bool sink_full_ = false;
+  std::uint32_t room_ = 0;  // what a full sink still takes
   std::array<bool, 2> struck_off_{};
 };
 
