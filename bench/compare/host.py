@@ -183,14 +183,24 @@ exception = "none"
         return sum(value for series, value in self.metrics().items() if series.split("{")[0] == f"turnpike_{name}")
 
 
-def testpmd(scratch, device, extra=(), netns=None):
+class Testpmd(Process):
     """dpdk-testpmd swapping five-tuples on one core."""
-    process = Process(
-        [need("dpdk-testpmd", "dpdk-dev"), "--in-memory", "--no-pci", "--lcores",
-         f"0@{GENERATOR_CORE},1@{RELAY_CORE}", "--log-level=error", "--file-prefix=bench-testpmd", *extra,
-         "--vdev", device, "--", "--forward-mode=5tswap", "--stats-period=3600", "--no-flush-rx",
-         "--total-num-mbufs=16384"], Path(scratch, "testpmd.log"), netns=netns)
-    return process
+
+    def __init__(self, scratch, device, extra=(), netns=None):
+        self.prefix = f"bench-testpmd-{os.getpid()}"
+        super().__init__(
+            [need("dpdk-testpmd", "dpdk-dev"), "--in-memory", "--no-pci", "--lcores",
+             f"0@{GENERATOR_CORE},1@{RELAY_CORE}", "--log-level=error", f"--file-prefix={self.prefix}", *extra,
+             "--vdev", device, "--", "--forward-mode=5tswap", "--stats-period=3600", "--no-flush-rx",
+             "--total-num-mbufs=16384"], Path(scratch, "testpmd.log"), netns=netns)
+
+    def kill(self):
+        super().kill()
+        shutil.rmtree(f"/run/dpdk/{self.prefix}", ignore_errors=True)
+
+    def end(self, seconds=20):
+        super().end(seconds)
+        self.kill()
 
 
 class Generator(Process):

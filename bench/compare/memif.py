@@ -24,7 +24,7 @@ def paired(pairs, allocations, indications=False):
             relay = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=ours), max(allocations, 4096),
                                   relayed="10.203.0.0/25" if allocations > 10000 else "10.203.0.1")
             running.append(relay)
-            swapper = host.testpmd(scratch, f"net_memif0,role=server,socket-abstract=no,socket={theirs}",
+            swapper = host.Testpmd(scratch, f"net_memif0,role=server,socket-abstract=no,socket={theirs}",
                                    ["--single-file-segments"])
             running.append(swapper)
             time.sleep(2)
@@ -77,13 +77,12 @@ def compare(pairs, relay, swapper, client, raw):
             "generator_idle_testpmd": spread([b for _, b in idle])}
 
 
-def alone(allocations, *flags, relay_more=""):
+def alone(allocations, *flags):
     """One run of the generator against one Turnpike over memif."""
     with tempfile.TemporaryDirectory() as scratch, host.Hugepages():
         socket = f"{scratch}/turnpike.sock"
-        relay = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096), more=relay_more)
+        relay = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096))
         try:
-            yield_report = host.generate(device(socket), "--allocations", allocations, "--payload", 160, *flags)
+            return host.generate(device(socket), "--allocations", allocations, "--payload", 160, *flags)
         finally:
             relay.kill()
-        return yield_report

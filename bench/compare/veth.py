@@ -64,7 +64,7 @@ def start_coturn(scratch, link):
 
 
 def start_testpmd(scratch, link):
-    process = host.testpmd(scratch, "net_af_xdp0,iface=s0", netns=link.srv)
+    process = host.Testpmd(scratch, "net_af_xdp0,iface=s0", netns=link.srv)
     time.sleep(2.5)
     return process
 
