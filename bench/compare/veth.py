@@ -82,10 +82,11 @@ def sweep(link, scratch, name):
         if "--gateway-mac" in flags:
             shown = subprocess.run(["ip", "-n", link.srv, "-br", "link", "show", "s0"], capture_output=True, text=True, check=True)
             flags.append(shown.stdout.split()[2])
-        for rate in RATES:
+        # Ports of their own for each run: coturn refuses (437) a five-tuple whose allocation has just ended.
+        for port, rate in enumerate(RATES, 10000):
             began = host.cpu_seconds(process.pid)
             run = host.generate("af_xdp:g0", "--address", "10.203.0.254", "--allocations", ALLOCATIONS, "--payload", 160,
-                                "--light", "--rate", rate, "--seconds", SLICE_S, "--warm-up", 0.2, "--no-ceiling",
+                                "--client-udp-port", port, "--light", "--rate", rate, "--seconds", SLICE_S, "--warm-up", 0.2, "--no-ceiling",
                                 *flags, netns=link.gen)
             spent = host.cpu_seconds(process.pid) - began
             if run["mpps"] > best:
