@@ -67,8 +67,8 @@ def bytes_per_allocation(_options):
                 relayed="10.203.0.0/25", more="hugepages = false\nidle_sleep_us = 50",
                 limits="permissions_per_allocation = 1\nchannels_per_allocation = 1")
             try:
-                host.generate(f"memif:{socket}", "--allocations", count, "--no-hugepages", "--no-ceiling", "--lifetime",
-                              3600, "--setup-only", f"{scratch}/flows")
+                host.run_generator(f"memif:{socket}", "--allocations", count, "--no-hugepages", "--no-ceiling", "--lifetime",
+                                   3600, "--setup-only", f"{scratch}/flows")
                 if relay.total("channels") != count:
                     raise RuntimeError(f"{relay.total('channels')} channels instead of {count}")
                 used[count] = memory_of(relay.pid)

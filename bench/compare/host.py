@@ -229,15 +229,23 @@ class Generator(Process):
             time.sleep(0.005)
 
 
-def generate(device, *flags, netns=None, timeout=600):
-    """One run of turnpike-pktgen: its last report."""
+def run_generator(device, *flags, netns=None, timeout=600):
+    """One run of turnpike-pktgen: what it printed."""
     command = [str(word) for word in [PKTGEN, "--port", device, "--core", GENERATOR_CORE, *flags]]
     if netns:
         command = ["ip", "netns", "exec", netns, *command]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0 or not lines:
-        raise RuntimeError(f"{' '.join(command)}:\n{done.stderr[-2000:]}")
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def generate(device, *flags, netns=None, timeout=600):
+    """One run of turnpike-pktgen: its last report."""
+    lines = [line for line in run_generator(device, *flags, netns=netns, timeout=timeout).splitlines()
+             if line.startswith("{")]
+    if not lines:
+        raise RuntimeError("turnpike-pktgen reported nothing")
     return json.loads(lines[-1])
 
 
