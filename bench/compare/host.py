@@ -213,8 +213,9 @@ class Generator(Process):
                          stderr=open(Path(scratch, f"{name}.log"), "w"))
         self.read = 0
 
-    def slice(self, seconds, timeout=120):
-        self.child.stdin.write(f"go {seconds}\n")
+    def slice(self, seconds, rate="", timeout=120):
+        """Sends for so long, at `rate` packets a second or as fast as it can: the report."""
+        self.child.stdin.write(f"go {seconds} {rate}\n")
         self.child.stdin.flush()
         deadline = time.monotonic() + timeout
         while True:

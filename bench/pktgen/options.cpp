@@ -215,7 +215,7 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--warm-up", options.warm_up_s, "how long to send before that, uncounted", "S");
   one("--slices", texts.slices, "N runs of --seconds each; 0: until the input ends", "N");
   one("--slice-seconds", options.seconds, "the same as --seconds", "S");
-  flag("--pause", options.pause, "wait for a line `go [SECONDS]` on stdin before each slice");
+  flag("--pause", options.pause, "wait for a line `go [SECONDS [PPS]]` on stdin before each slice");
 
   one("--attack", texts.attack, "bogus, allocate, malformed or all, beside the media", "KIND");
   one("--attack-rate", options.attack_pps, "packets of it a second", "PPS");

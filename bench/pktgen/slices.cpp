@@ -50,20 +50,24 @@ void run_slices(const World& world, Traffic& traffic, std::optional<double> ceil
   Commands commands(world);
   for (std::uint32_t i = 0; world.options.slices == 0 || i < world.options.slices; ++i) {
     double seconds = world.options.seconds;
+    double rate = world.options.rate_pps;
     if (world.options.pause) {
       const auto line = commands.next();
       if (!line || *line == "quit") return;
       if (!line->starts_with("go")) {
-        say("turnpike-pktgen: expected `go`, `go SECONDS` or `quit`, found " + *line);
+        say("turnpike-pktgen: expected `go`, `go SECONDS`, `go SECONDS PPS` or `quit`, found " +
+            *line);
         continue;
       }
-      if (const double asked = std::strtod(line->c_str() + 2, nullptr); asked > 0) seconds = asked;
+      char* rest = nullptr;
+      if (const double asked = std::strtod(line->c_str() + 2, &rest); asked > 0) seconds = asked;
+      if (const double asked = std::strtod(rest, nullptr); asked > 0) rate = asked;
     }
     if (stop_requested()) return;
     if (world.options.warm_up_s > 0)
-      (void)traffic.run(world.options.rate_pps, world.options.warm_up_s, nullptr);
+      (void)traffic.run(rate, world.options.warm_up_s, nullptr);
     print_json(
-        tally_json(traffic.run(world.options.rate_pps, seconds, nullptr), true, ceiling_pps));
+        tally_json(traffic.run(rate, seconds, nullptr), true, ceiling_pps));
   }
 }
 

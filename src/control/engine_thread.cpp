@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kBurst = 32;
 constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
 constexpr int kSpins = 64;              // empty rounds before a nap
-constexpr auto kNap = std::chrono::microseconds(100);
+constexpr auto kNap = std::chrono::microseconds(200);
 
 std::uint64_t unix_s() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();

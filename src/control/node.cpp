@@ -46,7 +46,7 @@ constexpr std::uint32_t kNextHops = 16384;
 constexpr std::uint32_t kPermissionsPerAllocation = 4;
 constexpr std::uint32_t kChannelsPerAllocation = 2;
 constexpr int kRoundMs = 5;       // control's round, where nothing is passed to the kernel
-constexpr int kOwnedRoundMs = 1;  // and where it is
+constexpr int kExceptionRoundMs = 1;  // and where it is
 
 // A configuration that is right by itself and wrong on this host.
 class Misfit : public std::runtime_error {
@@ -516,8 +516,10 @@ void Node::run(const Signals& signals) {
   log::info("ready");
   notify_manager("READY=1");
 
-  const bool owned = std::any_of(config_.ports.begin(), config_.ports.end(),
-                                 [](const auto& port) { return !is_kernel_shared(port.driver); });
+  const bool exceptions = std::any_of(
+      config_.ports.begin(), config_.ports.end(), [](const PortConfig& port) {
+        return !is_kernel_shared(port.driver) && port.exception_name != "none";
+      });
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
   // it is up.
   std::uint64_t links_due = dataplane::real_ms() + 3000;
@@ -525,7 +527,7 @@ void Node::run(const Signals& signals) {
   std::uint64_t nonce_key_due = dataplane::real_ms() + nonce_life_ms;
   pollfd waits[] = {{signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}};
   for (;;) {
-    poll(waits, std::size(waits), owned ? kOwnedRoundMs : kRoundMs);
+    poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
     if (signals.ends()) break;
     neighbours_.poll();
     dataplane_->poll_exceptions();
