@@ -126,9 +126,11 @@ class FlowWorld {
   // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`. The world
   // sees kRelay4 as `external`, where there is one.
   explicit FlowWorld(Family client, bool channels = true,
-                     std::optional<Address> external = std::nullopt, bool fast_lane = true)
+                     std::optional<Address> external = std::nullopt, bool fast_lane = true,
+                     const std::string& software = "")
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
-        server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort} {
+        server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort},
+        door_({.realm = "example.org", .software = software}, nonces_) {
     setup_.ports.resize(1);
     setup_.fast_lane = fast_lane;
     for (const Address& address : {kServer4, kServer6})
@@ -189,7 +191,7 @@ class FlowWorld {
   Qsbr qsbr_;
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
-  FrontDoor door_{{.realm = "example.org", .software = ""}, nonces_};
+  FrontDoor door_;
   WorkerCounters counters_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<TableWriter> writer_;

@@ -222,10 +222,13 @@ void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   // A request without integrity can only be answered here; beyond the limit not even that work is
-  // done for it.
+  // done for it. A Binding's success costs less than what the limit is for: a challenge with a
+  // nonce, or an error.
+  const bool binding = message.method() == stun::Method::kBinding;
   const bool has_integrity = message.has(stun::Attribute::kMessageIntegrity) ||
                              message.has(stun::Attribute::kMessageIntegritySha256);
-  if (answers_left_ == 0 && !has_integrity && message.message_class() == stun::Class::kRequest) {
+  if (answers_left_ == 0 && !has_integrity && !binding &&
+      message.message_class() == stun::Class::kRequest) {
     return drop(packet, Drop::kStatelessLimit);
   }
   const auto known = tables_.find_client(packet.listener, packet.source);
@@ -246,8 +249,10 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case Door::kAnswered:
       break;
   }
-  if (answers_left_ == 0) return drop(packet, Drop::kStatelessLimit);
-  --answers_left_;
+  if (result.answer != DoorAnswer::kBindingSuccess) {
+    if (answers_left_ == 0) return drop(packet, Drop::kStatelessLimit);
+    --answers_left_;
+  }
   const std::size_t room = packet.length - packet.payload + packet.tailroom;
   if (result.size > room) return drop(packet, Drop::kNoHeadroom);
   std::memcpy(packet.data + packet.payload, answer.data(), result.size);

@@ -29,6 +29,9 @@ constexpr std::size_t kPayload = kUdp + udp::kSize;
 // A Send or Data indication with an IPv4 XOR-PEER-ADDRESS and then DATA, up to the data.
 constexpr std::size_t kIndicationFraming = stun::kHeaderSize + 12 + 4;
 constexpr std::uint32_t kMagicCookie = 0x2112A442;
+constexpr std::uint32_t kBareBinding = 0x00010000;          // type and length
+constexpr std::size_t kMappedPort = stun::kHeaderSize + 6;  // within XOR-MAPPED-ADDRESS
+constexpr std::size_t kMappedAddress = kMappedPort + 2;
 constexpr std::uint16_t kSendIndication = 0x0016;
 constexpr std::uint16_t kDataIndication = 0x0017;
 // Type and length of an XOR-PEER-ADDRESS of IPv4.
@@ -168,7 +171,7 @@ bool may_fragment(const Kept& kept) {
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   WorkerCounters& counters, std::uint16_t& next_ip_id)
+                   const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id)
     : setup_(setup),
       tables_(*tables.impl_),
       allocations_(tables_.allocations.get()),
@@ -182,6 +185,86 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
     if (endpoint.address.family == Family::kIpv4)
       listeners_.push_back({v4_of(endpoint.address), endpoint.port, static_cast<std::uint16_t>(i)});
   }
+  make_binding_answer(door);
+}
+
+// The door's own answer is the pattern: all zeros where transaction and client come.
+void FastLane::make_binding_answer(const FrontDoor& door) {
+  const std::array<std::uint8_t, stun::kHeaderSize> request = {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42};
+  stun::MessageView message;
+  (void)stun::MessageView::parse(request, message);
+  std::array<std::uint8_t, 576> answer{};
+  const Endpoint nobody{Address::v4(0, 0, 0, 0), 0};
+  const DoorResult result = door.answer(Instant{}, message, nobody, nobody, false, answer);
+  if (result.answer != DoorAnswer::kBindingSuccess) return;
+  binding_answer_.assign(answer.begin(), answer.begin() + static_cast<std::ptrdiff_t>(result.size));
+  store16(binding_answer_.data() + kMappedPort, 0);
+  store32(binding_answer_.data() + kMappedAddress, 0);
+  for (std::size_t i = 0; i < binding_answer_.size(); i += 4)
+    binding_answer_sum_ += load32(binding_answer_.data() + i);
+}
+
+// A right Binding request without attributes, in its own frame.
+TURNPIKE_INLINE bool FastLane::answer_binding(Packet& packet, std::size_t udp_size) {
+  std::uint8_t* frame = packet.data;
+  std::uint8_t* ip = frame + kIp;
+  std::uint8_t* header = frame + kUdp;
+  std::uint8_t* message = frame + kPayload;
+  if (udp_size != udp::kSize + stun::kHeaderSize || binding_answer_.empty() ||
+      load32(message) != from_be32(kBareBinding) || load32(message + 4) != from_be32(kMagicCookie))
+    return false;
+  const std::uint32_t ports = load32(header);
+  const std::uint64_t transaction =
+      std::uint64_t{load32(message + 8)} + load32(message + 12) + load32(message + 16);
+  const std::uint64_t addresses =
+      std::uint64_t{load32(ip + ipv4::kSource)} + load32(ip + ipv4::kDestination);
+  const std::uint64_t kept = addresses + ports + transaction + from_be16(ip_protocol::kUdp);
+  const std::uint16_t length = load16(header + udp::kLength);
+  const std::uint16_t checksum = load16(header + udp::kChecksum);
+  const std::uint64_t sum = kept + 2U * std::uint32_t{length} + checksum + from_be32(kBareBinding) +
+                            from_be32(kMagicCookie);
+  if (packet.checksum != Checksum::kGood && checksum != 0 && fold64(sum) != 0xFFFF) return false;
+  const std::size_t size = binding_answer_.size();
+  const std::size_t used = kPayload + size;
+  const std::size_t room = packet.length + std::size_t{packet.tailroom};
+  if (used > room) return false;
+
+  std::array<std::uint8_t, ethernet::kAddressSize> mac;
+  std::memcpy(mac.data(), frame + ethernet::kDestination, mac.size());
+  std::memcpy(frame + ethernet::kDestination, frame + ethernet::kSource, mac.size());
+  std::memcpy(frame + ethernet::kSource, mac.data(), mac.size());
+
+  const std::uint32_t client = load32(ip + ipv4::kSource);
+  const auto total = static_cast<std::uint32_t>(used - kIp);
+  store32(ip, from_be32(0x45000000U | total));
+  store16(ip + ipv4::kFlagsFragment, 0);
+  store16(ip + ipv4::kTtl, from_be16(64 << 8 | ip_protocol::kUdp));
+  store16(ip + ipv4::kChecksum,
+          minus(fold64(addresses + load32(ip) + load32(ip + ipv4::kId) + load16(ip + ipv4::kTtl))));
+  store32(ip + ipv4::kSource, load32(ip + ipv4::kDestination));
+  store32(ip + ipv4::kDestination, client);
+
+  std::array<std::uint8_t, 12> id;
+  std::memcpy(id.data(), message + 8, id.size());
+  std::memcpy(message, binding_answer_.data(), size);
+  std::memcpy(message + 8, id.data(), id.size());
+  const auto mapped_port =
+      static_cast<std::uint16_t>(load16(header + udp::kSourcePort) ^ from_be16(kMagicCookie >> 16));
+  const std::uint32_t mapped_address = client ^ from_be32(kMagicCookie);
+  store16(message + kMappedPort, mapped_port);
+  store32(message + kMappedAddress, mapped_address);
+
+  const std::uint16_t new_length = from_be16(static_cast<std::uint16_t>(udp::kSize + size));
+  store32(header, ports >> 16 | ports << 16);
+  store16(header + udp::kLength, new_length);
+  store16(header + udp::kChecksum,
+          udp_on_wire(minus(fold64(kept + 2U * std::uint32_t{new_length} + binding_answer_sum_ +
+                                   mapped_port + mapped_address))));
+  packet.tailroom = static_cast<std::uint16_t>(room - used);
+  packet.length = static_cast<std::uint32_t>(used);
+  packet.verdict = Verdict::kTransmitBack;
+  ++bindings_;
+  return true;
 }
 
 // A Send indication of exactly XOR-PEER-ADDRESS, of IPv4, and DATA.
@@ -226,8 +309,8 @@ TURNPIKE_INLINE bool FastLane::open_from_client(const std::uint8_t* payload, std
 }
 
 // Whether it looks like one of the three kinds; what the general stages check of such a packet is
-// checked here. Asks for the first cache line of its look-up.
-TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) const {
+// checked here. Asks for the first cache line of its look-up. A bare Binding is answered at once.
+TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) {
   const std::uint8_t* frame = packet.data;
   if (packet.length < kPayload) return false;
   const std::uint8_t* ip = frame + kIp;
@@ -264,6 +347,7 @@ TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) const {
   for (const ListenerV4& listener : listeners_) {
     if (listener.address != destination || listener.port != destination_port) continue;
     item.listener = listener.index;
+    if (frame[kPayload] == 0 && answer_binding(packet, udp_size)) return false;
     if (!open_from_client(frame + kPayload, udp_size - udp::kSize, item)) return false;
     item.hash = tables_.client_hash_v4(item.listener, word_of(item.source), item.source_port);
     item.clients = &tables_.shards[tables_.home_shard(item.hash)]->clients;
@@ -416,6 +500,8 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
   std::array<Item, kMaxBurst> items;
   std::size_t n = 0;
+  to_peers_ = to_clients_ = {};
+  bindings_ = 0;
   for (Packet& packet : burst)
     n += open(packet, items[n]) ? 1 : 0;
   for (std::size_t i = 0; i < n; ++i)
@@ -426,7 +512,6 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
     if (found != i) items[found] = items[i];
     ++found;
   }
-  to_peers_ = to_clients_ = {};
   for (std::size_t i = 0; i < found; ++i)
     finish(seconds, items[i]);
   const std::size_t v4 = family_index(Family::kIpv4);
@@ -442,7 +527,8 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
       traffic->bytes.add(to_clients_.bytes);
     }
   }
-  return to_peers_.packets + to_clients_.packets;
+  if (bindings_ != 0) counters_.binding_success.add(bindings_);
+  return to_peers_.packets + to_clients_.packets + bindings_;
 }
 
 }  // namespace turnpike::flow

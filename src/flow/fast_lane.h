@@ -1,9 +1,11 @@
 // The fast lane: nearly all of a relay's packets are unfragmented IPv4 between a client and a peer
 // whose channel or permission is one of the first of its allocation. Those are relayed here, the
 // whole burst stage by stage, with a few compares, three cache lines of tables and the headers'
-// arithmetic unrolled. Whatever is unusual is left as it was to the general stages (pipeline.h),
-// which come to the same result, byte by byte, for whatever is relayed here
-// (tests/property/fast_lane_property.cpp): so nothing is decided in this file that is not there.
+// arithmetic unrolled. So are Binding requests without attributes, which most of a flood and all of
+// WebRTC's keepalives to a STUN server are, answered. Whatever is unusual is left as it was to the
+// general stages (pipeline.h), which come to the same result, byte by byte, for whatever is done
+// here (tests/property/fast_lane_property.cpp): so nothing is decided in this file that is not
+// there.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,7 @@
 #include "flow/counters.h"
 #include "flow/packet.h"
 #include "flow/tables.h"
+#include "wire/front_door.h"
 
 namespace turnpike::flow {
 
@@ -22,12 +25,12 @@ class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references. `next_ip_id` is the worker's, shared with the general stages.
+  // Keeps references, `door` apart. `next_ip_id` is the worker's, shared with the general stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           WorkerCounters& counters, std::uint16_t& next_ip_id);
+           const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id);
 
-  // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, the rest is
-  // untouched. Returns how many are relayed.
+  // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
+  // answered kTransmitBack; the rest is untouched. Returns how many are not.
   std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
 
  private:
@@ -59,7 +62,9 @@ class FastLane {
     std::uint16_t index;
   };
 
-  bool open(Packet& packet, Item& item) const;
+  bool open(Packet& packet, Item& item);
+  void make_binding_answer(const FrontDoor& door);
+  bool answer_binding(Packet& packet, std::size_t udp_size);
   bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
   bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
   bool is_client(const Item& item, std::uint32_t slot) const;
@@ -79,11 +84,15 @@ class FastLane {
   WorkerCounters& counters_;
   std::uint16_t& next_ip_id_;
   std::vector<ListenerV4> listeners_;
+  // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
+  std::vector<std::uint8_t> binding_answer_;
+  std::uint64_t binding_answer_sum_ = 0;
   // Of this burst.
   struct Sum {
     std::uint64_t packets, bytes;
   };
   Sum to_peers_{}, to_clients_{};
+  std::uint64_t bindings_ = 0;
 };
 
 }  // namespace turnpike::flow

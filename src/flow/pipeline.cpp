@@ -14,7 +14,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       door_(door),
       tokens_(tokens),
       counters_(counters) {
-  if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, counters, next_ip_id_);
+  if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {

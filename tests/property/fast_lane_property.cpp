@@ -24,6 +24,7 @@ struct Scene {
   bool channel_ends = false;
   bool allocation_ends = false;
   bool no_route = false;
+  bool software = false;
 };
 
 class World : public FlowWorld {
@@ -31,7 +32,7 @@ class World : public FlowWorld {
   World(const Scene& scene, bool fast_lane)
       : FlowWorld(Family::kIpv4, scene.channels,
                   scene.external ? std::optional(Address::v4(203, 0, 113, 77)) : std::nullopt,
-                  fast_lane) {
+                  fast_lane, scene.software ? "Turnpike" : "") {
     for (std::size_t i = 0; i < scene.more_channels; ++i) {
       const auto port = static_cast<std::uint16_t>(kPeerPort + 1 + i);
       channels_.push_back(*writer_->publish_channel({allocation_, permissions_[0],
@@ -64,6 +65,7 @@ Scene any_scene() {
   scene.more_channels = *rc::gen::inRange<std::size_t>(0, 4);
   scene.permission_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
   scene.channel_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
+  scene.software = *rc::gen::arbitrary<bool>();
   scene.allocation_ends = *rc::gen::weightedElement<bool>({{1, true}, {9, false}});
   return scene;
 }
@@ -114,9 +116,24 @@ std::vector<std::uint8_t> any_send() {
   return message;
 }
 
+std::vector<std::uint8_t> any_binding() {
+  std::array<std::uint8_t, 64> buffer{};
+  const auto of_class = *rc::gen::weightedElement<stun::Class>(
+      {{9, stun::Class::kRequest}, {1, stun::Class::kIndication}});
+  stun::TransactionId id{};
+  for (std::uint8_t& byte : id)
+    byte = *rc::gen::arbitrary<std::uint8_t>();
+  stun::MessageWriter writer(buffer, of_class, stun::Method::kBinding, id);
+  if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}}))
+    writer.add_text(stun::Attribute::kSoftware, "ten bytes!");
+  if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}})) writer.add_fingerprint();
+  const auto bytes = writer.finish();
+  return {bytes.begin(), bytes.end()};
+}
+
 std::vector<std::uint8_t> any_frame() {
   Datagram one;
-  const int kind = *rc::gen::inRange(0, 3);
+  const int kind = *rc::gen::inRange(0, 4);
   if (kind == 0) {
     one = {{kPeer4, static_cast<std::uint16_t>(kPeerPort + *rc::gen::inRange(0, 5))},
            {kRelay4, kRelayPort4},
@@ -124,7 +141,7 @@ std::vector<std::uint8_t> any_frame() {
     one.payload = any_bytes(*rc::gen::inRange<std::size_t>(0, 1480));
   } else {
     one = {{kClient4, kClientPort}, {kServer4, kPort}, {}};
-    one.payload = kind == 1 ? any_channel_data() : any_send();
+    one.payload = kind == 1 ? any_channel_data() : kind == 2 ? any_send() : any_binding();
   }
   if (*rc::gen::weightedElement<bool>({{1, true}, {20, false}})) one.source.port = 0;
   one.ttl = *rc::gen::weightedElement<std::uint8_t>({{9, 64}, {1, 1}, {1, 2}, {1, 0}});
@@ -160,6 +177,7 @@ void check_same_counters(const WorkerCounters& a, const WorkerCounters& b) {
     RC_ASSERT(a.drops[reason].get() == b.drops[reason].get());
   RC_ASSERT(a.to_engine.get() == b.to_engine.get());
   RC_ASSERT(a.hairpin.get() == b.hairpin.get());
+  RC_ASSERT(a.binding_success.get() == b.binding_success.get());
 }
 
 void fast_and_general_agree() {
@@ -198,8 +216,8 @@ void fast_and_general_agree() {
 void plain_media_takes_the_fast_lane() {
   World world({}, true);
   std::uint16_t id = 0;
-  FastLane lane(world.setup_, *world.tables_, world.hop_, world.counters_, id);
-  const auto takes = [&](const Datagram& datagram) {
+  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, id);
+  const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);
     frame.insert(frame.end(), bytes.begin(), bytes.end());
@@ -208,7 +226,7 @@ void plain_media_takes_the_fast_lane() {
     packet.data = frame.data() + 128;
     packet.length = static_cast<std::uint32_t>(bytes.size());
     packet.headroom = packet.tailroom = 128;
-    return lane.process(1000, {&packet, 1}) == 1 && packet.verdict == Verdict::kTransmit;
+    return lane.process(1000, {&packet, 1}) == 1 && packet.verdict == wanted;
   };
   const std::vector<std::uint8_t> body(*rc::gen::inRange<std::size_t>(0, 1400), 7);
   RC_ASSERT(takes({world.client_, world.server_, channel_data(0x4000, body)}));
@@ -220,6 +238,10 @@ void plain_media_takes_the_fast_lane() {
   writer.add(stun::Attribute::kData, body);
   const auto send = writer.finish();
   RC_ASSERT(takes({world.client_, world.server_, {send.begin(), send.end()}}));
+  stun::MessageWriter binding(buffer, stun::Class::kRequest, stun::Method::kBinding, {1});
+  const auto request = binding.finish();
+  RC_ASSERT(takes({world.client_, world.server_, {request.begin(), request.end()}},
+                  Verdict::kTransmitBack));
 }
 
 }  // namespace

@@ -607,7 +607,7 @@ TEST_F(Requests, WithoutCredentialsAreChallengedInPlace) {
 TEST_F(Requests, BeyondTheBurstsLimitAreDroppedAndTheNextBurstIsAnswered) {
   world_.setup_.stateless_answers_per_burst = 2;
   const auto frame = frame_of(
-      message(world_, stun::Class::kRequest, stun::Method::kBinding, [](MessageWriter&) {}));
+      message(world_, stun::Class::kRequest, stun::Method::kAllocate, [](MessageWriter&) {}));
   for (int round = 1; round <= 2; ++round) {
     std::array<std::vector<std::uint8_t>, 5> buffers;
     std::array<Packet, 5> burst;
