@@ -10,6 +10,7 @@ from . import host, memif, veth
 from .stats import spread
 
 Bar = namedtuple("Bar", "aim what measure")
+RING_IS_FULL = 0.001  # the share of an attack that is refused
 
 
 def over_testpmd(allocations, indications=False):
@@ -19,24 +20,27 @@ def over_testpmd(allocations, indications=False):
     return measure
 
 
-def latency(_options):
-    """Searches the no-drop rate, then sends half of it."""
+def latency(options):
+    """Searches the no-drop rate, then sends half of it, each packet stamped: through the relay, and looped in the
+    generator. What a machine does to everything (stalls) is in both."""
     found = memif.alone(1000, "--light", "--mode", "search", "--seconds", 0.5, "--no-ceiling")
     half = found["no_drop"]["mpps"] * 1e6 / 2
-    relayed, looped = [], []
-    for _ in range(5):
-        run = memif.alone(1000, "--light", "--rate", half, "--seconds", 2, "--warm-up", 0.3, "--no-ceiling")
-        relayed.append(run)
-        loop = host.generate("memif:unused", "--loop", "--light", "--rate", half, "--seconds", 2, "--warm-up", 0.3,
-                             "--allocations", 1000, "--payload", 160, "--no-ceiling", "--loop-core", host.RELAY_CORE)
-        looped.append(loop)
-    worst = [max(r["up"]["latency_us"]["p99"], r["down"]["latency_us"]["p99"]) for r in relayed]
-    floor = [max(r["up"]["latency_us"]["p50"], r["down"]["latency_us"]["p50"]) for r in looped]
-    added = [w - f for w, f in zip(worst, floor)]
+    flags = ["--rate", half, "--seconds", 2, "--warm-up", 0.3, "--no-ceiling"]
+    relayed, looped, stalled = [], [], []
+    for _ in range(options.rounds):
+        relayed.append(memif.alone(1000, *flags))
+        looped.append(host.generate("memif:unused", "--loop", "--allocations", 1000, "--payload", 160, "--loop-core",
+                                    host.RELAY_CORE, *flags))
+        stalled.append(max(host.stalls(core) for core in (host.RELAY_CORE, host.GENERATOR_CORE)))
+
+    def worse(runs, percentile):
+        return [max(run["up"]["latency_us"][percentile], run["down"]["latency_us"][percentile]) for run in runs]
+    added = [p99 - floor for p99, floor in zip(worse(relayed, "p99"), worse(looped, "p50"))]
     return spread(added)["median"], {
         "no_drop_mpps": found["no_drop"]["mpps"], "rate_mpps": half / 1e6, "added_p99_us": spread(added),
-        "p99_us": spread(worst), "generator_alone_p50_us": spread(floor),
-        "p50_us": spread([r["up"]["latency_us"]["p50"] for r in relayed])}
+        **{f"{name}_{percentile}_us": spread(worse(runs, percentile))
+           for name, runs in (("relayed", relayed), ("looped", looped)) for percentile in ("p50", "p90", "p99")},
+        "share_of_time_stalled_over_20_us": spread(stalled)}
 
 
 def allocates(_options):
@@ -78,21 +82,63 @@ def bytes_per_allocation(_options):
     return round(each), {"bytes_at_1000": used[1000], "bytes_at_1000000": used[1000000]}
 
 
+def share(part, whole):
+    return part / whole if whole else 0
+
+
+def under_attack(scratch, socket, kind, media_pps, attack_pps, rounds):
+    """Losses of media and of the attack's frames, beside each other: what the ring refused, and what the relay lost."""
+    flags = ["--attack", kind, "--attack-rate", attack_pps] if kind else []
+    generator = host.Generator(scratch, "attacker", f"memif:{socket}", "--allocations", 1000, "--payload", 160,
+                               "--rate", media_pps, *flags, light=False)
+    try:
+        generator.slice(0.2)
+        runs = [generator.slice(0.5) for _ in range(rounds)]
+    finally:
+        generator.kill()
+        time.sleep(0.2)  # for the relay to see that its peer has gone
+    media, attack = [], []
+    for run in runs:
+        due = run["sent"] + run["refused"] - run["skipped"]
+        media.append(share(due - run["delivered"], due))
+        attack.append(share(run.get("attack_refused", 0), run.get("attack_sent", 0) + run.get("attack_refused", 0)))
+    return {"attack_mpps": attack_pps / 1e6, "media_loss": spread(media), "attack_refused": spread(attack)}
+
+
 def media_under_attack(options):
-    """Media at a third of the no-drop rate, with each attack at what the ring still takes."""
-    found = memif.alone(1000, "--mode", "search", "--seconds", 0.5, "--no-ceiling")
-    third = found["no_drop"]["mpps"] * 1e6 / 3
-    details = {"no_drop_mpps": found["no_drop"]["mpps"], "media_mpps": third / 1e6}
+    """Media at a third of the no-drop rate, beside attacks of rising rate, until the ring refuses what comes."""
+    no_drop = memif.alone(1000, "--mode", "search", "--seconds", 0.5, "--no-ceiling")["no_drop"]["mpps"]
+    media_pps = no_drop * 1e6 / 3
+    details = {"no_drop_mpps": no_drop, "media_mpps": media_pps / 1e6}
     worst = 0
-    for kind in ("bogus", "allocate", "malformed"):
-        losses = {}
-        for attack in (0.5, 1, 2):  # times the media's rate
-            runs = [memif.alone(1000, "--rate", third, "--attack", kind, "--attack-rate", third * attack, "--seconds", 1,
-                                "--warm-up", 0.2, "--no-ceiling") for _ in range(options.rounds)]
-            losses[f"attack of {attack} times the media"] = spread([r["loss"] for r in runs])
-        details[kind] = losses
-        worst = max(worst, losses["attack of 2 times the media"]["median"])
+    with memif.relay() as (scratch, socket):
+        details["no attack"] = under_attack(scratch, socket, None, media_pps, 0, options.rounds)
+        for kind in ("bogus", "allocate", "malformed"):
+            steps, attack_pps = [], 100_000
+            while not steps or steps[-1]["attack_refused"]["median"] <= RING_IS_FULL and attack_pps < 2e7:
+                steps.append(under_attack(scratch, socket, kind, media_pps, attack_pps, options.rounds))
+                attack_pps *= 1.5
+            within = steps[-2] if len(steps) > 1 else steps[-1]
+            details[kind] = {"at the ring's limit": within, "past it": steps[-1]}
+            worst = max(worst, within["media_loss"]["median"])
     return worst, details
+
+
+def two_workers(options):
+    """Cycles a packet of two workers with the same tables, over those of two processes that share nothing: both have both
+    cores busy, so what the cores take from each other is in both, and a shared written line only in the first."""
+    name, flags = "channel_data_to_peer/1000", "--benchmark_min_time=0.5"
+    cores = [str(host.RELAY_CORE), str(host.GENERATOR_CORE)]
+    one, shared, apart = [], [], []
+    for _ in range(3 * options.rounds):
+        one.append(host.micro("pipeline", f"--benchmark_filter={name}$", flags)[name]["cycles"])
+        shared.append(host.micros("pipeline", [",".join(cores)], f"--benchmark_filter={name}/threads:2$", flags)[0]
+                      [f"{name}/threads:2"]["cycles"])
+        two = host.micros("pipeline", cores, f"--benchmark_filter={name}$", flags)
+        apart.append(sum(each[name]["cycles"] for each in two) / 2)
+    ratio = spread([a / b for a, b in zip(shared, apart)])
+    return ratio["median"], {"ratio": ratio, "one_worker_cycles": spread(one), "two_workers_cycles": spread(shared),
+                             "two_processes_cycles": spread(apart)}
 
 
 def over_coturn(options):
@@ -117,5 +163,6 @@ ALL = {
     "bindings_per_s": Bar("at least 3,000,000", "Binding responses of one worker", bindings),
     "bytes_per_allocation": Bar("at most 1,024", "with one permission and one channel, 1,000,000 of them",
                                 bytes_per_allocation),
+    "two_workers_over_two_processes": Bar("about 1", "cycles a packet: shared tables, nothing shared", two_workers),
     "media_loss_under_attack": Bar("at most 0.001", "media at a third of the no-drop rate", media_under_attack),
 }

@@ -206,10 +206,10 @@ class Testpmd(Process):
 class Generator(Process):
     """turnpike-pktgen, waiting for its turns."""
 
-    def __init__(self, scratch, name, device, *flags, netns=None):
+    def __init__(self, scratch, name, device, *flags, netns=None, light=True):
         self.answers = Path(scratch, f"{name}.json")
-        super().__init__([PKTGEN, "--port", device, "--core", GENERATOR_CORE, "--no-ceiling", "--light", "--slices", "0",
-                          "--pause", "--no-release", *flags], self.answers, netns=netns, stdin=subprocess.PIPE,
+        super().__init__([PKTGEN, "--port", device, "--core", GENERATOR_CORE, "--no-ceiling", "--slices", "0",
+                          "--pause", "--no-release", *(["--light"] if light else []), *flags], self.answers, netns=netns, stdin=subprocess.PIPE,
                          stderr=open(Path(scratch, f"{name}.log"), "w"))
         self.read = 0
 
@@ -250,11 +250,40 @@ def generate(device, *flags, netns=None, timeout=600):
     return json.loads(lines[-1])
 
 
+def micros(name, cores, *flags):
+    """Counters of a Google Benchmark program, by benchmark; run at once on each of `cores`, "0" or "0,1"."""
+    running = [subprocess.Popen(["taskset", "-c", core, MICRO / f"bench-{name}", "--benchmark_format=json", *flags],
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for core in cores]
+    answers = [process.communicate()[0] for process in running]
+    if any(process.returncode != 0 for process in running):
+        raise RuntimeError(f"bench-{name} failed")
+    return [{one["name"]: one for one in json.loads(answer)["benchmarks"]} for answer in answers]
+
+
 def micro(name, *flags):
-    """Counters of a Google Benchmark program, by benchmark."""
-    done = subprocess.run(["taskset", "-c", str(RELAY_CORE), MICRO / f"bench-{name}", "--benchmark_format=json", *flags],
-                          capture_output=True, text=True, check=True)
-    return {one["name"]: one for one in json.loads(done.stdout)["benchmarks"]}
+    return micros(name, [str(RELAY_CORE)], *flags)[0]
+
+
+STALLS = """
+import gc, os, sys, time
+gc.disable()
+os.sched_setaffinity(0, {int(sys.argv[1])})
+end = time.perf_counter_ns() + int(float(sys.argv[2]) * 1e9)
+last = began = time.perf_counter_ns()
+lost = 0
+while last < end:
+    now = time.perf_counter_ns()
+    if now - last > 20000:
+        lost += now - last
+    last = now
+print(lost / (last - began))
+"""
+
+
+def stalls(core, seconds=1):
+    """The share of time in which a program that does nothing but look at the clock is kept from running for more than
+    20 µs at a time: by the host, or by interrupts."""
+    return float(output(sys.executable, "-c", STALLS, str(core), str(seconds)))
 
 
 def say(text):

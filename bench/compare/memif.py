@@ -1,6 +1,7 @@
 """Turnpike and dpdk-testpmd over the same kind of memif link, in turns: both are up, one polls at a time, and each pair of
 slices gives one ratio. The host's speed changes by itself, so only what was measured side by side is compared."""
 
+import contextlib
 import tempfile
 import time
 
@@ -77,12 +78,19 @@ def compare(pairs, relay, swapper, client, raw):
             "generator_idle_testpmd": spread([b for _, b in idle])}
 
 
-def alone(allocations, *flags):
-    """One run of the generator against one Turnpike over memif."""
+@contextlib.contextmanager
+def relay(allocations=1000):
+    """A Turnpike that serves a memif: (scratch directory, socket)."""
     with tempfile.TemporaryDirectory() as scratch, host.Hugepages():
         socket = f"{scratch}/turnpike.sock"
-        relay = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096))
+        server = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096))
         try:
-            return host.generate(device(socket), "--allocations", allocations, "--payload", 160, *flags)
+            yield scratch, socket
         finally:
-            relay.kill()
+            server.kill()
+
+
+def alone(allocations, *flags):
+    """One run of the generator against one Turnpike over memif."""
+    with relay(allocations) as (_, socket):
+        return host.generate(device(socket), "--allocations", allocations, "--payload", 160, *flags)

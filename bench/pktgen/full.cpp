@@ -88,7 +88,7 @@ class FullTraffic : public Traffic {
       from = now;
       ++second;
       if (from >= end || stop_requested()) {
-        tally.refused += media.skipped();
+        tally.skip(media.skipped());
         drain(tally);
       }
       if (each_second) each_second(second, tally);
@@ -191,9 +191,10 @@ class FullTraffic : public Traffic {
   unsigned send_attack(std::uint16_t count, Tally& tally) {
     for (std::uint16_t i = 0; i < count; ++i)
       world_.client_port.queue(attack_.next());
-    world_.client_port.flush();
-    tally.attack_sent += count;
-    return count;
+    const std::uint16_t taken = world_.client_port.flush();
+    tally.attack_sent += taken;
+    tally.attack_refused += static_cast<std::uint16_t>(count - taken);
+    return taken;
   }
 
   unsigned receive(Tally& tally) {

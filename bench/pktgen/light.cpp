@@ -170,7 +170,7 @@ class LightTraffic : public Traffic {
       now = after;
     }
     for (const Pace& pace : paces)
-      tally.refused += pace.skipped();
+      tally.skip(pace.skipped());
     tally.seconds += seconds_of(now - began);
     tally.cycles += now - began;
   }

@@ -278,7 +278,7 @@ void read_choices(const Texts& texts, Options& options) {
     options.peer_families = families_of("--peer-family", texts.peer_family);
   options.payloads = read_payloads(texts.payload);
   if (!texts.slices.empty()) {
-    options.slices_asked = options.light = true;
+    options.slices_asked = true;
     const char* last = texts.slices.data() + texts.slices.size();
     if (std::from_chars(texts.slices.data(), last, options.slices).ptr != last)
       refuse("--slices", "how many, or 0", texts.slices);

@@ -180,12 +180,13 @@ void Port::queue(Bytes frame) {
     std::memcpy(room, frame.data(), frame.size());
 }
 
-void Port::flush() {
-  if (queued_count_ == 0) return;
+std::uint16_t Port::flush() {
+  if (queued_count_ == 0) return 0;
   const std::uint16_t taken = transmit(queued_.data(), queued_count_);
   if (taken < queued_count_)
     rte_pktmbuf_free_bulk(queued_.data() + taken, static_cast<unsigned>(queued_count_ - taken));
   queued_count_ = 0;
+  return taken;
 }
 
 bool Port::answer(Bytes frame, const Plan& plan) {

@@ -66,7 +66,7 @@ class Port {
   // is dropped, and requests are sent again.
   void queue(Bytes frame);
   std::uint8_t* queue_room(std::size_t size);
-  void flush();
+  std::uint16_t flush();
 
   // Answers a question for an address of ours; false if `frame` is none.
   bool answer(Bytes frame, const Plan& plan);

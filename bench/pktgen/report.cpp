@@ -115,6 +115,7 @@ Json latency_json(const Histogram& latency) {
   json.add("count", latency.count())
       .add("mean", latency.mean() / 1000)
       .add("p50", micro(latency.percentile(50)))
+      .add("p90", micro(latency.percentile(90)))
       .add("p99", micro(latency.percentile(99)))
       .add("p99.9", micro(latency.percentile(99.9)))
       .add("max", micro(latency.max()));
@@ -129,6 +130,7 @@ Json tally_json(const Tally& tally, bool last, std::optional<double> ceiling_pps
       .add("delivered", tally.delivered())
       .add(missing_name(last), tally.lost())
       .add("refused", tally.refused)
+      .add("skipped", tally.skipped)
       .add("loss", tally.loss())
       .add("foreign", tally.foreign);
   if (tally.by_direction) {
@@ -142,7 +144,9 @@ Json tally_json(const Tally& tally, bool last, std::optional<double> ceiling_pps
         .add("down", sampled_json(tally.directions[1]));
   }
   if (tally.attack_sent > 0)
-    json.add("attack_sent", tally.attack_sent).add("attack_answers", tally.attack_answers);
+    json.add("attack_sent", tally.attack_sent)
+        .add("attack_refused", tally.attack_refused)
+        .add("attack_answers", tally.attack_answers);
   json.add("generator_idle", share(tally.idle_cycles, tally.cycles))
       .add("idle_polls", share(tally.idle_polls, tally.polls))
       .add("refused_transmits", share(tally.refused_transmits, tally.transmits));

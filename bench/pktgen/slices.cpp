@@ -64,10 +64,8 @@ void run_slices(const World& world, Traffic& traffic, std::optional<double> ceil
       if (const double asked = std::strtod(rest, nullptr); asked > 0) rate = asked;
     }
     if (stop_requested()) return;
-    if (world.options.warm_up_s > 0)
-      (void)traffic.run(rate, world.options.warm_up_s, nullptr);
-    print_json(
-        tally_json(traffic.run(rate, seconds, nullptr), true, ceiling_pps));
+    if (world.options.warm_up_s > 0) (void)traffic.run(rate, world.options.warm_up_s, nullptr);
+    print_json(tally_json(traffic.run(rate, seconds, nullptr), true, ceiling_pps));
   }
 }
 

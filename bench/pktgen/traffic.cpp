@@ -22,10 +22,10 @@ void Tally::add(const Tally& other) {
     directions[i].add(other.directions[i]);
   using Count = std::uint64_t Tally::*;
   for (const Count count :
-       {&Tally::refused, &Tally::received_in_time, &Tally::foreign, &Tally::attack_sent,
-        &Tally::attack_answers, &Tally::checked, &Tally::rounds, &Tally::idle_rounds, &Tally::polls,
-        &Tally::idle_polls, &Tally::transmits, &Tally::refused_transmits, &Tally::cycles,
-        &Tally::idle_cycles}) {
+       {&Tally::refused, &Tally::skipped, &Tally::received_in_time, &Tally::foreign,
+        &Tally::attack_sent, &Tally::attack_refused, &Tally::attack_answers, &Tally::checked,
+        &Tally::rounds, &Tally::idle_rounds, &Tally::polls, &Tally::idle_polls, &Tally::transmits,
+        &Tally::refused_transmits, &Tally::cycles, &Tally::idle_cycles}) {
     this->*count += other.*count;
   }
 }

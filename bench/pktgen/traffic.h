@@ -42,12 +42,13 @@ struct DirectionTally {
 };
 
 struct Tally {
-  double seconds = 0;                        // of sending
-  std::uint64_t refused = 0;                 // packets that were due, but the device took no more
+  double seconds = 0;         // of sending
+  std::uint64_t refused = 0;  // packets that were due, but the device took no more
+  std::uint64_t skipped = 0;  // of these, those that it wasn't even asked for: we were late
   std::uint64_t received_in_time = 0;        // while sending, all kinds of media
   std::array<DirectionTally, 2> directions;  // by Direction
   bool by_direction = true;  // false: what was delivered stands in the first, whichever way it went
-  std::uint64_t foreign = 0, attack_sent = 0, attack_answers = 0;
+  std::uint64_t foreign = 0, attack_sent = 0, attack_refused = 0, attack_answers = 0;
   std::uint64_t checked = 0;  // light mode: those looked at
   // How busy the generator was: a relay is the bottleneck where its ring refuses frames while the
   // generator goes round with nothing to do.
@@ -59,6 +60,10 @@ struct Tally {
   std::uint64_t lost() const;
   // The share of what was due that did not arrive as it should, refused frames included: 0 to 1.
   double loss() const;
+  void skip(std::uint64_t packets) {
+    refused += packets;
+    skipped += packets;
+  }
   double received_pps() const {
     return seconds > 0 ? static_cast<double>(received_in_time) / seconds : 0;
   }
