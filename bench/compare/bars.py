@@ -43,6 +43,16 @@ def latency(options):
         "share_of_time_stalled_over_20_us": spread(stalled)}
 
 
+def requests(options):
+    """Refreshes and ChannelBinds beside media at half of the no-drop rate, both through one worker."""
+    no_drop = memif.alone(1000, "--light", "--mode", "search", "--seconds", 0.5, "--no-ceiling")["no_drop"]["mpps"]
+    runs = [memif.alone(1000, "--rate", no_drop * 1e6 / 2, "--refresh", 1, "--seconds", 3, "--no-ceiling")["refresh_latency_us"]
+            for _ in range(options.rounds)]
+    p99 = spread([run["p99"] for run in runs])
+    return p99["median"], {"media_mpps": no_drop / 2, "requests": spread([run["count"] for run in runs]),
+                           "p50_us": spread([run["p50"] for run in runs]), "p99_us": p99}
+
+
 def allocates(_options):
     rates = [host.micro("server", "--benchmark_min_time=1")["allocate/manual_time"]["allocates_per_s"] for _ in range(5)]
     return spread(rates)["median"], {"allocates_per_cpu_second": spread(rates)}
@@ -159,6 +169,7 @@ ALL = {
     "af_xdp_over_coturn": Bar("at least 3", "best delivered rate over the same veth", over_coturn),
     "af_xdp_over_testpmd": Bar("at least 0.85", "best delivered rate over the same veth", over_testpmd_veth),
     "latency_added_p99_us": Bar("at most 20", "at half of the no-drop rate over memif", latency),
+    "request_p99_us": Bar("at most 1,000", "Refresh and ChannelBind beside media", requests),
     "allocates_per_s": Bar("at least 100,000", "authenticated Allocates, CPU second of an engine shard", allocates),
     "bindings_per_s": Bar("at least 3,000,000", "Binding responses of one worker", bindings),
     "bytes_per_allocation": Bar("at most 1,024", "with one permission and one channel, 1,000,000 of them",

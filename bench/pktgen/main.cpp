@@ -170,7 +170,10 @@ class Program {
     say("in all: " + tally_text(tally, true));
     if (is_generators(tally.received_pps(), ceiling))
       say("this is the generator's limit, not the relay's: more generators, or --light");
-    report(tally_json(tally, true, ceiling));
+    Json json = tally_json(tally, true, ceiling);
+    const Histogram& refreshes = world.session.counts().refresh_ns;
+    if (refreshes.count() > 0) json.add("refresh_latency_us", latency_json(refreshes));
+    report(json);
     return 0;
   }
 

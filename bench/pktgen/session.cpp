@@ -210,6 +210,8 @@ void Session::handle(std::uint32_t number, Bytes bytes) {
   if (flow.sends == 1) {
     const std::uint32_t took_us = now_us() - flow.sent_us;
     counts_.latency_ns.record(std::uint64_t{took_us} * 1000);
+    if (flow.step == Step::kRefresh || flow.step == Step::kRebind)
+      counts_.refresh_ns.record(std::uint64_t{took_us} * 1000);
     round_trip_s_ += (static_cast<double>(took_us) * 1e-6 - round_trip_s_) / 8;
     double& window = flow.step == Step::kChallenge ? challenge_window_ : window_;
     window = std::min<double>(options_.window, window + 1 / window);

@@ -27,6 +27,7 @@ struct SessionCounts {
   std::uint64_t allocated = 0, failed = 0, released = 0;
   std::map<std::uint16_t, std::uint64_t> errors;  // by error code, 401 and 438 apart
   Histogram latency_ns;                           // of requests that were sent once
+  Histogram refresh_ns;                           // of those, what keeps flows alive beside media
 };
 
 class Session {

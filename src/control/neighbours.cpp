@@ -17,7 +17,11 @@
 #include <mutex>
 #include <set>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
+
+#include "control/netlink.h"
+#include "control/vlan_links.h"
 
 namespace turnpike::control {
 namespace {
@@ -52,27 +56,6 @@ std::optional<Address> address_of_via(const nlattr* attribute) {
   if (family == AF_INET6 && size == sizeof family + 16)
     return Address::from_bytes(Family::kIpv6, raw + sizeof family);
   return std::nullopt;
-}
-
-// Calls `visit(const nlattr*)` for each attribute in `size` bytes.
-template <typename Visitor>
-void for_each_attribute(const void* begin, std::size_t size, Visitor&& visit) {
-  const auto* tail = static_cast<const char*>(begin) + size;
-  const auto* at = static_cast<const nlattr*>(begin);
-  while (mnl_attr_ok(at, static_cast<int>(tail - reinterpret_cast<const char*>(at)))) {
-    visit(at);
-    at = mnl_attr_next(at);
-  }
-}
-
-// And for each behind the family header of `header_size` bytes, which are there.
-template <typename Visitor>
-void for_each_attribute(const nlmsghdr* message, std::size_t header_size, Visitor&& visit) {
-  const std::size_t header = MNL_ALIGN(header_size);
-  const std::size_t payload = mnl_nlmsg_get_payload_len(message);
-  if (payload <= header) return;
-  for_each_attribute(mnl_nlmsg_get_payload_offset(message, header_size), payload - header,
-                     std::forward<Visitor>(visit));
 }
 
 bool is_multicast(const Address& address) {
@@ -124,6 +107,7 @@ struct Neighbours::Impl {
   using Routes = std::map<std::pair<Address, std::uint32_t>, std::vector<Target>>;
   // What the kernel has.
   struct Mirror {
+    VlanLinks vlans;
     std::array<std::array<Routes, 129>, 2> routes;  // by family_index() and prefix length
     std::map<std::pair<unsigned, Address>, MacWord> neighbours;
   };
@@ -138,10 +122,18 @@ struct Neighbours::Impl {
   using Clock = std::chrono::steady_clock;
 
   Impl(std::vector<Port> given, std::uint32_t max)
-      : ports(std::move(given)), hops(max), asked(max), kept_alive(max) {
+      : ports(std::move(given)), hops(max), interface_of(max), asked(max), kept_alive(max) {
     for (Port& port : ports)
       interfaces.push_back(port.interface.empty() ? 0 : if_nametoindex(port.interface.c_str()));
   }
+
+  // How frames leave through an interface: the port's own, or one of VLANs on it.
+  struct Way {
+    int port = kNoPort;
+    unsigned interface = 0;
+    std::uint32_t mtu = UINT16_MAX;
+    flow::VlanTags tags;
+  };
 
   int port_of(unsigned interface) const {
     const auto found = std::find(interfaces.begin(), interfaces.end(), interface);
@@ -150,9 +142,10 @@ struct Neighbours::Impl {
                : static_cast<int>(found - interfaces.begin());
   }
 
-  NextHopIndex find_or_add(int port, const Address& gateway);
+  Way way_through(const Mirror& links, unsigned interface) const;
+  NextHopIndex find_or_add(const Way& way, const Address& gateway);
   const Target* route_to(const Address& destination) const;
-  MacWord mac_of(std::size_t port, const Address& gateway) const;
+  MacWord mac_of(std::size_t port, unsigned interface, const Address& gateway) const;
 
   bool sync();
   bool dump(std::uint16_t type);
@@ -177,10 +170,11 @@ struct Neighbours::Impl {
 
   std::mutex mutex;  // guards what follows, up to `hops`; shards resolve while control updates
   Mirror mirror;
-  std::map<std::pair<int, Address>, NextHopIndex> index;
-  std::uint32_t used = 1;  // 0 is kNoNextHop
+  std::map<std::tuple<int, unsigned, Address>, NextHopIndex> index;  // by port, interface, gateway
+  std::uint32_t used = 1;                                            // 0 is kNoNextHop
 
-  std::vector<NextHop> hops;  // fixed in size
+  std::vector<NextHop> hops;           // fixed in size
+  std::vector<unsigned> interface_of;  // by next hop; set like it
   std::atomic<std::uint32_t> epoch{1};
   std::vector<Clock::time_point> asked;  // control's own
   std::vector<Clock::time_point> kept_alive;
@@ -199,28 +193,43 @@ const Neighbours::Impl::Target* Neighbours::Impl::route_to(const Address& destin
   return nullptr;
 }
 
-MacWord Neighbours::Impl::mac_of(std::size_t port, const Address& gateway) const {
+Neighbours::Impl::Way Neighbours::Impl::way_through(const Mirror& links, unsigned interface) const {
+  Way way;
+  if (interface == 0) return way;
+  const auto down = links.vlans.way_down(interface, interfaces);
+  if (!down) return way;
+  way.port = port_of(down->interface);
+  way.interface = interface;
+  way.mtu = down->mtu;
+  way.tags = down->tags;
+  return way;
+}
+
+MacWord Neighbours::Impl::mac_of(std::size_t port, unsigned interface,
+                                 const Address& gateway) const {
   if (const auto& fixed = ports[port].static_next_hop) {
     MacWord mac = flow::kMacResolved;
     for (std::size_t i = 0; i < fixed->size(); ++i)
       mac |= MacWord{(*fixed)[i]} << 8 * i;
     return mac;
   }
-  const auto known = mirror.neighbours.find({interfaces[port], gateway});
+  const auto known = mirror.neighbours.find({interface, gateway});
   return known == mirror.neighbours.end() ? 0 : known->second;
 }
 
-NextHopIndex Neighbours::Impl::find_or_add(int port, const Address& gateway) {
-  const auto key = std::make_pair(port, gateway);
+NextHopIndex Neighbours::Impl::find_or_add(const Way& way, const Address& gateway) {
+  const auto key = std::make_tuple(way.port, way.interface, gateway);
   if (const auto found = index.find(key); found != index.end()) return found->second;
   if (used == hops.size()) return flow::kNoNextHop;
   const NextHopIndex made{used};
   NextHop& hop = hops[used++];
-  const auto number = static_cast<std::uint16_t>(port);
+  const auto number = static_cast<std::uint16_t>(way.port);
   hop.port = number;
-  hop.mtu = ports[number].mtu;
+  hop.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(ports[number].mtu, way.mtu));
   hop.gateway = gateway;
-  hop.mac.store(mac_of(number, gateway), std::memory_order_relaxed);
+  hop.tags = way.tags;
+  interface_of[static_cast<std::uint32_t>(made)] = way.interface;
+  hop.mac.store(mac_of(number, way.interface, gateway), std::memory_order_relaxed);
   hop.wanted.store(1, std::memory_order_relaxed);
   index.emplace(key, made);
   return made;
@@ -230,17 +239,19 @@ NextHopIndex Neighbours::resolve(const Address& destination) {
   if (is_multicast(destination)) return flow::kNoNextHop;
   const std::scoped_lock lock(impl_->mutex);
   if (const Impl::Target* target = impl_->route_to(destination)) {
-    const int port = target->forbids ? kNoPort : impl_->port_of(target->interface);
-    if (port != kNoPort) {
-      const bool fixed = impl_->ports[static_cast<std::size_t>(port)].static_next_hop.has_value();
-      return impl_->find_or_add(port, fixed ? Address{} : target->gateway.value_or(destination));
-    }
     if (target->forbids) return flow::kNoNextHop;
+    const Impl::Way way = impl_->way_through(impl_->mirror, target->interface);
+    if (way.port != kNoPort) {
+      const auto& fixed = impl_->ports[static_cast<std::size_t>(way.port)].static_next_hop;
+      return impl_->find_or_add(way, fixed ? Address{} : target->gateway.value_or(destination));
+    }
   }
   // A port that needs no routes: everything goes to one MAC.
   for (std::size_t port = 0; port < impl_->ports.size(); ++port) {
-    if (impl_->ports[port].static_next_hop)
-      return impl_->find_or_add(static_cast<int>(port), Address{});
+    if (!impl_->ports[port].static_next_hop) continue;
+    Impl::Way way;
+    way.port = static_cast<int>(port);
+    return impl_->find_or_add(way, Address{});
   }
   return flow::kNoNextHop;
 }
@@ -356,18 +367,18 @@ void Neighbours::Impl::take_neighbour(const nlmsghdr* message) {
       NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
   if (message->nlmsg_type == RTM_DELNEIGH || (entry->ndm_state & kUsable) == 0) mac = 0;
   const auto interface = static_cast<unsigned>(entry->ndm_ifindex);
-  const int port = port_of(interface);
-  if (port == kNoPort) return;
   Mirror& into = fresh ? *fresh : mirror;
+  const int port = way_through(into, interface).port;
+  if (port == kNoPort) return;
   if (mac == 0) {
     into.neighbours.erase({interface, *address});
   } else {
     into.neighbours[{interface, *address}] = mac;
   }
-  const auto found = index.find({port, *address});
+  const auto found = index.find({port, interface, *address});
   if (fresh || found == index.end()) return;
   hops[static_cast<std::uint32_t>(found->second)].mac.store(
-      mac_of(static_cast<std::size_t>(port), *address), std::memory_order_relaxed);
+      mac_of(static_cast<std::size_t>(port), interface, *address), std::memory_order_relaxed);
 }
 
 void Neighbours::Impl::take(const nlmsghdr* message) {
@@ -386,6 +397,11 @@ void Neighbours::Impl::take(const nlmsghdr* message) {
       take_neighbour(message);
       break;
     case RTM_NEWLINK:
+      if (dumping != 0 && message->nlmsg_seq == dumping) {
+        if (fresh) fresh->vlans.take(message);
+        break;
+      }
+      [[fallthrough]];
     case RTM_DELLINK:
     case RTM_DELADDR:
       // The kernel takes IPv4 routes of a link that goes down, or of an address that goes, without
@@ -442,7 +458,7 @@ bool Neighbours::Impl::dump(std::uint16_t type) {
 bool Neighbours::Impl::sync() {
   doubtful = false;
   fresh = std::make_unique<Mirror>();
-  const bool complete = dump(RTM_GETROUTE) && dump(RTM_GETNEIGH);
+  const bool complete = dump(RTM_GETLINK) && dump(RTM_GETROUTE) && dump(RTM_GETNEIGH);
   const std::unique_ptr<Mirror> read = std::move(fresh);
   synced = Clock::now();
   if (!complete) {
@@ -452,7 +468,8 @@ bool Neighbours::Impl::sync() {
   const std::scoped_lock lock(mutex);
   std::swap(mirror, *read);
   for (std::uint32_t i = 1; i < used; ++i)
-    hops[i].mac.store(mac_of(hops[i].port, hops[i].gateway), std::memory_order_relaxed);
+    hops[i].mac.store(mac_of(hops[i].port, interface_of[i], hops[i].gateway),
+                      std::memory_order_relaxed);
   epoch.fetch_add(1, std::memory_order_release);
   return true;
 }
@@ -489,7 +506,7 @@ void Neighbours::Impl::tend_hops() {
       continue;
     last = now;
     hop.wanted.store(0, std::memory_order_relaxed);
-    const unsigned interface = interfaces[hop.port];
+    const unsigned interface = interface_of[i];
     if (interface != 0 && !ports[hop.port].static_next_hop) ask(interface, hop.gateway);
   }
 }
@@ -552,6 +569,11 @@ std::vector<Address> Neighbours::broadcast_addresses() {
   }
   freeifaddrs(all);
   return {result.begin(), result.end()};
+}
+
+bool Neighbours::has_vlans(std::size_t port) const {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->mirror.vlans.any_on(impl_->interfaces[port]);
 }
 
 std::uint32_t Neighbours::in_use() const {

@@ -1,5 +1,6 @@
 // The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip neigh`, FRR and
-// BIRD configure the relay. Control's thread runs it; shards and workers read.
+// BIRD configure the relay; VLANs' interfaces on a port's are ways through it. Control's thread
+// runs it; shards and workers read.
 #pragma once
 
 #include <array>
@@ -39,6 +40,9 @@ class Neighbours final : public flow::NextHopResolver {
   // of connected networks.
   static std::vector<Address> interface_addresses(const std::string& interface);
   static std::vector<Address> broadcast_addresses();
+
+  // Whether a VLAN's interface is on the port's. Control's thread.
+  bool has_vlans(std::size_t port) const;
 
   std::uint32_t in_use() const;
   std::uint32_t capacity() const;

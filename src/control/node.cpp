@@ -30,6 +30,7 @@
 #include "control/metrics.h"
 #include "control/neighbours.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/shared_nic.h"
 #include "policy/peer_rules.h"
 #include "turn/quota.h"
 #include "wire/front_door.h"
@@ -45,7 +46,7 @@ constexpr std::uint32_t kNextHops = 16384;
 // What tables hold on average for each allocation; a single one may have all that its limit allows.
 constexpr std::uint32_t kPermissionsPerAllocation = 4;
 constexpr std::uint32_t kChannelsPerAllocation = 2;
-constexpr int kRoundMs = 5;       // control's round, where nothing is passed to the kernel
+constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
 constexpr int kExceptionRoundMs = 1;  // and where it is
 
 // A configuration that is right by itself and wrong on this host.
@@ -479,6 +480,15 @@ void Node::say_what_runs() const {
             std::to_string(tables_.bytes() >> 20) + " MiB");
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     log::info("port " + std::to_string(i) + ": " + dataplane_->description(i));
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const PortConfig& port = config_.ports[i];
+    if (port.driver == PortDriver::kAfXdp && neighbours_.has_vlans(i) &&
+        dataplane::strips_vlan_tags(port.device)) {
+      log::warning("interface " + port.device +
+                   " takes VLAN tags off before the XDP filter sees them; ethtool -K " +
+                   port.device + " rxvlan off");
+    }
+  }
   for (const ListenerConfig& listener : config_.listeners)
     log::info("listening on " + listener.endpoint.to_string());
   for (const RelayedAddress& relayed : config_.relayed) {
@@ -516,8 +526,8 @@ void Node::run(const Signals& signals) {
   log::info("ready");
   notify_manager("READY=1");
 
-  const bool exceptions = std::any_of(
-      config_.ports.begin(), config_.ports.end(), [](const PortConfig& port) {
+  const bool exceptions =
+      std::any_of(config_.ports.begin(), config_.ports.end(), [](const PortConfig& port) {
         return !is_kernel_shared(port.driver) && port.exception_name != "none";
       });
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that

@@ -20,6 +20,7 @@ struct FrameNotes {
   std::uint16_t worker = 0;  // to whom it goes back
   std::uint32_t reply_size = 0;  // 0: discarded
   std::uint64_t since_ms = 0;    // when it began to wait
+  flow::VlanTags tags;           // those taken off; valid where Packet::tag_bytes isn't 0
 };
 FrameNotes& notes_of(rte_mbuf* mbuf);
 

@@ -315,15 +315,29 @@ std::atomic<std::uint64_t>* SharedNic::live_ports() {
                                      : static_cast<std::atomic<std::uint64_t>*>(impl_->bitmap);
 }
 
-InterfaceChannels interface_channels(const std::string& interface) {
+namespace {
+
+bool ask_ethtool(const std::string& interface, void* question) {
   const Descriptor fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  ethtool_channels channels{};
-  channels.cmd = ETHTOOL_GCHANNELS;
   ifreq request{};
   interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  request.ifr_data = reinterpret_cast<char*>(&channels);
-  if (fd.get() < 0 || ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return {};
+  request.ifr_data = static_cast<char*>(question);
+  return fd.get() >= 0 && ioctl(fd.get(), SIOCETHTOOL, &request) == 0;
+}
+
+}  // namespace
+
+InterfaceChannels interface_channels(const std::string& interface) {
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  if (!ask_ethtool(interface, &channels)) return {};
   return {std::max(1U, channels.combined_count), channels.rx_count};
+}
+
+bool strips_vlan_tags(const std::string& interface) {
+  ethtool_value flags{};
+  flags.cmd = ETHTOOL_GFLAGS;
+  return ask_ethtool(interface, &flags) && (flags.data & ETH_FLAG_RXVLAN) != 0;
 }
 
 }  // namespace turnpike::dataplane

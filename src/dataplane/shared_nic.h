@@ -57,4 +57,8 @@ struct InterfaceChannels {
 };
 InterfaceChannels interface_channels(const std::string& interface);
 
+// Whether the interface takes VLAN tags off what it receives, before an XDP program sees it
+// (ethtool -k: rx-vlan-offload).
+bool strips_vlan_tags(const std::string& interface);
+
 }  // namespace turnpike::dataplane

@@ -12,6 +12,7 @@
 
 #include <cstring>
 
+#include "dataplane/vlan_tags.h"
 #include "wire/headers.h"
 
 namespace turnpike::dataplane {
@@ -166,6 +167,12 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     packet.checksum = checksum_state(mbuf, *fabric_.ports[port]);
     packet.reassembled = reassembled;
     packet.cookie = mbuf;
+    if (reassembled) {
+      packet.tag_bytes = notes_of(mbuf).tags.size;
+    } else if (packet.length > wire::ethernet::kSize &&
+               is_tag(wire::load_be16(packet.data + wire::ethernet::kType))) [[unlikely]] {
+      take_tags_off(packet, notes_of(mbuf));
+    }
   }
   pipeline_->process(now, std::span(burst, kept));
   for (std::uint16_t i = 0; i < kept; ++i)
@@ -177,6 +184,7 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
     case flow::Verdict::kTransmit:
       return transmit(packet);
     case flow::Verdict::kTransmitBack:
+      put_tags_back(packet, notes_of(mbuf_of(packet)));
       sync(packet);
       return enqueue(packet.port, mbuf_of(packet));
     case flow::Verdict::kEngine:
@@ -200,8 +208,8 @@ void Worker::transmit(flow::Packet& packet) {
 void Worker::transmit_addressed(flow::Packet& packet) {
   const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
   sync(packet);
-  if (packet.length - packet.l3 <= hop.mtu) return enqueue(hop.port, mbuf_of(packet));
-  fragment_port_ = hop.port;
+  if (packet.length - packet.l3 <= hop.mtu) return enqueue_to(hop, mbuf_of(packet));
+  fragment_hop_ = &hop;
   fragment_id_ += fabric_.workers;
   out_of_buffers_ = false;
   if (!flow::fragment(packet, hop.mtu, fragment_id_, *this))
@@ -256,11 +264,15 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
 void Worker::reassemble(Instant now, flow::Packet& packet) {
   sync(packet);
   bool lost = false;
+  flow::VlanTags tags;
+  if (packet.tag_bytes != 0) tags = notes_of(mbuf_of(packet)).tags;
   rte_mbuf* whole = reassembly_->add(mbuf_of(packet), packet.l3, packet.family == Family::kIpv4,
                                      rte_rdtsc(), lost);
   if (lost) count_drop(flow::Drop::kNoMbuf);
   if (const unsigned n = reassembly_->sweep(); n != 0) count_drop(flow::Drop::kFragmentRejected, n);
-  if (whole != nullptr) process(now, &whole, 1, packet.port, true);
+  if (whole == nullptr) return;
+  notes_of(whole).tags = tags;
+  process(now, &whole, 1, packet.port, true);
 }
 
 void Worker::to_engine(flow::Packet& packet) {
@@ -277,6 +289,7 @@ void Worker::to_engine(flow::Packet& packet) {
 void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
   counters_.to_kernel.add();
+  put_tags_back(packet, notes_of(mbuf_of(packet)));
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }
@@ -297,6 +310,7 @@ bool Worker::collect_replies() {
         continue;
       }
       pipeline_->finish_reply(notes.packet, notes.reply_size);
+      put_tags_back(notes.packet, notes);
       sync(notes.packet);
       enqueue(notes.packet.port, frames[i]);
     }
@@ -336,6 +350,14 @@ bool Worker::take_exceptions() {
       enqueue(port, frames[i]);
   }
   return busy;
+}
+
+void Worker::enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf) {
+  if (hop.tags.size != 0 && !put_tags_on(mbuf, hop.tags)) [[unlikely]] {
+    count_drop(flow::Drop::kNoHeadroom);
+    return rte_pktmbuf_free(mbuf);
+  }
+  enqueue(hop.port, mbuf);
 }
 
 void Worker::enqueue(std::size_t port, rte_mbuf* mbuf) {
@@ -392,7 +414,7 @@ std::span<std::uint8_t> Worker::take(std::size_t size) {
 void Worker::done(std::size_t size) {
   fragment_->data_len = static_cast<std::uint16_t>(size);
   fragment_->pkt_len = fragment_->data_len;
-  enqueue(fragment_port_, fragment_);
+  enqueue_to(*fragment_hop_, fragment_);
 }
 
 }  // namespace turnpike::dataplane

@@ -92,6 +92,7 @@ class Worker final : private flow::FragmentSink {
   bool collect_replies();
   bool take_handoffs();
   bool take_exceptions();
+  void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
   void enqueue(std::size_t port, rte_mbuf* mbuf);
   void flush(std::size_t port);
   void flush_all();
@@ -113,7 +114,7 @@ class Worker final : private flow::FragmentSink {
   flow::NextHop* next_hops_ = nullptr;
   Qsbr* qsbr_ = nullptr;
   std::uint32_t fragment_id_;  // no two workers' are equal
-  std::size_t fragment_port_ = 0;
+  const flow::NextHop* fragment_hop_ = nullptr;
   rte_mbuf* fragment_ = nullptr;                            // being filled
   bool out_of_buffers_ = false;                             // the last take() had none
   alignas(64) std::atomic<std::uint64_t> heartbeat_ms_{0};  // worker: wo, others: ro

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 // The XDP filter of a shared interface: hands the relay's packets to its AF_XDP sockets and leaves everything else, and
-// whatever it doesn't understand, to the kernel. It never changes a packet. Tagged frames are the kernel's.
+// whatever it doesn't understand, to the kernel. It never changes a packet. Up to two VLAN tags are looked behind.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
@@ -180,14 +180,29 @@ static __always_inline int filter_v6(struct xdp_md *ctx, void *at, void *end) {
   return udp_ours(quoted + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
 }
 
+struct vlan_tag {
+  __be16 tci;
+  __be16 type;  // of what follows
+};
+
 SEC("xdp")
 int turnpike_filter(struct xdp_md *ctx) {
   void *at = (void *)(long)ctx->data;
   void *end = (void *)(long)ctx->data_end;
   struct ethhdr *ethernet = at;
   if ((void *)(ethernet + 1) > end) return XDP_PASS;
-  if (ethernet->h_proto == bpf_htons(ETH_P_IP)) return filter_v4(ctx, ethernet + 1, end);
-  if (ethernet->h_proto == bpf_htons(ETH_P_IPV6)) return filter_v6(ctx, ethernet + 1, end);
+  __be16 type = ethernet->h_proto;
+  void *l3 = ethernet + 1;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD)) break;
+    struct vlan_tag *tag = l3;
+    if ((void *)(tag + 1) > end) return XDP_PASS;
+    type = tag->type;
+    l3 = tag + 1;
+  }
+  if (type == bpf_htons(ETH_P_IP)) return filter_v4(ctx, l3, end);
+  if (type == bpf_htons(ETH_P_IPV6)) return filter_v6(ctx, l3, end);
   return XDP_PASS;
 }
 

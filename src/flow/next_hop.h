@@ -2,6 +2,7 @@
 // kernel's tables; workers read by index; shards look destinations up when they publish a flow.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cstdint>
@@ -23,6 +24,13 @@ inline void write_mac(std::uint8_t* to, MacWord mac) {
   std::memcpy(to, &mac, 6);  // the lowest six octets, lowest first
 }
 
+// VLAN tags as they stand on the wire behind the MAC addresses, the outer one first, each with the
+// type that announces it (IEEE 802.1Q, 802.1ad).
+struct VlanTags {
+  std::array<std::uint8_t, 8> bytes{};
+  std::uint8_t size = 0;  // 0, 4 or 8
+};
+
 // One neighbour. Written by control; read by workers.
 struct alignas(64) NextHop {
   std::atomic<MacWord> mac{0};  // control: wo, workers: ro
@@ -31,6 +39,7 @@ struct alignas(64) NextHop {
   std::uint16_t port = 0;    // index into the port list; set before the index is given out
   std::uint16_t mtu = 1500;  // of IP
   Address gateway;           // the neighbour's address
+  VlanTags tags;             // of frames to it; set like the port
 };
 
 // Finds, or makes, the next hop towards a destination, from control's mirror of the kernel's

@@ -47,8 +47,9 @@ struct Packet {
   std::uint16_t tailroom = 0;
   std::uint16_t port = 0;  // ingress port's index; at kTransmit: egress
   Checksum checksum = Checksum::kVerify;
-  bool reassembled = false;  // was fragments: may be fragmented again
-  void* cookie = nullptr;    // the caller's: the mbuf
+  bool reassembled = false;    // was fragments: may be fragmented again
+  std::uint8_t tag_bytes = 0;  // of VLAN tags that were taken off before `data`
+  void* cookie = nullptr;      // the caller's: the mbuf
 
   // classify
   Verdict verdict = Verdict::kContinue;

@@ -15,6 +15,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BINARY = os.environ.get("TURNPIKE", str(
@@ -53,8 +55,8 @@ class Host:
         return run("ip", "netns", "exec", self.name, *command, check=check, timeout=timeout)
 
     def start(self, *command, **options):
-        process = subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, command)],
-                                   stdin=subprocess.DEVNULL, **options)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        process = subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, command)], **options)
         self.processes.append(process)
         return process
 
@@ -87,6 +89,18 @@ class Host:
                 process.kill()
             process.wait()
         run("ip", "netns", "del", self.name, check=False)
+
+
+def need_vlans():
+    """Skips the test where the kernel has no VLAN interfaces."""
+    host = Host(f"tpk-{os.getpid()}-vlans")
+    try:
+        host.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+        made = host.ip("link", "add", "link", "eth0", "name", "tagged", "type", "vlan", "id", "5", check=False)
+        if made.returncode != 0:
+            pytest.skip("this kernel has no VLANs (module 8021q)")
+    finally:
+        host.close()
 
 
 def remove_leftovers():

@@ -5,7 +5,7 @@ import signal
 import socket
 
 import turn_client as turn
-from lab import wait_for
+from lab import need_vlans, wait_for
 from turn_client import TurnClient
 
 
@@ -44,6 +44,18 @@ def test_two_workers(owned_lab, tmp_path):
     owned_lab.start_relay(directory=tmp_path, workers=2)
     for _ in range(5):
         relay_and_back(owned_lab, owned_lab.SERVER4, owned_lab.CLIENT4, owned_lab.PEER4)
+
+
+def test_peer_behind_a_tag(owned_lab, tmp_path):
+    need_vlans()
+    owned_lab.start_relay(directory=tmp_path)
+    for host, interface, address in ((owned_lab.relay, "tpk1", "10.201.3.1/24"), (owned_lab.peer, "eth0", "10.201.3.2/24")):
+        host.ip("link", "add", "link", interface, "name", "tagged", "type", "vlan", "id", "300")
+        host.ip("addr", "add", address, "dev", "tagged")
+        host.ip("link", "set", "tagged", "up")
+    owned_lab.peer.ip("route", "add", owned_lab.RELAY4, "via", "10.201.3.1")
+    relay_and_back(owned_lab, owned_lab.SERVER4, owned_lab.CLIENT4, "10.201.3.2")
+    owned_lab.peer.exec("ping", "-c", "2", "-i", "0.2", "-W", "2", "10.201.3.1")
 
 
 def test_uclient(owned_lab, tmp_path):

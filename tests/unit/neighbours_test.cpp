@@ -132,6 +132,43 @@ TEST_F(NeighboursTest, SendsToNeighboursOfAConnectedNetworkThemselves) {
   EXPECT_EQ(hop_to(neighbours, "10.9.2.2").mtu, 1400);
 }
 
+TEST_F(NeighboursTest, GoesThroughVlansWithTheirTagsAndMtu) {
+  if (std::system("ip link add link north name tried type vlan id 9 2>/dev/null") != 0)
+    GTEST_SKIP() << "this kernel has no VLANs (module 8021q)";
+  run("ip link add link north name tagged type vlan id 5");
+  run("ip link add link south name service type vlan proto 802.1ad id 200");
+  run("ip link add link service name inner mtu 1300 type vlan id 300");
+  run("ip link add link inner name third type vlan id 400");
+  for (const std::string name : {"tagged", "service", "inner", "third"})
+    run("ip link set " + name + " up");
+  run("ip addr add 10.9.3.1/24 dev tagged");
+  run("ip addr add 10.9.4.1/24 dev inner");
+  run("ip addr add 10.9.5.1/24 dev third");
+  run("ip neigh add 10.9.4.2 lladdr 02:00:00:00:04:02 dev inner");
+  Neighbours neighbours(both_ports(), 64);
+  EXPECT_EQ(way(neighbours, "10.9.3.2"), "0 10.9.3.2");
+  EXPECT_EQ(way(neighbours, "10.9.4.2"), "1 10.9.4.2");
+  EXPECT_EQ(way(neighbours, "10.9.5.2"), "none") << "three tags";
+  using Bytes = std::array<std::uint8_t, 8>;
+  EXPECT_EQ(hop_to(neighbours, "10.9.1.2").tags.size, 0);
+  EXPECT_EQ(hop_to(neighbours, "10.9.3.2").tags.size, 4);
+  EXPECT_EQ(hop_to(neighbours, "10.9.3.2").tags.bytes, (Bytes{0x81, 0, 0, 5}));
+  EXPECT_EQ(hop_to(neighbours, "10.9.3.2").mtu, 1500);
+  EXPECT_EQ(hop_to(neighbours, "10.9.4.2").tags.size, 8);
+  EXPECT_EQ(hop_to(neighbours, "10.9.4.2").tags.bytes,
+            (Bytes{0x88, 0xA8, 0, 200, 0x81, 0, 0x01, 0x2C}));
+  EXPECT_EQ(hop_to(neighbours, "10.9.4.2").mtu, 1300);
+  EXPECT_EQ(hop_to(neighbours, "10.9.4.2").mac, mac_word("02:00:00:00:04:02"));
+  EXPECT_TRUE(neighbours.has_vlans(0));
+  run("ip link del tagged");
+  EXPECT_EQ(way_soon(neighbours, "10.9.3.2", "none"), "none");
+  EXPECT_FALSE(neighbours.has_vlans(0));
+  run("ip link add link north name later type vlan id 6");
+  run("ip addr add 10.9.6.1/24 dev later");
+  run("ip link set later up");
+  EXPECT_EQ(way_soon(neighbours, "10.9.6.2", "0 10.9.6.2"), "0 10.9.6.2");
+}
+
 TEST_F(NeighboursTest, PrefersLongPrefixesAndThenLowMetrics) {
   run("ip route add default via 10.9.1.2 metric 50");
   run("ip route add default via 10.9.2.2 metric 60");

@@ -233,10 +233,17 @@ TEST_F(XdpFilter, LeavesOtherProtocolsToTheKernel) {
   EXPECT_FALSE(takes(v6(ipv6(kOther6, kListener6, kIcmpv6, icmp(135, 0, Frame(24, 0))))));
 }
 
-TEST_F(XdpFilter, LeavesTaggedFramesToTheKernel) {
+TEST_F(XdpFilter, LooksBehindTwoTagsAtMost) {
   const Frame packet = ipv4(kOther4, kListener4, kUdp, udp(4000, kStun));
-  EXPECT_FALSE(takes(ethernet(0x0800, packet, {0x81, 0, 0, 5})));
-  EXPECT_FALSE(takes(ethernet(0x0800, packet, {0x88, 0xA8, 0, 5, 0x81, 0, 0, 6})));
+  const Frame other = ipv4(kOther4, kOther4, kUdp, udp(4000, kStun));
+  for (const Frame& tags :
+       {Frame{0x81, 0, 0, 5}, Frame{0x88, 0xA8, 0, 5}, Frame{0x88, 0xA8, 0, 5, 0x81, 0, 0, 6}}) {
+    EXPECT_TRUE(takes(ethernet(0x0800, packet, tags)));
+    EXPECT_TRUE(takes(ethernet(0x86DD, ipv6(kOther6, kListener6, kUdp, udp(4000, kStun)), tags)));
+    EXPECT_FALSE(takes(ethernet(0x0800, other, tags)));
+    EXPECT_FALSE(takes(ethernet(0x0806, Frame(28, 1), tags)));
+  }
+  EXPECT_FALSE(takes(ethernet(0x0800, packet, {0x81, 0, 0, 5, 0x81, 0, 0, 6, 0x81, 0, 0, 7})));
 }
 
 TEST_F(XdpFilter, SkipsIpv4Options) {

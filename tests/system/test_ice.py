@@ -1,0 +1,57 @@
+"""Whole ICE agents (aioice) that can meet through the relay alone: gathering, connectivity checks, data."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+AGENT = Path(__file__).with_name("ice_agent.py")
+PYTHON = "/usr/bin/python3"  # whose aioice is Debian's
+
+
+class Agent:
+    def __init__(self, host, *words):
+        self.process = host.start(PYTHON, AGENT, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+
+    def line(self):
+        text = self.process.stdout.readline()
+        assert text, self.process.stderr.read()
+        return json.loads(text)
+
+    def tell(self, description):
+        self.process.stdin.write(json.dumps(description) + "\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def relay(lab):
+    relay = lab.start_relay()
+    yield relay
+    assert relay.stop() == 0, relay.output()
+
+
+def meet(a, b):
+    try:
+        first, second = a.line(), b.line()
+        b.tell(first)
+        a.tell(second)
+        assert [a.line(), b.line()] == [{"echoed": 50}, {"echoed": 50}]
+        return first, second
+    finally:
+        a.end()
+        b.end()
+
+
+def test_one_agent_behind_the_relay(lab, relay):
+    described, _ = meet(Agent(lab.client, "controlling", lab.SERVER4, "RELAY"), Agent(lab.peer, "controlled", "-", "ALL"))
+    assert all("typ relay" in candidate for candidate in described["candidates"]), described
+
+
+def test_both_agents_behind_the_relay(lab, relay):
+    meet(Agent(lab.client, "controlling", lab.SERVER4, "RELAY"), Agent(lab.peer, "controlled", lab.SERVER4, "RELAY"))
