@@ -141,10 +141,11 @@ def test_slices_run_when_told_and_keep_their_allocations(link):
     result = subprocess.run([PKTGEN, "--no-hugepages", "--port", f"memif:{link}", "--no-ceiling", "--slices", "0",
                              "--pause", "--warm-up", "0", "--slice-seconds", "0.1", "--rate", "10000",
                              "--allocations", "20"],
-                            input="go\ngo 0.2\nquit\n", capture_output=True, text=True, timeout=60)
+                            input="go\ngo 0.2\ngo 0.2 50000\nquit\n", capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     slices = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [round(one["seconds"], 1) for one in slices] == [0.1, 0.2], result.stdout
+    assert [round(one["seconds"], 1) for one in slices] == [0.1, 0.2, 0.2], result.stdout
+    assert slices[2]["sent"] > 3 * slices[1]["sent"], result.stdout
     assert all(one["lost"] == 0 for one in slices), result.stdout
 
 
