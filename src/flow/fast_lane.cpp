@@ -347,7 +347,7 @@ TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) {
   for (const ListenerV4& listener : listeners_) {
     if (listener.address != destination || listener.port != destination_port) continue;
     item.listener = listener.index;
-    if (frame[kPayload] == 0 && answer_binding(packet, udp_size)) return false;
+    if (answer_binding(packet, udp_size)) return false;
     if (!open_from_client(frame + kPayload, udp_size - udp::kSize, item)) return false;
     item.hash = tables_.client_hash_v4(item.listener, word_of(item.source), item.source_port);
     item.clients = &tables_.shards[tables_.home_shard(item.hash)]->clients;
