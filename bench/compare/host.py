@@ -170,6 +170,10 @@ exception = "none"
         if workers == 1:
             pin_all_but(self.pid, "worker-", GENERATOR_CORE)
 
+    def kill(self):
+        super().kill()
+        shutil.rmtree(f"/run/dpdk/turnpike-{self.pid}", ignore_errors=True)
+
     def metrics(self):
         url = "http://127.0.0.1:9641/metrics"
         if self.netns:

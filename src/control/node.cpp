@@ -37,8 +37,6 @@
 #include "wire/nonce.h"
 #include "wire/reservation_token.h"
 
-extern char** environ;
-
 namespace turnpike::control {
 namespace {
 

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -290,6 +291,7 @@ class Relay:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        shutil.rmtree(f"/run/dpdk/turnpike-{self.process.pid}", ignore_errors=True)
         self.log.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.log_path)
