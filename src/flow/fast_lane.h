@@ -1,11 +1,10 @@
 // The fast lane: nearly all of a relay's packets are unfragmented IPv4 between a client and a peer
 // whose channel or permission is one of the first of its allocation. Those are relayed here, the
 // whole burst stage by stage, with a few compares, three cache lines of tables and the headers'
-// arithmetic unrolled. So are Binding requests without attributes, which most of a flood and all of
-// WebRTC's keepalives to a STUN server are, answered. Whatever is unusual is left as it was to the
-// general stages (pipeline.h), which come to the same result, byte by byte, for whatever is done
-// here (tests/property/fast_lane_property.cpp): so nothing is decided in this file that is not
-// there.
+// arithmetic unrolled. Binding requests without attributes are answered here as well. Whatever is
+// unusual is left as it was to the general stages (pipeline.h), which come to the same result, byte
+// by byte, for whatever is done here (tests/property/fast_lane_property.cpp): so nothing is decided
+// in this file that is not there.
 #pragma once
 
 #include <cstdint>
