@@ -29,7 +29,7 @@ class FastLane {
            const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
-  // answered kTransmitBack; the rest is untouched. Returns how many are not.
+  // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
   std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
 
  private:

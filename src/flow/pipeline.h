@@ -40,8 +40,8 @@ struct Setup {
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
   std::uint16_t channel_max = 0x4FFF;
-  std::uint32_t stateless_answers_per_burst = 16;
-  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
+  std::uint32_t stateless_answers_per_burst = 16;  // challenges and errors; not Binding's success
+  std::uint32_t icmp_per_second = 100;             // our own errors, per worker
   std::uint8_t shard_count = 1;
   bool fast_lane = true;  // false: to measure or test the general stages alone
 };

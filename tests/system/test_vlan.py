@@ -6,8 +6,8 @@ import struct
 import pytest
 from scapy.all import IP, UDP, Dot1AD, Dot1Q, Ether, Raw
 
-from lab import Lab, need_vlans, wait_for
-from test_uclient import uclient
+from lab import Lab, need_vlans
+from test_uclient import relay, uclient  # noqa: F401 (the fixture is the same, on the network below)
 
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
 
@@ -46,16 +46,6 @@ def lab():
     network.close()
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
-def relay(request, lab):
-    relay = lab.start_relay(driver=request.param)
-    peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-L", lab.PEER6, "-p", "3480")
-    wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
-    yield relay
-    assert relay.stop() == 0, relay.output()
-    peer.kill()
-
-
 def test_channels_and_indications(lab, relay):
     uclient(lab)
     uclient(lab, "-s")
@@ -76,12 +66,14 @@ def test_fragments(lab, relay):
     uclient(lab, "-l", "1600")
 
 
-def test_stripped_tags_are_warned_of(lab):
-    lab.relay.exec("ethtool", "-K", "north", "rxvlan", "on")
-    relay = lab.start_relay()
-    assert "ethtool -K north rxvlan off" in relay.output()
-    relay.stop()
-    lab.relay.exec("ethtool", "-K", "north", "rxvlan", "off")
+def test_stripped_tags_are_warned_of():
+    need_vlans()
+    lab = VlanLab()
+    try:
+        lab.relay.exec("ethtool", "-K", "north", "rxvlan", "on")
+        assert "ethtool -K north rxvlan off" in lab.start_relay().output()
+    finally:
+        lab.close()
 
 
 def receive_whole(link):
