@@ -30,6 +30,7 @@
 #include "control/metrics.h"
 #include "control/neighbours.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/port_reservation.h"
 #include "dataplane/shared_nic.h"
 #include "policy/peer_rules.h"
 #include "turn/quota.h"
@@ -210,6 +211,7 @@ dataplane::Options dataplane_options(const Config& config) {
   for (const ListenerConfig& listener : config.listeners)
     options.listeners.push_back(listener.endpoint);
   options.relayed = config.relayed;
+  options.relay_ports = {config.relay_port_min, config.relay_port_max};
   return options;
 }
 
@@ -332,6 +334,7 @@ class Node {
   void run(const Signals& signals);
 
  private:
+  void reserve_ports();
   std::unique_ptr<dataplane::Dataplane> make_dataplane();
   std::vector<Neighbours::Port> neighbour_ports();
   std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
@@ -344,6 +347,7 @@ class Node {
 
   const Config config_;
   const flow::TableLimits limits_;
+  std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Neighbours neighbours_;
   const Credentials credentials_;
@@ -393,8 +397,22 @@ Node::~Node() {
   dataplane_->stop();
 }
 
+// Before the ports: from then on the kernel's sockets would lose their answers to the relay.
+void Node::reserve_ports() {
+  if (!config_.turn_enabled()) return;
+  reservation_.emplace(config_.relay_port_min, config_.relay_port_max);
+  if (reservation_->holds()) return;
+  const std::string range =
+      std::to_string(config_.relay_port_min) + "-" + std::to_string(config_.relay_port_max);
+  log::warning(
+      "the kernel may give relay ports to its own sockets, whose answers the relay would take; "
+      "where it can be set: sysctl net.ipv4.ip_local_reserved_ports=" +
+      range);
+}
+
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   check_memory(limits_);
+  reserve_ports();
   const AffinityKeeper keeper;
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }

@@ -27,6 +27,12 @@ struct PortSpec {
   std::string exception_name;  // owned ports (PCI, memif, tap): name of the TAP; empty: none
 };
 
+// Relay ports, both ends included.
+struct PortRange {
+  std::uint16_t min;
+  std::uint16_t max;
+};
+
 struct Options {
   std::vector<PortSpec> ports;
   std::uint16_t workers = 1;
@@ -38,6 +44,7 @@ struct Options {
   // What the XDP filter lets through to us.
   std::vector<Endpoint> listeners;
   std::vector<RelayedAddress> relayed;
+  PortRange relay_ports{49152, 65535};
 };
 
 // A request on its way to a shard. `message` lies in the frame and is valid until

@@ -109,15 +109,16 @@ void Port::make_device(std::size_t index, const Options& options) {
       break;
     case Driver::kAfXdp:
       shared_ = std::make_unique<SharedNic>(spec_.device, SharedNic::Mode::kXdp, options.listeners,
-                                            options.relayed);
+                                            options.relayed, options.relay_ports);
       device_name_ = "net_af_xdp" + number;
       arguments = "iface=" + spec_.device +
                   ",start_queue=0,queue_count=" + std::to_string(queues_) +
                   ",xdp_prog=" + shared_->program_path();
       break;
     case Driver::kAfPacket:
-      shared_ = std::make_unique<SharedNic>(spec_.device, SharedNic::Mode::kPacket,
-                                            options.listeners, options.relayed);
+      shared_ =
+          std::make_unique<SharedNic>(spec_.device, SharedNic::Mode::kPacket, options.listeners,
+                                      options.relayed, options.relay_ports);
       device_name_ = "net_af_packet" + number;
       arguments = "iface=" + spec_.device + ",qpairs=" + std::to_string(queues_) +
                   ",blocksz=65536,framesz=" + std::to_string(kWideFrameRoom) + ",framecnt=256";

@@ -11,16 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/dataplane.h"
 #include "turnpike/address.h"
 #include "turnpike/server.h"
 
 namespace turnpike::dataplane {
-
-// Relay ports, both ends included.
-struct PortRange {
-  std::uint16_t min = 1024;
-  std::uint16_t max = 65535;
-};
 
 class SharedNic {
  public:
@@ -30,7 +25,7 @@ class SharedNic {
   // std::runtime_error, with what to do, if the interface has another relay or somebody else's XDP
   // program, or a rule can't be made. On kPacket the kernel gets no UDP to `relay_ports`.
   SharedNic(std::string interface, Mode mode, const std::vector<Endpoint>& listeners,
-            const std::vector<RelayedAddress>& relayed, PortRange relay_ports = {});
+            const std::vector<RelayedAddress>& relayed, PortRange relay_ports);
   // Removes program and rules.
   ~SharedNic();
   SharedNic(const SharedNic&) = delete;

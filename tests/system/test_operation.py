@@ -227,3 +227,27 @@ def test_large_datagrams_are_reassembled(fresh_lab):
     assert data == payload
     peer.sendto(payload, source)
     assert one.receive_any() == ("channel", 0x4000, payload)
+
+
+def reserved_ports(host):
+    return host.exec("cat", "/proc/sys/net/ipv4/ip_local_reserved_ports").stdout.strip()
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_the_hosts_own_udp_stays_the_hosts(fresh_lab, driver):
+    """The relayed address is the interface's: what the host asks for itself (DNS, NTP) must be answered."""
+    lab = fresh_lab
+    before = reserved_ports(lab.relay)
+    relay = lab.start_relay(driver=driver, relays=[lab.SERVER4, lab.RELAY4])
+    assert echo_works(lab)
+    for _ in range(200):  # of the kernel's own choice, which by default lies among relay ports in two of five
+        with lab.relay.udp(lab.SERVER4) as host:
+            assert host.getsockname()[1] < 49152
+    assert reserved_ports(lab.relay) == "49152-65535"
+    for port in (0, 1024, 49151):
+        with lab.relay.udp(lab.SERVER4, port) as host, lab.client.udp(lab.CLIENT4) as client:
+            host.sendto(b"question", client.getsockname())
+            client.sendto(b"answer", client.recvfrom(100)[1])
+            assert host.recvfrom(100)[0] == b"answer", port
+    assert relay.stop() == 0, relay.output()
+    assert reserved_ports(lab.relay) == before

@@ -31,6 +31,7 @@
 namespace turnpike::dataplane {
 namespace {
 
+constexpr PortRange kPorts{50000, 50099};
 constexpr const char* kReserved = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 int shell(const std::string& command) {
@@ -141,7 +142,7 @@ std::string refusal(const std::function<void()>& action) {
 TEST_F(SharedNicTest, KeepsRelaysUdpFromTheKernelAndNothingElse) {
   ASSERT_TRUE(kernel_gets(3478));
   {
-    const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed(), {50000, 50099});
+    const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed(), kPorts);
     EXPECT_FALSE(kernel_gets(3478));
     EXPECT_FALSE(kernel_gets(50000));
     EXPECT_FALSE(kernel_gets(50099));
@@ -154,7 +155,7 @@ TEST_F(SharedNicTest, KeepsRelaysUdpFromTheKernelAndNothingElse) {
 }
 
 TEST_F(SharedNicTest, LetsPacketSocketsSeeWhatTheKernelDoesNotGet) {
-  const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed(), {50000, 50099});
+  const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed(), kPorts);
   const int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
   ASSERT_GE(fd, 0);
   send_from_far(3478);
@@ -164,9 +165,10 @@ TEST_F(SharedNicTest, LetsPacketSocketsSeeWhatTheKernelDoesNotGet) {
 }
 
 TEST_F(SharedNicTest, RefusesAnInterfaceThatHasARelay) {
-  const SharedNic first("near", SharedNic::Mode::kPacket, listeners(), relayed());
-  const std::string why = refusal(
-      [] { const SharedNic second("near", SharedNic::Mode::kXdp, listeners(), relayed()); });
+  const SharedNic first("near", SharedNic::Mode::kPacket, listeners(), relayed(), kPorts);
+  const std::string why = refusal([] {
+    const SharedNic second("near", SharedNic::Mode::kXdp, listeners(), relayed(), kPorts);
+  });
   EXPECT_NE(why.find("another Turnpike works on it"), std::string::npos) << why;
   EXPECT_NE(output_of("nft list ruleset").find("turnpike_"), std::string::npos)
       << "the first one's rules went";
@@ -177,7 +179,7 @@ TEST_F(SharedNicTest, RemovesRulesAndProgramsOfAKilledRelay) {
   ASSERT_EQ(shell("nft add table inet operators_own"), 0);
   const auto index = attach_xdp("turnpike_filter", "tpk_live_ports");
   ASSERT_TRUE(index);
-  { const SharedNic nic("near", SharedNic::Mode::kXdp, listeners(), relayed()); }
+  { const SharedNic nic("near", SharedNic::Mode::kXdp, listeners(), relayed(), kPorts); }
   EXPECT_EQ(attached(*index), 0U);
   EXPECT_EQ(output_of("nft list tables"), "table inet operators_own\n");
 }
@@ -188,8 +190,8 @@ TEST_F(SharedNicTest, RefusesAnInterfaceWithSomebodyElsesProgram) {
     const auto index = attach_xdp(name, map);
     ASSERT_TRUE(index) << name;
     const std::uint32_t program = attached(*index);
-    const std::string why =
-        refusal([] { const SharedNic nic("near", SharedNic::Mode::kXdp, listeners(), relayed()); });
+    const std::string why = refusal(
+        [] { const SharedNic nic("near", SharedNic::Mode::kXdp, listeners(), relayed(), kPorts); });
     EXPECT_NE(why.find("id " + std::to_string(program)), std::string::npos) << why;
     EXPECT_NE(why.find("ip link set dev near xdp off"), std::string::npos) << why;
     EXPECT_EQ(attached(*index), program) << "it was removed";
@@ -201,13 +203,14 @@ TEST_F(SharedNicTest, WorksBesideSomebodyElsesProgramByPacketSockets) {
   const auto index = attach_xdp("another_one", "another_map");
   ASSERT_TRUE(index);
   const std::uint32_t program = attached(*index);
-  { const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed()); }
+  { const SharedNic nic("near", SharedNic::Mode::kPacket, listeners(), relayed(), kPorts); }
   EXPECT_EQ(attached(*index), program);
 }
 
 TEST_F(SharedNicTest, SaysWhichInterfaceIsMissing) {
-  const std::string why = refusal(
-      [] { const SharedNic nic("nowhere", SharedNic::Mode::kXdp, listeners(), relayed()); });
+  const std::string why = refusal([] {
+    const SharedNic nic("nowhere", SharedNic::Mode::kXdp, listeners(), relayed(), kPorts);
+  });
   EXPECT_NE(why.find("nowhere"), std::string::npos) << why;
 }
 
