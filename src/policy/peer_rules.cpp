@@ -33,43 +33,38 @@ constexpr Prefix block(std::array<std::uint16_t, 6> groups, std::uint8_t length)
 
 constexpr Prefix kMapped = block({0, 0, 0, 0, 0, 0xFFFF}, 96);  // RFC 4291 §2.5.5.2
 constexpr Prefix kCompatible = block({0, 0, 0, 0, 0, 0}, 96);   // RFC 4291 §2.5.5.1; ::, ::1 too
-constexpr Prefix kTranslated = block({0, 0, 0, 0, 0xFFFF, 0}, 96);  // RFC 2765 §2.1
-constexpr Prefix kNat64 = block({0x64, 0xFF9B, 0, 0, 0, 0}, 96);    // RFC 6052 §2.1
-constexpr Prefix kTeredo = block({0x2001, 0, 0, 0, 0, 0}, 32);      // RFC 4380 §4
-constexpr Prefix k6to4 = block({0x2002, 0, 0, 0, 0, 0}, 16);        // RFC 3056 §2
+constexpr Prefix kTranslated = block({0, 0, 0, 0, 0xFFFF, 0}, 96);     // RFC 2765 §2.1
+constexpr Prefix kNat64 = block({0x64, 0xFF9B, 0, 0, 0, 0}, 96);       // RFC 6052 §2.1
+constexpr Prefix kLocalNat64 = block({0x64, 0xFF9B, 1, 0, 0, 0}, 48);  // RFC 8215
+constexpr Prefix kTeredo = block({0x2001, 0, 0, 0, 0, 0}, 32);         // RFC 4380 §4
+constexpr Prefix k6to4 = block({0x2002, 0, 0, 0, 0, 0}, 16);           // RFC 3056 §2
 
+// RFC 4291 §2.4 lets global unicast be anywhere, IANA gives it out of this block alone: all that is
+// outside is special, an overlay's own, or of no use yet.
+constexpr Prefix kGlobalUnicast = block({0x2000, 0, 0, 0, 0, 0}, 3);
+
+// Of IPv6 only what lies inside kGlobalUnicast.
 constexpr std::array kRefused{
-    block(0, 0, 0, 0, 8),         // "this network"
-    block(10, 0, 0, 0, 8),        // private
-    block(100, 64, 0, 0, 10),     // shared by carriers' NATs
-    block(127, 0, 0, 0, 8),       // loopback
-    block(168, 63, 129, 16, 32),  // a cloud's host agent, at a public address
-    block(169, 254, 0, 0, 16),    // link local; clouds' metadata
-    block(172, 16, 0, 0, 12),     // private
-    block(192, 0, 0, 0, 24),      // IETF protocol assignments
-    block(192, 0, 2, 0, 24),      // documentation
-    block(192, 88, 99, 0, 24),    // 6to4 relay anycast
-    block(192, 168, 0, 0, 16),    // private
-    block(198, 18, 0, 0, 15),     // benchmarking
-    block(198, 51, 100, 0, 24),   // documentation
-    block(203, 0, 113, 0, 24),    // documentation
-    block(224, 0, 0, 0, 4),       // multicast
-    block(240, 0, 0, 0, 4),       // reserved, and 255.255.255.255
-    kMapped,
-    kCompatible,
-    kTranslated,
-    kNat64,
-    block({0x64, 0xFF9B, 1, 0, 0, 0}, 48),   // local NAT64
-    block({0x100, 0, 0, 0, 0, 0}, 64),       // discard
+    block(0, 0, 0, 0, 8),                    // "this network"
+    block(10, 0, 0, 0, 8),                   // private
+    block(100, 64, 0, 0, 10),                // shared by carriers' NATs
+    block(127, 0, 0, 0, 8),                  // loopback
+    block(168, 63, 129, 16, 32),             // a cloud's host agent, at a public address
+    block(169, 254, 0, 0, 16),               // link local; clouds' metadata
+    block(172, 16, 0, 0, 12),                // private
+    block(192, 0, 0, 0, 24),                 // IETF protocol assignments
+    block(192, 0, 2, 0, 24),                 // documentation
+    block(192, 88, 99, 0, 24),               // 6to4 relay anycast
+    block(192, 168, 0, 0, 16),               // private
+    block(198, 18, 0, 0, 15),                // benchmarking
+    block(198, 51, 100, 0, 24),              // documentation
+    block(203, 0, 113, 0, 24),               // documentation
+    block(224, 0, 0, 0, 4),                  // multicast
+    block(240, 0, 0, 0, 4),                  // reserved, and 255.255.255.255
     block({0x2001, 0, 0, 0, 0, 0}, 23),      // IETF protocol assignments; Teredo
     block({0x2001, 0xDB8, 0, 0, 0, 0}, 32),  // documentation
     k6to4,
     block({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
-    block({0x5F00, 0, 0, 0, 0, 0}, 16),  // segment routing
-    block({0xFC00, 0, 0, 0, 0, 0}, 7),   // unique local
-    block({0xFE80, 0, 0, 0, 0, 0}, 10),  // link local
-    block({0xFEC0, 0, 0, 0, 0, 0}, 10),  // site local
-    block({0xFF00, 0, 0, 0, 0, 0}, 8),   // multicast
 };
 
 bool in_any(std::span<const Prefix> prefixes, const Address& address) {
@@ -113,6 +108,9 @@ Address in_nat64(const Address& address, std::uint8_t prefix_length) {
   return found;
 }
 
+// Those of RFC 6052 §2.2 that fit into kLocalNat64.
+constexpr std::array<std::uint8_t, 4> kLocalNat64Lengths{48, 56, 64, 96};
+
 bool is_nat64_length(std::uint8_t length) {
   return (length >= 32 && length <= 64 && length % 8 == 0) || length == 96;
 }
@@ -137,12 +135,16 @@ Carried carried_by(const Address& address) {
   return carried;
 }
 
+bool is_special(const Address& address) {
+  const bool outside = address.family == Family::kIpv6 && !kGlobalUnicast.contains(address);
+  return outside || is_isatap(address) || in_any(kRefused, address);
+}
+
 // One address by itself, without what it carries.
 bool passes(const PeerRules::Config& config, const Address& address) {
   if (in_any(config.allow, address)) return true;
   return !in_any(config.deny, address) && !one_of(config.broadcast, address) &&
-         !in_any(config.nat64_prefixes, address) && !is_isatap(address) &&
-         !in_any(kRefused, address);
+         !in_any(config.nat64_prefixes, address) && !is_special(address);
 }
 
 }  // namespace
@@ -161,11 +163,17 @@ bool PeerRules::allowed(const Address& peer) const {
   for (const Address& inner : carried.view()) {
     if (!may_reach(inner)) return false;
   }
+  bool known_place = false;
   for (const Prefix& prefix : config_.nat64_prefixes) {
     if (!prefix.contains(peer) || !is_nat64_length(prefix.length)) continue;
+    known_place = true;
     if (!may_reach(in_nat64(peer, prefix.length))) return false;
   }
-  return true;
+  if (known_place || !kLocalNat64.contains(peer)) return true;
+  // RFC 8215: a network cuts its own prefixes of any length out of this block, and unless it says
+  // here which, the address may be at any place.
+  return std::all_of(kLocalNat64Lengths.begin(), kLocalNat64Lengths.end(),
+                     [&](std::uint8_t length) { return may_reach(in_nat64(peer, length)); });
 }
 
 }  // namespace turnpike::policy

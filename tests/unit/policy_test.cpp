@@ -64,14 +64,9 @@ const std::vector<Range> kIpv4Ranges{
     {"240.0.0.0", "255.255.255.255", "", ""},
 };
 
+// All but global unicast, with the blocks inside that are refused by name.
 const std::vector<Range> kIpv6Ranges{
-    {"::", "::ffff:ffff", "", "::1:0:0"},
-    {"::ffff:0:0", "::ffff:ffff:ffff", "::fffe:ffff:ffff", "::1:0:0:0"},
-    {"::ffff:0:0:0", "::ffff:0:ffff:ffff", "::fffe:ffff:ffff:ffff", "::ffff:1:0:0"},
-    {"64:ff9b::", "64:ff9b::ffff:ffff", "64:ff9a:ffff:ffff:ffff:ffff:ffff:ffff", "64:ff9b::1:0:0"},
-    {"64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "64:ff9b:0:ffff:ffff:ffff:ffff:ffff",
-     "64:ff9b:2::"},
-    {"100::", "100::ffff:ffff:ffff:ffff", "ff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "100:0:0:1::"},
+    {"::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", "2000::"},
     {"2001::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
      "2001:200::"},
     {"2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
@@ -80,14 +75,8 @@ const std::vector<Range> kIpv6Ranges{
      "2003::"},
     {"3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
      "3fff:1000::"},
-    {"5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "5eff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-     "5f01::"},
-    {"fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-     "fe00::"},
-    {"fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "fe7f:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    {"4000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
      ""},
-    {"fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", ""},
-    {"ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", ""},
 };
 
 void expect_edges(const std::vector<Range>& ranges) {
@@ -108,6 +97,21 @@ TEST(PeerRules, RefuseEachIpv4BlockAndNotItsNeighbours) {
 }
 TEST(PeerRules, RefuseEachIpv6BlockAndNotItsNeighbours) {
   expect_edges(kIpv6Ranges);
+}
+
+TEST(PeerRules, RefuseIpv6ThatIsNotGlobalUnicastUnlessAllowedByName) {
+  PeerRules::Config config;
+  for (const char* text : {"::1",          "::1:0:0:1",   "64:ff9b:1::1", "100::1",  "100:0:0:1::1",
+                           "200::1",       "21f:ffff::1", "400::1",       "1000::1", "4000::1",
+                           "5f00::1",      "8000::1",     "c000::1",      "fbff::1", "fc00::1",
+                           "fd12:3456::1", "fe00::1",     "fe80::1",      "fec0::1", "ff02::1"}) {
+    EXPECT_FALSE(allowed_by_default(text)) << text;
+    config.allow = {prefix("2a00::/16")};
+    EXPECT_FALSE(PeerRules(config).allowed(at(text))) << text;
+  }
+  config.allow = {prefix("fd12:3456::/32"), prefix("fe80::/10"), prefix("200::/7")};
+  for (const char* text : {"fd12:3456::1", "fe80::1", "200::1", "21f:ffff::1"})
+    EXPECT_TRUE(PeerRules(config).allowed(at(text))) << text;
 }
 
 TEST(PeerRules, AllowOrdinaryPublicAddresses) {
@@ -197,6 +201,35 @@ TEST(PeerRules, FindTheAddressInsideNat64PrefixesOfEveryLength) {
     config.allow.back() = prefix("192.0.2.32/32");
     EXPECT_FALSE(PeerRules(config).allowed(at(address))) << nat64;
   }
+}
+
+// An IPv4 address under RFC 6052 prefixes of each length inside 64:ff9b:1::/48.
+std::vector<std::string> locally_translated(const Address& v4) {
+  const auto& b = v4.bytes;
+  return {
+      "64:ff9b:1:" + hex2(b[0], b[1]) + ":" + hex2(0, b[2]) + ":" + hex2(b[3], 0) + "::",
+      "64:ff9b:1:" + hex2(8, b[0]) + ":" + hex2(0, b[1]) + ":" + hex2(b[2], b[3]) + "::",
+      "64:ff9b:1:808:" + hex2(0, b[0]) + ":" + hex2(b[1], b[2]) + ":" + hex2(b[3], 0) + ":0",
+      "64:ff9b:1:808:8:800:" + groups(v4),
+  };
+}
+
+TEST(PeerRules, LookIntoLocalNat64WhicheverOfItsPrefixesAreUsed) {
+  PeerRules::Config config;
+  config.allow = {prefix("::/0")};
+  const PeerRules open(config);
+  for (const char* inside : {"127.0.0.1", "10.0.0.1", "169.254.169.254"}) {
+    for (const std::string& text : locally_translated(at(inside)))
+      EXPECT_FALSE(open.allowed(at(text))) << inside << " as " << text;
+  }
+  EXPECT_TRUE(open.allowed(at("64:ff9b:1:808:8:808:808:808"))) << "public at every place";
+
+  config.nat64_prefixes = {prefix("64:ff9b:1:fffe::/96")};
+  const PeerRules named(config);
+  EXPECT_TRUE(named.allowed(at("64:ff9b:1:fffe::8.8.8.8")));
+  EXPECT_FALSE(named.allowed(at("64:ff9b:1:fffe::10.0.0.1")));
+  EXPECT_FALSE(named.allowed(at("64:ff9b:1:ffff::8.8.8.8"))) << "of no prefix that is named";
+  EXPECT_FALSE(PeerRules({}).allowed(at("64:ff9b:1:808:8:808:808:808")));
 }
 
 TEST(PeerRules, RefuseConfiguredNat64PrefixesUnlessAllowedByName) {
