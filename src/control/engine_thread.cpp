@@ -59,6 +59,7 @@ std::uint32_t RandomSource::below(std::uint32_t bound) {
 
 EngineThread::EngineThread(const ServerConfig& config, const World& world)
     : world_(world),
+      peers_(world.peers),
       writer_(world.tables, config.shard, world.qsbr, world.next_hops),
       server_(config, *this, world.nonces, world.tokens, world.quotas) {}
 
@@ -93,6 +94,7 @@ void EngineThread::run() {
   std::uint64_t last_busy_ms = dataplane::real_ms();
   int idle = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
+    peers_.refresh();
     idle = serve() ? 0 : idle + 1;
     const Instant now = dataplane::clock_now();
     if (now >= next_tick) {
@@ -122,7 +124,7 @@ KeyState EngineThread::find_keys(const UserName& user, std::string_view realm, K
 }
 
 PeerVerdict EngineThread::check_peer(const Address& peer) {
-  return world_.peers.allowed(peer) ? PeerVerdict::kAllowed : PeerVerdict::kForbidden;
+  return peers_->allowed(peer) ? PeerVerdict::kAllowed : PeerVerdict::kForbidden;
 }
 
 std::uint32_t EngineThread::random_below(std::uint32_t bound) {

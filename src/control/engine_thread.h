@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <thread>
 
+#include "base/published.h"
 #include "base/qsbr.h"
 #include "control/credentials.h"
 #include "dataplane/dataplane.h"
@@ -42,7 +43,7 @@ class EngineThread final : public ServerHost {
     Qsbr& qsbr;
     flow::NextHopResolver& next_hops;
     const Credentials& credentials;
-    const policy::PeerRules& peers;
+    const Published<policy::PeerRules>& peers;
     const NonceKeeper& nonces;
     const TokenSealer& tokens;
     QuotaLedger& quotas;
@@ -71,6 +72,7 @@ class EngineThread final : public ServerHost {
   bool serve();  // whether there was anything to do
 
   World world_;
+  Published<policy::PeerRules>::Reader peers_;
   flow::TableWriter writer_;
   RandomSource random_;
   Server server_;

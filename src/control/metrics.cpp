@@ -236,7 +236,20 @@ void collect_memory(std::vector<MetricFamily>& out, const MetricsSource& source)
     limit.add({{"pool", pool}}, capacity);
 }
 
+void collect_conditions(std::vector<MetricFamily>& out, const Conditions& conditions) {
+  std::string help = "What is wrong around the node: 1 where it holds.";
+  for (const ConditionInfo& info : kConditionInfo) {
+    help.append(" ").append(info.label).append(": ").append(info.explanation);
+    help.append(info.unready ? " (not ready)." : ".");
+  }
+  FamilyWriter family(out, MetricType::Gauge, "condition", help);
+  const auto words = conditions.all();
+  for (std::size_t i = 0; i < words.size(); ++i)
+    family.add({{"condition", std::string(kConditionInfo[i].label)}}, words[i].empty() ? 0.0 : 1.0);
+}
+
 void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  if (source.conditions != nullptr) collect_conditions(out, *source.conditions);
   {
     FamilyWriter age(out, MetricType::Gauge, "heartbeat_age_seconds",
                      "How long ago a thread last went round; over 1 it is stalled");
@@ -319,7 +332,14 @@ std::string why_not_ready(const MetricsSource& source) {
     if (now <= heart.heartbeat_ms + kStallMs) continue;
     stalled += (stalled.empty() ? "stalled: " : ", ") + heart.thread;
   }
-  return stalled;
+  if (source.conditions == nullptr) return stalled;
+  std::string why = stalled;
+  const auto words = source.conditions->all();
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].empty() || !kConditionInfo[i].unready) continue;
+    why += (why.empty() ? "" : "\n") + std::string(kConditionInfo[i].label) + ": " + words[i];
+  }
+  return why;
 }
 
 struct Metrics::Impl {

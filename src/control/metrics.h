@@ -1,6 +1,6 @@
 // What the node tells about itself, by HTTP from the kernel's own sockets: /metrics for Prometheus,
 // read from live counters when asked; /healthz, whether the process lives; /readyz, whether all its
-// threads go round. No label grows with users.
+// threads go round and nothing around it is wrong. No label grows with users.
 #pragma once
 
 #include <prometheus/metric_family.h>
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "control/conditions.h"
 #include "flow/counters.h"
 #include "flow/tables.h"
 #include "turn/counters.h"
@@ -36,6 +37,7 @@ struct MetricsSource {
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;
   std::function<Use()> buffers, next_hops;
+  const Conditions* conditions = nullptr;  // none: nothing is watched
   std::uint64_t tsc_hz = 0;
   std::string version;
 };
@@ -43,7 +45,8 @@ struct MetricsSource {
 // All families, as they are now.
 std::vector<prometheus::MetricFamily> collect(const MetricsSource& source);
 
-// Empty: ready. Else which threads have not gone round for over a second.
+// Empty: ready. Else which threads have not gone round for over a second, and which conditions that
+// matter hold.
 std::string why_not_ready(const MetricsSource& source);
 
 class Metrics {

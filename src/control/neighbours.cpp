@@ -1,7 +1,6 @@
 #include "control/neighbours.h"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
 #include <libmnl/libmnl.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -15,7 +14,6 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <set>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
@@ -75,21 +73,6 @@ Address masked(const Address& address, unsigned length) {
     result.bytes[bit / 8] = static_cast<std::uint8_t>(result.bytes[bit / 8] & ~(0x80U >> bit % 8));
   }
   return result;
-}
-
-std::optional<Address> address_of(const sockaddr* socket_address) {
-  if (socket_address == nullptr) return std::nullopt;
-  if (socket_address->sa_family == AF_INET) {
-    sockaddr_in in{};
-    std::memcpy(&in, socket_address, sizeof in);
-    return Address::from_bytes(Family::kIpv4, reinterpret_cast<const std::uint8_t*>(&in.sin_addr));
-  }
-  if (socket_address->sa_family == AF_INET6) {
-    sockaddr_in6 in{};
-    std::memcpy(&in, socket_address, sizeof in);
-    return Address::from_bytes(Family::kIpv6, reinterpret_cast<const std::uint8_t*>(&in.sin6_addr));
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -539,36 +522,6 @@ void Neighbours::poll() {
   impl_->read_all();
   if (impl_->doubtful && Impl::Clock::now() - impl_->synced >= kSyncAgain) impl_->sync();
   impl_->tend_hops();
-}
-
-std::vector<Address> Neighbours::interface_addresses(const std::string& interface) {
-  std::vector<Address> result;
-  ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return result;
-  for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-    if (interface != one->ifa_name) continue;
-    const auto address = address_of(one->ifa_addr);
-    const bool link_local = address && address->family == Family::kIpv6 &&
-                            address->bytes[0] == 0xFE && (address->bytes[1] & 0xC0) == 0x80;
-    if (address && !link_local) result.push_back(*address);
-  }
-  freeifaddrs(all);
-  return result;
-}
-
-std::vector<Address> Neighbours::broadcast_addresses() {
-  std::set<Address> result;
-  ifaddrs* all = nullptr;
-  if (getifaddrs(&all) != 0) return {};
-  for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next) {
-    if ((one->ifa_flags & IFF_BROADCAST) == 0) continue;
-    if (const auto address = address_of(one->ifa_broadaddr);
-        address && address->family == Family::kIpv4) {
-      result.insert(*address);
-    }
-  }
-  freeifaddrs(all);
-  return {result.begin(), result.end()};
 }
 
 bool Neighbours::has_vlans(std::size_t port) const {

@@ -36,11 +36,6 @@ class Neighbours final : public flow::NextHopResolver {
   // alive. Control's thread, at least every 100 ms.
   void poll();
 
-  // Addresses of the kernel interface but IPv6 link-local ones, for defaults; broadcast addresses
-  // of connected networks.
-  static std::vector<Address> interface_addresses(const std::string& interface);
-  static std::vector<Address> broadcast_addresses();
-
   // Whether a VLAN's interface is on the port's. Control's thread.
   bool has_vlans(std::size_t port) const;
 

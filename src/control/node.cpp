@@ -22,10 +22,14 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stdexcept>
 
+#include "base/published.h"
+#include "control/conditions.h"
 #include "control/credentials.h"
 #include "control/engine_thread.h"
+#include "control/host_addresses.h"
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/neighbours.h"
@@ -215,15 +219,21 @@ dataplane::Options dataplane_options(const Config& config) {
   return options;
 }
 
+// Whether listeners or relayed addresses are left to be those of the one kernel-shared port.
+bool is_by_default(const Config& config) {
+  const bool incomplete =
+      config.listeners.empty() || (config.relayed.empty() && config.turn_enabled());
+  return incomplete && config.ports.size() == 1 && is_kernel_shared(config.ports[0].driver);
+}
+
 // With one kernel-shared port, what is not configured is what the interface has.
-Config completed(Config config) {
+Config completed(Config config, const HostAddresses& host) {
   const bool stun_only = !config.turn_enabled();
-  const bool incomplete = config.listeners.empty() || (config.relayed.empty() && !stun_only);
-  if (incomplete && config.ports.size() == 1 && is_kernel_shared(config.ports[0].driver)) {
+  if (is_by_default(config)) {
     const std::string& interface = config.ports[0].device;
     if (if_nametoindex(interface.c_str()) == 0)
       throw std::runtime_error("port " + interface + ": there is no such interface");
-    fill_defaults(config, Neighbours::interface_addresses(interface));
+    fill_defaults(config, host.of(interface));
   }
   if (config.listeners.empty())
     throw Misfit("no listener is configured, and the port's interface has no address to be one");
@@ -308,7 +318,7 @@ FrontDoor::Config door_config(const Config& config, const Credentials& credentia
   return door;
 }
 
-policy::PeerRules::Config peer_config(const Config& config) {
+policy::PeerRules peer_rules(const Config& config, const HostAddresses& host) {
   policy::PeerRules::Config rules;
   rules.allow = config.allow_peers;
   rules.deny = config.deny_peers;
@@ -321,8 +331,8 @@ policy::PeerRules::Config peer_config(const Config& config) {
     rules.relayed.push_back(relayed.internal);
     if (relayed.external) rules.relayed.push_back(*relayed.external);
   }
-  rules.broadcast = Neighbours::broadcast_addresses();
-  return rules;
+  rules.broadcast = host.broadcast();
+  return policy::PeerRules(rules);
 }
 
 // --- The node ---
@@ -343,8 +353,13 @@ class Node {
   MetricsSource metrics_source();
   void say_what_runs() const;
   void watch_links();
+  void watch_addresses(bool changed);
+  std::string missing_addresses() const;
+  std::string late_addresses() const;
   std::vector<std::string> kernel_interfaces() const;
 
+  HostAddresses addresses_;
+  const bool by_default_;  // listeners or relayed addresses are the interface's
   const Config config_;
   const flow::TableLimits limits_;
   std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
@@ -354,7 +369,7 @@ class Node {
   NonceKeeper nonces_;
   const TokenSealer tokens_;
   const FrontDoor door_;
-  const policy::PeerRules peers_;
+  Published<policy::PeerRules> peers_;
   QuotaLedger quotas_;
   Qsbr qsbr_;
   flow::Tables tables_;
@@ -362,6 +377,7 @@ class Node {
   std::vector<std::unique_ptr<EngineThread>> engines_;
   std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
   std::vector<bool> link_up_;                   // by port, as last told
+  Conditions conditions_;
   std::optional<Metrics> metrics_;
 };
 
@@ -373,7 +389,8 @@ std::vector<Endpoint> listener_endpoints(const Config& config) {
 }
 
 Node::Node(Config config)
-    : config_(completed(std::move(config))),
+    : by_default_(is_by_default(config)),
+      config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
       neighbours_(neighbour_ports(), kNextHops),
@@ -381,7 +398,7 @@ Node::Node(Config config)
       nonces_(nonce_config(config_, credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       door_(door_config(config_, credentials_), nonces_),
-      peers_(peer_config(config_)),
+      peers_(peer_rules(config_, addresses_)),
       quotas_(config_.user_quota, config_.max_allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
@@ -476,6 +493,7 @@ MetricsSource Node::metrics_source() {
     return Use{use.in_use, use.capacity};
   };
   source.next_hops = [this] { return Use{neighbours_.in_use(), neighbours_.capacity()}; };
+  source.conditions = &conditions_;
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
   return source;
@@ -532,6 +550,68 @@ void Node::watch_links() {
   }
 }
 
+// "203.0.113.7 (listening), 203.0.113.8 (relayed)", or nothing. A port without an interface of the
+// kernel answers for its addresses by other means, which can't be seen from here.
+std::string Node::missing_addresses() const {
+  if (kernel_interfaces().size() < config_.ports.size()) return "";
+  std::string missing;
+  std::set<Address> seen;
+  const auto check = [&](const Address& address, const char* what) {
+    if (!seen.insert(address).second || addresses_.has(address)) return;
+    missing += (missing.empty() ? "" : ", ") + address.to_string() + what;
+  };
+  for (const ListenerConfig& listener : config_.listeners)
+    check(listener.endpoint.address, " (listening)");
+  for (const RelayedAddress& relayed : config_.relayed)
+    check(relayed.internal, " (relayed)");
+  return missing;
+}
+
+// Where the interface's addresses are taken: those that came later than the start.
+std::string Node::late_addresses() const {
+  std::string late;
+  if (!by_default_) return late;
+  for (const Address& address : addresses_.of(config_.ports[0].device)) {
+    const bool listened =
+        std::any_of(config_.listeners.begin(), config_.listeners.end(),
+                    [&](const ListenerConfig& l) { return l.endpoint.address == address; });
+    const bool relayed =
+        std::any_of(config_.relayed.begin(), config_.relayed.end(),
+                    [&](const RelayedAddress& r) { return r.internal == address; });
+    if (!listened && !relayed) late += (late.empty() ? "" : ", ") + address.to_string();
+  }
+  return late;
+}
+
+// A listening or relayed address may come later (a virtual one that moves between hosts), so
+// its absence ends nothing; but nobody should have to find out by silence.
+void Node::watch_addresses(bool changed) {
+  if (changed) peers_.publish(peer_rules(config_, addresses_));
+  const std::string missing = missing_addresses();
+  if (conditions_.set(Condition::kMissingAddress, missing)) {
+    std::string there;
+    for (const std::string& interface : kernel_interfaces()) {
+      for (const Address& address : addresses_.of(interface))
+        there += (there.empty() ? "" : ", ") + address.to_string() + " on " + interface;
+    }
+    if (missing.empty()) {
+      log::info("every listening and relayed address is there");
+    } else {
+      log::warning("on no interface of this host: " + missing + "; there is " +
+                   (there.empty() ? "none" : there) +
+                   ". Behind a 1:1 NAT the interface's own address is to be configured, and the "
+                   "public one is its `external`");
+    }
+  }
+  const std::string late = late_addresses();
+  if (conditions_.set(Condition::kLateAddress, late) && !late.empty()) {
+    log::warning(
+        "not listened on and not relayed from until a restart, having come after the "
+        "start: " +
+        late);
+  }
+}
+
 void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
@@ -539,6 +619,7 @@ void Node::run(const Signals& signals) {
   heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
   if (config_.metrics_enabled) metrics_.emplace(config_.metrics, metrics_source());
   say_what_runs();
+  watch_addresses(true);
   log::info("ready");
   notify_manager("READY=1");
 
@@ -549,9 +630,11 @@ void Node::run(const Signals& signals) {
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
   // it is up.
   std::uint64_t links_due = dataplane::real_ms() + 3000;
+  std::uint64_t addresses_due = dataplane::real_ms();
   const std::uint64_t nonce_life_ms = std::uint64_t{config_.nonce_lifetime_s} * 1000;
   std::uint64_t nonce_key_due = dataplane::real_ms() + nonce_life_ms;
-  pollfd waits[] = {{signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}};
+  pollfd waits[] = {
+      {signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
   for (;;) {
     poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
     if (signals.ends()) break;
@@ -562,6 +645,11 @@ void Node::run(const Signals& signals) {
     if (now >= nonce_key_due) {
       nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>());
       nonce_key_due = now + nonce_life_ms;
+    }
+    const bool moved = addresses_.poll();
+    if (moved || now >= addresses_due) {
+      watch_addresses(moved);
+      addresses_due = now + 500;
     }
     if (now >= links_due) {
       watch_links();

@@ -220,9 +220,10 @@ class Relay:
         command = [BINARY]
         for port in ports:
             command += ["--port", port if ":" in port else f"{driver}:{port}"]
-        for address in listen or [f"{lab.SERVER4}:3478", f"[{lab.SERVER6}]:3478"]:
+        # Empty lists: what the program takes by default.
+        for address in [f"{lab.SERVER4}:3478", f"[{lab.SERVER6}]:3478"] if listen is None else listen:
             command += ["--listen", address]
-        for address in relays or [lab.RELAY4, lab.RELAY6]:
+        for address in [lab.RELAY4, lab.RELAY6] if relays is None else relays:
             command += ["--relay", address]
         command += ["--user", f"{self.USER}:{self.PASSWORD}", "--realm", self.REALM,
                     "--allow-peer", "10.201.0.0/16", "--allow-peer", "fd20::/16",

@@ -89,5 +89,22 @@ TEST_F(MetricsText, NameTheThreadsThatStall) {
   EXPECT_EQ(why_not_ready(source), "stalled: worker 0, engine 0");
 }
 
+TEST_F(MetricsText, TellConditionsAndWhetherTheyKeepFromBeingReady) {
+  Conditions conditions;
+  source.conditions = &conditions;
+  EXPECT_EQ(why_not_ready(source), "");
+  EXPECT_TRUE(says(R"(turnpike_condition{condition="missing_address"} 0)"));
+  EXPECT_TRUE(conditions.set(Condition::kLateAddress, "192.0.2.7"));
+  EXPECT_EQ(why_not_ready(source), "");
+  EXPECT_TRUE(says(R"(turnpike_condition{condition="late_address"} 1)"));
+  EXPECT_TRUE(conditions.set(Condition::kMissingAddress, "192.0.2.1"));
+  EXPECT_FALSE(conditions.set(Condition::kMissingAddress, "192.0.2.1")) << "no news";
+  EXPECT_EQ(why_not_ready(source), "missing_address: 192.0.2.1");
+  hearts = {{"worker 0", 1}};
+  EXPECT_EQ(why_not_ready(source), "stalled: worker 0\nmissing_address: 192.0.2.1");
+  EXPECT_TRUE(conditions.set(Condition::kMissingAddress, ""));
+  EXPECT_TRUE(says(R"(turnpike_condition{condition="missing_address"} 0)"));
+}
+
 }  // namespace
 }  // namespace turnpike::control

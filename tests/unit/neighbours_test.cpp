@@ -338,17 +338,5 @@ TEST_F(NeighboursTest, HasNoWayWhenTheTableIsFull) {
   EXPECT_EQ(neighbours.in_use(), 2U);
 }
 
-TEST_F(NeighboursTest, ListsAddressesOfAnInterfaceButLinkLocalOnes) {
-  const std::vector<Address> found = Neighbours::interface_addresses("north");
-  EXPECT_EQ(found, (std::vector<Address>{address("10.9.1.1"), address("fd09:1::1")}));
-  EXPECT_TRUE(Neighbours::interface_addresses("nowhere").empty());
-}
-
-TEST_F(NeighboursTest, ListsBroadcastAddressesOfConnectedNetworks) {
-  run("ip addr add 10.9.3.1/24 brd + dev north");
-  const std::vector<Address> found = Neighbours::broadcast_addresses();
-  EXPECT_NE(std::find(found.begin(), found.end(), address("10.9.3.255")), found.end());
-}
-
 }  // namespace
 }  // namespace turnpike::control

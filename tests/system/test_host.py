@@ -1,0 +1,107 @@
+"""The host around the relay: addresses that are missing, come late, go and come back."""
+
+import turn_client as turn
+from lab import wait_for
+from test_operation import echo_works
+from turn_client import TurnClient
+
+
+def readiness(relay):
+    return relay.get("/readyz")
+
+
+def not_ready_for(relay, *words, seconds=10):
+    """Waits for /readyz to say 503 with all `words`."""
+    def told():
+        status, body = readiness(relay)
+        return status == 503 and all(word in body for word in words)
+    wait_for(told, seconds, f"503 with {words}")
+
+
+def ready_again(relay, seconds=10):
+    wait_for(lambda: readiness(relay)[0] == 200, seconds, "ready again")
+
+
+def condition(relay, name):
+    return relay.total("turnpike_condition", condition=name)
+
+
+def start_unready(lab, *flags, **options):
+    """A relay that runs, ready or not."""
+    relay = lab.start_relay(*flags, expect_ready=False, **options)
+    wait_for(lambda: "] ready" in relay.output() or " ready\n" in relay.output() or relay.process.poll() is not None,
+             30, "running")
+    assert relay.process.poll() is None, relay.output()
+    return relay
+
+
+def test_listening_address_that_is_on_no_interface(fresh_lab):
+    relay = start_unready(fresh_lab, listen=["203.0.113.7:3478", f"{fresh_lab.SERVER4}:3478"])
+    not_ready_for(relay, "203.0.113.7", "listening")
+    assert fresh_lab.SERVER4 not in readiness(relay)[1]
+    output = relay.output()
+    assert "203.0.113.7" in output and "external" in output
+    assert f"{fresh_lab.SERVER4} on north" in output and f"{fresh_lab.RELAY4} on south" in output
+    assert condition(relay, "missing_address") == 1
+    assert echo_works(fresh_lab)  # the rest works
+    fresh_lab.relay.ip("addr", "add", "203.0.113.7/32", "dev", "north")
+    ready_again(relay)
+    assert condition(relay, "missing_address") == 0
+
+
+def test_relayed_address_that_is_on_no_interface(fresh_lab):
+    relay = start_unready(fresh_lab, relays=["203.0.113.7"])
+    not_ready_for(relay, "203.0.113.7", "relayed")
+    assert "203.0.113.7" in relay.output() and "external" in relay.output()
+
+
+def test_routed_addresses_are_there_by_a_local_route(fresh_lab):
+    fresh_lab.relay.ip("route", "add", "local", "203.0.113.8/29", "dev", "lo")
+    relay = fresh_lab.start_relay(relays=["203.0.113.8"])
+    assert condition(relay, "missing_address") == 0
+
+
+def test_relayed_address_that_goes_and_comes_back(fresh_lab):
+    lab = fresh_lab
+    relay = lab.start_relay()
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    peer = lab.peer.udp(lab.PEER4)
+    one.channel_bind(0x4000, *peer.getsockname())
+    lab.relay.ip("addr", "add", "10.201.77.1/24", "dev", "south")
+    lab.relay.ip("addr", "del", f"{lab.RELAY4}/24", "dev", "south")
+    not_ready_for(relay, lab.RELAY4)
+    assert "10.201.77.1 on south" in relay.output()
+    lab.relay.ip("addr", "add", f"{lab.RELAY4}/24", "dev", "south")
+    ready_again(relay)
+
+    def carried():
+        one.channel_data(0x4000, b"as before")
+        try:
+            return peer.recvfrom(100)[0] == b"as before"
+        except TimeoutError:
+            return False
+    wait_for(carried, 10, "media of the allocation that was there all the time")
+
+
+def test_address_that_comes_after_the_start(fresh_lab):
+    lab = fresh_lab
+    lab.relay.ip("-6", "addr", "flush", "dev", "north", "scope", "global")
+    relay = lab.start_relay(listen=[], relays=[], ports=["north"])
+    assert condition(relay, "late_address") == 0
+    lab.relay.ip("addr", "add", f"{lab.SERVER6}/64", "dev", "north", "nodad")
+    wait_for(lambda: condition(relay, "late_address") == 1, 10, "the late address told")
+    assert readiness(relay)[0] == 200
+    assert "until a restart" in relay.output() and lab.SERVER6 in relay.output()
+
+
+def test_broadcast_address_of_a_network_that_comes_later(fresh_lab):
+    lab = fresh_lab
+    lab.start_relay()
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    assert one.create_permission("11.0.0.255").message_class == turn.SUCCESS
+    lab.relay.ip("addr", "add", "11.0.0.1/24", "broadcast", "11.0.0.255", "dev", "south")
+    wait_for(lambda: one.create_permission("11.0.0.255").error == 403, 10, "the broadcast address refused")
+    lab.relay.ip("addr", "del", "11.0.0.1/24", "dev", "south")
+    wait_for(lambda: one.create_permission("11.0.0.255").message_class == turn.SUCCESS, 10, "allowed again")
