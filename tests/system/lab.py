@@ -22,6 +22,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BINARY = os.environ.get("TURNPIKE", str(
     Path(__file__).resolve().parents[2] / "build" / "src" / "control" / "turnpike"))
+# An emulated machine is slow: there, nothing that must come is given up sooner.
+PATIENCE_S = int(os.environ.get("TURNPIKE_PATIENCE_S", 0))
 
 
 def run(*command, check=True, timeout=60):
@@ -31,6 +33,7 @@ def run(*command, check=True, timeout=60):
 
 def wait_for(condition, seconds, what):
     """Polls `condition` until it is true; fails the test, saying `what`, after `seconds`."""
+    seconds = max(seconds, PATIENCE_S)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         result = condition()
@@ -286,7 +289,7 @@ class Relay:
         """Ends the relay; returns its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=seconds)
+        return self.process.wait(timeout=max(seconds, PATIENCE_S))
 
     def kill(self):
         if self.process.poll() is None:
