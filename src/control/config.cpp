@@ -483,6 +483,13 @@ Take read_port(PortConfig& port) {
                                 "an address with its network's length, such as 192.0.2.10/24");
                           },
                           "a list of addresses, [\"192.0.2.10/24\"]")},
+        {"gateway", list(
+                        port.gateways,
+                        [](Address& address) {
+                          return parsed(address, parse_unicast,
+                                        "a unicast address, such as 192.0.2.1 or fe80::1");
+                        },
+                        "a list of addresses, [\"192.0.2.1\"]")},
         {"next_hop", parsed(port.static_next_hop, parse_next_hop,
                             "a unicast MAC such as 02:00:00:00:00:01, or \"\"")},
         {"exception",

@@ -46,6 +46,7 @@ struct PortConfig {
   bool memif_server = false;  // kMemif: which end makes the socket
   bool memif_zero_copy = true;
   std::vector<InterfaceAddress> addresses;  // owned ports: given to the exception interface
+  std::vector<Address> gateways;  // owned ports: where the default route leads, one of a family
   std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination: this MAC
   std::string exception_name;  // owned ports: its TAP; empty: "tpk<N>"; "none": no such interface
 
@@ -128,7 +129,7 @@ ConfigResult read_config(const Value& tree);
 
 // What main does once the addresses of the one kernel-shared port are known (link-local ones are
 // passed over): absent listeners are these at port 3478, absent relayed addresses these, and
-// `external` becomes their face.
-void fill_defaults(Config& config, std::span<const Address> interface_addresses);
+// `external` becomes their face. Returns what is wrong with that, or nothing.
+std::string fill_defaults(Config& config, std::span<const Address> interface_addresses);
 
 }  // namespace turnpike::control

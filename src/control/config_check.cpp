@@ -15,6 +15,33 @@ std::string at(std::string_view list, std::size_t index, std::string_view key = 
   return std::string(list) + "[" + std::to_string(index) + "]" + std::string(key);
 }
 
+// A link-local address needs a scope, which no STUN message can carry.
+bool is_link_local(const Address& address) {
+  return address.family == Family::kIpv6 && address.bytes[0] == 0xFE &&
+         (address.bytes[1] & 0xC0) == 0x80;
+}
+
+bool same_network(const InterfaceAddress& own, const Address& other) {
+  Prefix network{own.address, own.length};
+  for (unsigned bit = own.length; bit < 8 * own.address.size(); ++bit) {
+    std::uint8_t& byte = network.address.bytes[bit / 8];
+    byte = static_cast<std::uint8_t>(byte & ~(0x80U >> bit % 8));
+  }
+  return network.contains(other);
+}
+
+// Two relayed addresses can't share a face: one that has none would be handed out as it is.
+std::string misfit_of(const Config& config, Family family) {
+  const auto bare = std::count_if(config.relayed.begin(), config.relayed.end(),
+                                  [family](const RelayedAddress& relayed) {
+                                    return !relayed.external && relayed.internal.family == family;
+                                  });
+  return bare == 1 ? ""
+                   : "expected exactly one relayed address of this family without an external one "
+                     "of its own, found " +
+                         std::to_string(bare);
+}
+
 class Checker {
  public:
   Checker(const Config& config, const Origins& origins) : config_(config), origins_(origins) {}
@@ -50,6 +77,7 @@ class Checker {
              "af_xdp:eth0), found none");
     }
     std::set<std::string> devices, exceptions;
+    std::array<bool, 2> has_gateway{};
     for (std::size_t i = 0; i < config_.ports.size(); ++i) {
       const PortConfig& port = config_.ports[i];
       // Two drivers on one interface would take each other's packets.
@@ -63,6 +91,7 @@ class Checker {
                "expected a name of its own, found " + port.exception_name + " a second time");
       }
       check_port_kind(port, i);
+      check_gateways(port, i, has_gateway);
     }
   }
 
@@ -80,8 +109,43 @@ class Checker {
                    port.exception_name + "\"");
       }
     }
+    if (!is_kernel_shared(port.driver) && port.exception_name == "none" && !port.static_next_hop) {
+      refuse(at("port", i, ".exception"),
+             "expected a next_hop where there is no exception interface: without either, no packet "
+             "has a way out; found none");
+    }
     if (port.memif_server && port.driver != PortDriver::kMemif) {
       refuse(at("port", i, ".memif_server"), "expected only with device = \"memif:…\", found true");
+    }
+  }
+
+  // A second default route of the same family would take the place of the first.
+  void check_gateways(const PortConfig& port, std::size_t i, std::array<bool, 2>& has_gateway) {
+    if (!port.gateways.empty() &&
+        (is_kernel_shared(port.driver) || port.exception_name == "none")) {
+      refuse(at("port", i, ".gateway"),
+             "expected only on a port with an exception interface: " +
+                 std::string(is_kernel_shared(port.driver)
+                                 ? "the kernel's routes through a shared one are its own (ip route)"
+                                 : "next_hop is the way of one without") +
+                 "; found " + port.gateways[0].to_string());
+      return;
+    }
+    for (std::size_t k = 0; k < port.gateways.size(); ++k) {
+      const Address& gateway = port.gateways[k];
+      const bool again = std::exchange(has_gateway[family_index(gateway.family)], true);
+      const bool near =
+          is_link_local(gateway) ||
+          std::any_of(port.addresses.begin(), port.addresses.end(),
+                      [&](const InterfaceAddress& own) { return same_network(own, gateway); });
+      if (again) {
+        refuse(at("port", i, at(".gateway", k)),
+               "expected one gateway of each family in all, found another: " + gateway.to_string());
+      } else if (!near) {
+        refuse(at("port", i, at(".gateway", k)),
+               "expected an address in the network of one of the port's addresses, found " +
+                   gateway.to_string());
+      }
     }
   }
 
@@ -177,15 +241,9 @@ class Checker {
                "expected at most one address of each family, found " + std::to_string(same));
         continue;
       }
-      const auto bare = std::count_if(
-          config_.relayed.begin(), config_.relayed.end(), [family](const RelayedAddress& relayed) {
-            return !relayed.external && relayed.internal.family == family;
-          });
-      if (bare != 1 && !config_.relayed.empty()) {
-        refuse(at("external", i),
-               "expected exactly one relayed address of this family without an external one of its "
-               "own, found " +
-                   std::to_string(bare));
+      if (const std::string misfit = misfit_of(config_, family);
+          !misfit.empty() && !config_.relayed.empty()) {
+        refuse(at("external", i), misfit);
       }
     }
   }
@@ -325,12 +383,6 @@ void fill_external(Config& config) {
   }
 }
 
-// A link-local address needs a scope, which no STUN message can carry.
-bool is_link_local(const Address& address) {
-  return address.family == Family::kIpv6 && address.bytes[0] == 0xFE &&
-         (address.bytes[1] & 0xC0) == 0x80;
-}
-
 }  // namespace
 
 const Value* find_member(const Value::Table& table, std::string_view key) {
@@ -387,7 +439,7 @@ std::vector<ConfigError> check_relations(Config& config, const Origins& origins)
   return errors;
 }
 
-void fill_defaults(Config& config, std::span<const Address> interface_addresses) {
+std::string fill_defaults(Config& config, std::span<const Address> interface_addresses) {
   const bool listens = !config.listeners.empty(), relays = !config.relayed.empty();
   for (const Address& address : interface_addresses) {
     if (is_link_local(address)) {
@@ -400,7 +452,12 @@ void fill_defaults(Config& config, std::span<const Address> interface_addresses)
       config.relayed.push_back({address, std::nullopt});
     }
   }
+  for (const Address& external : config.external) {
+    const std::string misfit = relays ? "" : misfit_of(config, external.family);
+    if (!misfit.empty()) return "external " + external.to_string() + ": " + misfit;
+  }
   fill_external(config);
+  return "";
 }
 
 }  // namespace turnpike::control

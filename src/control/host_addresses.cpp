@@ -17,6 +17,8 @@
 #include <optional>
 #include <stdexcept>
 
+#include "control/route_query.h"
+
 namespace turnpike::control {
 namespace {
 
@@ -70,9 +72,10 @@ std::optional<Found> read_all() {
   return found;
 }
 
-mnl_socket* open_socket(unsigned groups) {
+mnl_socket* open_socket() {
+  constexpr unsigned kGroups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
   mnl_socket* socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (socket != nullptr && mnl_socket_bind(socket, groups, MNL_SOCKET_AUTOPID) == 0) return socket;
+  if (socket != nullptr && mnl_socket_bind(socket, kGroups, MNL_SOCKET_AUTOPID) == 0) return socket;
   const int error = errno;
   if (socket != nullptr) mnl_socket_close(socket);
   throw std::runtime_error(std::string("netlink: ") + std::strerror(error));
@@ -86,14 +89,13 @@ using Socket = std::unique_ptr<mnl_socket, CloseSocket>;
 }  // namespace
 
 struct HostAddresses::Impl {
-  Socket news{open_socket(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)};
-  Socket questions{open_socket(0)};
+  Socket news{open_socket()};
+  RouteQuery routes;
   Found found;
   bool doubtful = false;
   Clock::time_point read;
 
   bool read_news();
-  bool is_local_by_route(const Address& address) const;
 };
 
 // Everything that waits; whether there was any. A lost message is one too.
@@ -103,26 +105,6 @@ bool HostAddresses::Impl::read_news() {
     const ssize_t size = recv(mnl_socket_get_fd(news.get()), buffer.data(), buffer.size(), 0);
     if (size <= 0 && errno != EINTR && errno != ENOBUFS) return any;
   }
-}
-
-// As `ip route get`. The kernel has answered when sendto returns.
-bool HostAddresses::Impl::is_local_by_route(const Address& address) const {
-  std::array<char, 256> question{};
-  nlmsghdr* header = mnl_nlmsg_put_header(question.data());
-  header->nlmsg_type = RTM_GETROUTE;
-  header->nlmsg_flags = NLM_F_REQUEST;
-  auto* route = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtmsg)));
-  route->rtm_family = address.family == Family::kIpv4 ? AF_INET : AF_INET6;
-  route->rtm_dst_len = static_cast<unsigned char>(8 * address.size());
-  mnl_attr_put(header, RTA_DST, address.size(), address.bytes.data());
-  if (mnl_socket_sendto(questions.get(), header, header->nlmsg_len) < 0) return false;
-  std::array<char, 8192> answer;
-  const ssize_t size = mnl_socket_recvfrom(questions.get(), answer.data(), answer.size());
-  const auto* message = reinterpret_cast<const nlmsghdr*>(answer.data());
-  return size > 0 && mnl_nlmsg_ok(message, static_cast<int>(size)) &&
-         message->nlmsg_type == RTM_NEWROUTE &&
-         mnl_nlmsg_get_payload_len(message) >= sizeof(rtmsg) &&
-         static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message))->rtm_type == RTN_LOCAL;
 }
 
 HostAddresses::HostAddresses() : impl_(std::make_unique<Impl>()) {
@@ -170,7 +152,9 @@ std::vector<Address> HostAddresses::of(const std::string& interface) const {
 bool HostAddresses::has(const Address& address) const {
   const bool found = std::any_of(impl_->found.addresses.begin(), impl_->found.addresses.end(),
                                  [&](const Entry& entry) { return entry.address == address; });
-  return found || impl_->is_local_by_route(address);
+  if (found) return true;
+  const auto route = impl_->routes.ask(address);
+  return route && route->local;
 }
 
 }  // namespace turnpike::control

@@ -24,6 +24,7 @@
 #include <optional>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "base/published.h"
 #include "control/conditions.h"
@@ -33,7 +34,9 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/neighbours.h"
+#include "control/route_query.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/kernel_interface.h"
 #include "dataplane/port_reservation.h"
 #include "dataplane/shared_nic.h"
 #include "policy/peer_rules.h"
@@ -51,6 +54,9 @@ constexpr std::uint32_t kPermissionsPerAllocation = 4;
 constexpr std::uint32_t kChannelsPerAllocation = 2;
 constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
 constexpr int kExceptionRoundMs = 1;  // and where it is
+
+constexpr const char* kGatewayMetric = "65535";
+constexpr std::uint64_t kGatewayAgainMs = 10'000;
 
 // A configuration that is right by itself and wrong on this host.
 class Misfit : public std::runtime_error {
@@ -133,7 +139,7 @@ void run_ip(std::vector<std::string> words) {
   if (!ran || status != 0) throw std::runtime_error("`" + line + "` failed");
 }
 
-void give_addresses(const PortConfig& port, const std::string& interface) {
+void give_addresses_and_routes(const PortConfig& port, const std::string& interface) {
   for (const InterfaceAddress& given : port.addresses) {
     std::vector<std::string> words{
         "ip",  "address", "replace", given.address.to_string() + "/" + std::to_string(given.length),
@@ -141,6 +147,12 @@ void give_addresses(const PortConfig& port, const std::string& interface) {
     // No duplicate address detection: until it is over the address would not be there.
     if (given.address.family == Family::kIpv6) words.emplace_back("nodad");
     run_ip(std::move(words));
+  }
+  // Behind every other default route: the host's own, through a management interface perhaps, is
+  // neither replaced nor gone when this one goes with its interface.
+  for (const Address& gateway : port.gateways) {
+    run_ip({"ip", gateway.family == Family::kIpv4 ? "-4" : "-6", "route", "replace", "default",
+            "via", gateway.to_string(), "dev", interface, "metric", kGatewayMetric});
   }
 }
 
@@ -226,14 +238,50 @@ bool is_by_default(const Config& config) {
   return incomplete && config.ports.size() == 1 && is_kernel_shared(config.ports[0].driver);
 }
 
+// Whether the interface has yet what is left for it to give: an address, and one for the face that
+// is configured.
+bool has_what_is_left_out(const Config& config, const std::vector<Address>& given) {
+  return !given.empty() &&
+         (!config.relayed.empty() ||
+          std::all_of(config.external.begin(), config.external.end(), [&](const Address& external) {
+            return std::any_of(given.begin(), given.end(), [&](const Address& address) {
+              return address.family == external.family;
+            });
+          }));
+}
+
+// At boot the interface may be there before its address, for as long as a DHCP server takes. False:
+// told to end meanwhile.
+bool wait_for_addresses(const Config& config, HostAddresses& host, const Signals& signals) {
+  if (!is_by_default(config)) return true;
+  const std::string& interface = config.ports[0].device;
+  for (bool said = false;;) {
+    if (const std::string problem = dataplane::interface_problem(interface); !problem.empty())
+      throw std::runtime_error("port " + interface + ": " + problem);
+    if (has_what_is_left_out(config, host.of(interface))) return true;
+    if (!std::exchange(said, true)) {
+      const std::string what = "waiting for an address on interface " + interface;
+      log::warning(what + ", to listen on and relay from");
+      notify_manager(("STATUS=" + what).c_str());
+    }
+    // Longer than the manager waits for most.
+    notify_manager("EXTEND_TIMEOUT_USEC=10000000");
+    pollfd waits[] = {{signals.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}};
+    poll(waits, std::size(waits), 1000);
+    if (signals.ends()) return false;
+    host.poll();
+  }
+}
+
 // With one kernel-shared port, what is not configured is what the interface has.
 Config completed(Config config, const HostAddresses& host) {
   const bool stun_only = !config.turn_enabled();
   if (is_by_default(config)) {
-    const std::string& interface = config.ports[0].device;
-    if (if_nametoindex(interface.c_str()) == 0)
-      throw std::runtime_error("port " + interface + ": there is no such interface");
-    fill_defaults(config, host.of(interface));
+    const std::string problem = fill_defaults(config, host.of(config.ports[0].device));
+    if (!problem.empty()) {
+      throw Misfit(problem + " on interface " + config.ports[0].device +
+                   "; --relay ADDRESS names the one");
+    }
   }
   if (config.listeners.empty())
     throw Misfit("no listener is configured, and the port's interface has no address to be one");
@@ -339,7 +387,7 @@ policy::PeerRules peer_rules(const Config& config, const HostAddresses& host) {
 
 class Node {
  public:
-  explicit Node(Config config);
+  Node(Config config, HostAddresses& addresses);
   ~Node();
   void run(const Signals& signals);
 
@@ -353,12 +401,14 @@ class Node {
   MetricsSource metrics_source();
   void say_what_runs() const;
   void watch_links();
+  void watch_gateways();
   void watch_addresses(bool changed);
   std::string missing_addresses() const;
   std::string late_addresses() const;
   std::vector<std::string> kernel_interfaces() const;
 
-  HostAddresses addresses_;
+  HostAddresses& addresses_;
+  const RouteQuery routes_;
   const bool by_default_;  // listeners or relayed addresses are the interface's
   const Config config_;
   const flow::TableLimits limits_;
@@ -378,6 +428,7 @@ class Node {
   std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
   std::vector<bool> link_up_;                   // by port, as last told
   Conditions conditions_;
+  std::uint64_t gateways_due_ms_ = 0;
   std::optional<Metrics> metrics_;
 };
 
@@ -388,8 +439,9 @@ std::vector<Endpoint> listener_endpoints(const Config& config) {
   return endpoints;
 }
 
-Node::Node(Config config)
-    : by_default_(is_by_default(config)),
+Node::Node(Config config, HostAddresses& addresses)
+    : addresses_(addresses),
+      by_default_(is_by_default(config)),
       config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
@@ -439,7 +491,7 @@ std::vector<Neighbours::Port> Node::neighbour_ports() {
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (!is_kernel_shared(config_.ports[i].driver) && !interface.empty())
-      give_addresses(config_.ports[i], interface);
+      give_addresses_and_routes(config_.ports[i], interface);
     ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop});
   }
   return ports;
@@ -536,6 +588,31 @@ void Node::say_what_runs() const {
   if (config_.test_time_scale != 1) {
     log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
                  " times too fast");
+  }
+}
+
+// The kernel takes routes, and IPv6 addresses, from an exception interface whose link goes down,
+// however shortly: what shows it is that the default route is not there.
+void Node::watch_gateways() {
+  static const Address far[] = {*Address::parse("203.0.113.1"), *Address::parse("2001:db8::1")};
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const std::string& interface = dataplane_->kernel_interface(i);
+    if (config_.ports[i].gateways.empty() || !is_running(interface)) continue;
+    const unsigned index = if_nametoindex(interface.c_str());
+    const bool there = std::all_of(config_.ports[i].gateways.begin(),
+                                   config_.ports[i].gateways.end(), [&](const Address& gateway) {
+                                     const auto route =
+                                         routes_.ask(far[family_index(gateway.family)], index);
+                                     return route && route->by_gateway;
+                                   });
+    if (there) continue;
+    log::warning("interface " + interface + " has lost its default route, which is given again");
+    try {
+      give_addresses_and_routes(config_.ports[i], interface);
+    } catch (const std::runtime_error& error) {
+      log::error(error.what());
+      gateways_due_ms_ = dataplane::real_ms() + kGatewayAgainMs;
+    }
   }
 }
 
@@ -653,6 +730,7 @@ void Node::run(const Signals& signals) {
     }
     if (now >= links_due) {
       watch_links();
+      if (now >= gateways_due_ms_) watch_gateways();
       links_due = now + 500;
     }
   }
@@ -666,7 +744,9 @@ int run_node(Config config) {
   log::start(config.log_level);
   const Signals signals;
   try {
-    Node node(std::move(config));
+    HostAddresses addresses;
+    if (!wait_for_addresses(config, addresses, signals)) return 0;
+    Node node(std::move(config), addresses);
     node.run(signals);
   } catch (const Misfit& misfit) {
     log::error(misfit.what());

@@ -1,32 +1,18 @@
 #include "dataplane/port.h"
 
-#include <net/if.h>
 #include <rte_bus_vdev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <stdexcept>
+
+#include "dataplane/kernel_interface.h"
 
 namespace turnpike::dataplane {
 namespace {
-
-// What ioctl says of a kernel interface: its IFF_ flags, or nothing if there is none of that name.
-std::optional<unsigned> interface_flags(const std::string& interface) {
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  ifreq request{};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  const bool ok = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-  if (fd >= 0) close(fd);
-  if (!ok) return std::nullopt;
-  return static_cast<std::uint16_t>(request.ifr_flags);
-}
 
 const char* driver_name(Driver driver) {
   switch (driver) {
@@ -77,14 +63,8 @@ std::uint16_t channels_of(const PortSpec& spec) {
 
 std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers) {
   if (is_shared(spec.driver)) {
-    const std::optional<unsigned> flags = interface_flags(spec.device);
-    if (!flags) {
-      fail_at(name_of(spec),
-              "there is no interface " + spec.device + "; ip link lists those there are");
-    }
-    if ((*flags & IFF_UP) == 0) {
-      fail_at(name_of(spec), "the interface is down; ip link set " + spec.device + " up");
-    }
+    const std::string problem = interface_problem(spec.device);
+    if (!problem.empty()) fail_at(name_of(spec), problem);
   }
   if (spec.driver == Driver::kAfXdp) return channels_of(spec);
   return spec.queues != 0 ? spec.queues : workers;

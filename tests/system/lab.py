@@ -185,7 +185,7 @@ class OwnedLab(Lab):
     def connect(self):
         pass  # the devices come with the relay
 
-    def start_relay(self, *flags, directory, workers=1):
+    def start_relay(self, *flags, directory, workers=1, gateways=()):
         config = Path(directory) / "owned.toml"
         config.write_text(f"""
 workers = {workers}
@@ -196,6 +196,7 @@ addresses = ["{self.SERVER4}/24", "{self.SERVER6}/64"]
 [[port]]
 device = "tap:south"
 addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
+gateway = {list(gateways)}
 """)
         relay = super().start_relay("--config", config, *flags, ports=())
         for host, name, addresses, gateways in (

@@ -1,5 +1,7 @@
 """The host around the relay: addresses that are missing, come late, go and come back."""
 
+import pytest
+
 import turn_client as turn
 from lab import wait_for
 from test_operation import echo_works
@@ -105,3 +107,40 @@ def test_broadcast_address_of_a_network_that_comes_later(fresh_lab):
     wait_for(lambda: one.create_permission("11.0.0.255").error == 403, 10, "the broadcast address refused")
     lab.relay.ip("addr", "del", "11.0.0.1/24", "dev", "south")
     wait_for(lambda: one.create_permission("11.0.0.255").message_class == turn.SUCCESS, 10, "allowed again")
+
+
+def test_waits_for_an_address_at_the_start(fresh_lab):
+    lab = fresh_lab
+    lab.relay.ip("addr", "flush", "dev", "north")
+    relay = lab.start_relay(listen=[], relays=[], ports=["north"], expect_ready=False)
+    wait_for(lambda: "waiting for an address" in relay.output(), 10, "waiting told")
+    lab.relay.ip("addr", "add", f"{lab.SERVER4}/24", "dev", "north")
+    relay.wait_ready()
+    assert relay.output().count("waiting") == 1
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    assert one.allocate().address(turn.XOR_RELAYED_ADDRESS)[0] == lab.SERVER4
+
+
+def test_can_be_stopped_while_it_waits(fresh_lab):
+    fresh_lab.relay.ip("addr", "flush", "dev", "north")
+    relay = fresh_lab.start_relay(listen=[], relays=[], ports=["north"], expect_ready=False)
+    wait_for(lambda: "waiting" in relay.output(), 10, "waiting told")
+    assert relay.stop() == 0
+
+
+def test_one_external_address_for_several_of_the_interface(fresh_lab):
+    fresh_lab.relay.ip("addr", "add", "10.201.1.11/24", "dev", "north")
+    relay = fresh_lab.start_relay("--external", "203.0.113.5", listen=[], relays=[], ports=["north"],
+                                  expect_ready=False)
+    assert relay.process.wait(timeout=20) == 2
+    assert "exactly one relayed address of this family" in relay.output() and "found 2" in relay.output()
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_interface_without_ethernet_headers(fresh_lab, driver):
+    fresh_lab.relay.ip("tuntap", "add", "wg0", "mode", "tun")
+    fresh_lab.relay.ip("addr", "add", "10.201.8.1/24", "dev", "wg0")
+    fresh_lab.relay.ip("link", "set", "wg0", "up")
+    relay = fresh_lab.start_relay(driver=driver, ports=["north", "wg0"], expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    assert "wg0" in relay.output() and "no Ethernet headers" in relay.output()

@@ -109,3 +109,51 @@ def test_stop_and_kill_leave_no_interface(owned_lab, tmp_path):
     wait_for(lambda: links() == before, 5, "a killed relay's interfaces gone")
     owned_lab.start_relay(directory=tmp_path)
     relay_and_back(owned_lab, owned_lab.SERVER4, owned_lab.CLIENT4, owned_lab.PEER4)
+
+
+def behind_the_peer(lab):
+    """A host that is reached through the peer, which routes."""
+    far = lab.add("far")
+    lab.join(far, "eth0", ["10.201.9.2/24", "fd20:9::2/64"], lab.peer, "far", ["10.201.9.1/24", "fd20:9::1/64"])
+    far.ip("route", "add", "default", "via", "10.201.9.1")
+    far.ip("-6", "route", "add", "default", "via", "fd20:9::1")
+    lab.peer.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    return far
+
+
+def reaches(lab, server, client, far, address):
+    one = TurnClient(lab.client.udp(client), (server, 3478))
+    family = bytes([2 if ":" in address else 1, 0, 0, 0])
+    assert one.allocate((turn.REQUESTED_ADDRESS_FAMILY, family)).message_class == turn.SUCCESS
+    peer = far.udp(address)
+    assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
+    # Again and again: until its own link-local address is no longer tentative, the router solicits nobody.
+    def there_and_back():
+        one.channel_data(0x4000, b"far")
+        try:
+            peer.sendto(b"home", peer.recvfrom(100)[1])
+            return one.receive_any() == ("channel", 0x4000, b"home")
+        except TimeoutError:
+            return False
+    wait_for(there_and_back, 15, f"data to {address} and back")
+    one.refresh(0)
+    one.sock.close()
+    peer.close()
+
+
+def test_peer_behind_the_gateway_at_each_start(owned_lab, tmp_path):
+    lab = owned_lab
+    far = behind_the_peer(lab)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        relay = lab.start_relay(directory=tmp_path, gateways=[lab.PEER4, lab.PEER6])
+        reaches(lab, lab.SERVER4, lab.CLIENT4, far, "10.201.9.2")
+        reaches(lab, lab.SERVER6, lab.CLIENT6, far, "fd20:9::2")
+        # The interface's routes go with its link.
+        lab.relay.ip("link", "set", "tpk1", "down")
+        lab.relay.ip("link", "set", "tpk1", "up")
+        for family in ("-4", "-6"):
+            wait_for(lambda: "default via" in lab.relay.ip(family, "route").stdout, 10, "the gateway's route again")
+        reaches(lab, lab.SERVER4, lab.CLIENT4, far, "10.201.9.2")
+        reaches(lab, lab.SERVER6, lab.CLIENT6, far, "fd20:9::2")
+        relay.stop(number)
+        assert "default" not in lab.relay.ip("route").stdout

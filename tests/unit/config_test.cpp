@@ -177,6 +177,22 @@ TEST(Configuration, KeepsTheHostBitsOfPortAddresses) {
   EXPECT_EQ(port.exception_name, "none");
 }
 
+// An owned port with users, a listener and a relayed address; what is given goes into [[port]].
+std::string owned(const std::string& keys) {
+  return "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[listener]]\naddress = "
+         "\"192.0.2.10:3478\"\n[[relay]]\naddress = \"192.0.2.10\"\n[[port]]\ndevice = "
+         "\"01:00.0\"\n" +
+         keys;
+}
+
+TEST(Configuration, GatewaysLieInThePortsNetworksOrAreLinkLocal) {
+  const Config config = accepted(
+      owned("addresses = [\"192.0.2.10/24\", \"2001:db8::a/64\"]\ngateway = [\"192.0.2.1\", "
+            "\"fe80::1\"]\n"));
+  EXPECT_EQ(config.ports[0].gateways,
+            (std::vector{*Address::parse("192.0.2.1"), *Address::parse("fe80::1")}));
+}
+
 TEST(Configuration, PrefixGivesEachOfItsAddressesForRelaying) {
   const Config config = accepted(kEnough +
                                  "[[relay]]\naddress = \"192.0.2.64/26\"\n"
@@ -220,13 +236,28 @@ TEST(Configuration, AbsentListenersAndRelayedAddressesAreThePortsOwn) {
   Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough);
   const Address addresses[] = {*Address::parse("10.0.0.5"), *Address::parse("fe80::1"),
                                *Address::parse("2001:db8::5")};
-  fill_defaults(config, addresses);
+  EXPECT_EQ(fill_defaults(config, addresses), "");
   ASSERT_EQ(config.listeners.size(), 2u);
   EXPECT_EQ(config.listeners[0].endpoint.to_string(), "10.0.0.5:3478");
   EXPECT_EQ(config.listeners[1].endpoint.to_string(), "[2001:db8::5]:3478");
   ASSERT_EQ(config.relayed.size(), 2u);
   EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.5");
   EXPECT_EQ(config.relayed[1].face().to_string(), "2001:db8::5");
+}
+
+// Written out, the same is refused by check_relations().
+TEST(Configuration, OneFaceForSeveralAddressesOfTheInterfaceIsRefused) {
+  Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough);
+  const Address two[] = {*Address::parse("10.0.0.5"), *Address::parse("2001:db8::5"),
+                         *Address::parse("10.0.0.6")};
+  const std::string problem = fill_defaults(config, two);
+  EXPECT_NE(problem.find("203.0.113.5"), std::string::npos) << problem;
+  EXPECT_NE(problem.find("exactly one relayed address of this family"), std::string::npos);
+  EXPECT_NE(problem.find("found 2"), std::string::npos) << problem;
+  Config written =
+      accepted("external = [\"203.0.113.5\"]\n" + kEnough + "[[relay]]\naddress = \"10.0.0.6\"\n");
+  EXPECT_EQ(fill_defaults(written, two), "");
+  EXPECT_EQ(written.relayed.size(), 1u);
 }
 
 TEST(Configuration, GivenListenersStayWhenDefaultsAreFilledIn) {
@@ -308,6 +339,20 @@ const Mistake kMistakes[] = {
      "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
      "\"af_packet:eth0\"\nexception = \"tpk7\"\n",
      5, "port[0].exception", "expected no exception interface", "found \"tpk7\""},
+    {"NoWayOut", owned("exception = \"none\"\n"), 9, "port[0].exception",
+     "a next_hop where there is no exception interface", "found none"},
+    {"GatewayOfSharedPort",
+     "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
+     "\"af_xdp:eth0\"\ngateway = [\"192.0.2.1\"]\n",
+     5, "port[0].gateway", "only on a port with an exception interface", "found 192.0.2.1"},
+    {"GatewayWithoutException",
+     owned("exception = \"none\"\nnext_hop = \"02:00:5e:00:00:01\"\ngateway = [\"192.0.2.1\"]\n"),
+     11, "port[0].gateway", "only on a port with an exception interface", "found 192.0.2.1"},
+    {"FarGateway", owned("addresses = [\"192.0.2.10/24\"]\ngateway = [\"192.0.3.1\"]\n"), 10,
+     "port[0].gateway[0]", "in the network of one of the port's addresses", "found 192.0.3.1"},
+    {"TwoGateways",
+     owned("addresses = [\"192.0.2.10/24\"]\ngateway = [\"192.0.2.1\", \"192.0.2.2\"]\n"), 10,
+     "port[0].gateway[1]", "one gateway of each family", "another: 192.0.2.2"},
     {"MemifRoleElsewhere",
      "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[port]]\ndevice = "
      "\"af_xdp:eth0\"\nmemif_server = true\n",
