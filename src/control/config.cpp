@@ -422,7 +422,8 @@ std::optional<std::string> parse_prepared(std::string_view text, std::size_t byt
 std::optional<std::string> parse_realm(std::string_view text) {
   // It travels as the inside of a quoted string (§14.9): quotes would need escapes in it.
   const bool plain = text.find_first_of("\"\\") == std::string_view::npos;
-  return plain ? parse_prepared(text, 763, 127) : std::nullopt;
+  // Sent, compared and hashed into keys as prepared, all three alike (§14.9).
+  return plain && parse_prepared(text, 763, 127) ? stun::opaque_string(text) : std::nullopt;
 }
 
 std::optional<std::string> parse_software(std::string_view text) {
@@ -443,6 +444,13 @@ std::optional<std::string> parse_md5_key(std::string_view text) {
 
 std::optional<std::string> parse_rest_secret(std::string_view text) {
   return text.empty() ? std::nullopt : std::optional(std::string(text));
+}
+
+std::optional<RestFormat> parse_rest_format(std::string_view text) {
+  if (text == "time:user") {
+    return RestFormat::kTimeUser;
+  }
+  return text == "user:time" ? std::optional(RestFormat::kUserTime) : std::nullopt;
 }
 
 std::optional<bool> parse_channel_numbers(std::string_view text) {
@@ -614,6 +622,8 @@ Take read_auth(Config& config) {
              config.rest_secrets,
              [](std::string& out) { return secret(out, parse_rest_secret, "a shared secret"); },
              "a list of shared secrets")},
+        {"rest_format",
+         parsed(config.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
         {"strict_expiry", boolean(config.strict_expiry)},
         {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 86400)},
     };

@@ -61,6 +61,9 @@ struct UserConfig {
   friend bool operator==(const UserConfig&, const UserConfig&) = default;
 };
 
+// How a REST user's name is put together (PROTOCOL.md 11).
+enum class RestFormat : std::uint8_t { kTimeUser, kUserTime };
+
 struct ListenerConfig {
   Endpoint endpoint;
   bool stun_only = false;
@@ -81,6 +84,7 @@ struct Config {
   std::string realm;
   std::vector<UserConfig> users;
   std::vector<std::string> rest_secrets;  // secrets
+  RestFormat rest_format = RestFormat::kTimeUser;
   bool strict_expiry = false;
   std::string software = "Turnpike";
   bool rfc5766_channels = false;

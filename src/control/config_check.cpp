@@ -10,6 +10,8 @@ namespace turnpike::control {
 namespace {
 
 constexpr std::uint16_t kStunPort = 3478;
+// So many fit into an answer of 548 bytes (RFC 8489 §6.1) beside all else that it carries.
+constexpr std::size_t kAlternatesMax = 8;
 
 std::string at(std::string_view list, std::size_t index, std::string_view key = "") {
   return std::string(list) + "[" + std::to_string(index) + "]" + std::string(key);
@@ -186,7 +188,8 @@ class Checker {
     }
   }
 
-  // RFC 8489 §10: a client follows within its family; sent to where it came from it would go round.
+  // RFC 8489 §10: a client follows within its family, and may take one of the other besides; sent
+  // to where it came from it would go round.
   void check_redirect(const ListenerConfig& listener, std::size_t i) {
     if (listener.stun_only && (listener.anycast || !listener.alternates.empty())) {
       refuse(at("listener", i, listener.anycast ? ".anycast" : ".alternates"),
@@ -199,11 +202,24 @@ class Checker {
     }
     for (std::size_t k = 0; k < listener.alternates.size(); ++k) {
       const Endpoint& alternate = listener.alternates[k];
-      if (alternate == listener.endpoint ||
-          alternate.address.family != listener.endpoint.address.family) {
+      if (alternate == listener.endpoint) {
         refuse(at("listener", i, at(".alternates", k)),
-               "expected another server of the listener's family, found " + alternate.to_string());
+               "expected another server than the listener, found " + alternate.to_string());
       }
+    }
+    const auto same = std::count_if(listener.alternates.begin(), listener.alternates.end(),
+                                    [&listener](const Endpoint& one) {
+                                      return one.address.family == listener.endpoint.address.family;
+                                    });
+    if (!listener.alternates.empty() && same == 0) {
+      refuse(at("listener", i, ".alternates"),
+             "expected at least one server of the listener's family, found " +
+                 listener.alternates.front().to_string());
+    }
+    if (listener.alternates.size() > kAlternatesMax) {
+      refuse(at("listener", i, ".alternates"),
+             "expected at most " + std::to_string(kAlternatesMax) + " servers, found " +
+                 std::to_string(listener.alternates.size()));
     }
   }
 

@@ -25,22 +25,20 @@ struct RestName {
   std::string_view user;  // may be empty
 };
 
-// "time:user", "user:time", or the time alone. The first form wins where both would do: it is the
-// one that web servers make.
-std::optional<RestName> parse_rest_name(std::string_view username) {
-  const std::size_t first = username.find(':');
+// "time:user", "user:time", or the time alone. Where both ends are numbers (a user may be a
+// telephone number) only `format` says which is the time: else whoever chooses his name chooses his
+// expiry.
+std::optional<RestName> parse_rest_name(std::string_view username, RestFormat format) {
+  const std::size_t first = username.find(':'), last = username.rfind(':');
   if (first == std::string_view::npos) {
     const auto seconds = parse_seconds(username);
     return seconds ? std::optional(RestName{*seconds, {}}) : std::nullopt;
   }
-  if (const auto seconds = parse_seconds(username.substr(0, first))) {
-    return RestName{*seconds, username.substr(first + 1)};
-  }
-  const std::size_t last = username.rfind(':');
-  if (const auto seconds = parse_seconds(username.substr(last + 1))) {
-    return RestName{*seconds, username.substr(0, last)};
-  }
-  return std::nullopt;
+  const auto front = parse_seconds(username.substr(0, first));
+  const auto back = parse_seconds(username.substr(last + 1));
+  const bool by_front = front && (!back || format == RestFormat::kTimeUser);
+  if (by_front) return RestName{*front, username.substr(first + 1)};
+  return back ? std::optional(RestName{*back, username.substr(0, last)}) : std::nullopt;
 }
 
 stun::Key md5_key_from_hex(std::string_view hex) {
@@ -57,6 +55,7 @@ stun::Key md5_key_from_hex(std::string_view hex) {
 Credentials::Credentials(const Config& config)
     : realm_(prepared(config.realm)),
       rest_secrets_(config.rest_secrets),
+      rest_format_(config.rest_format),
       strict_expiry_(config.strict_expiry) {
   for (const UserConfig& user : config.users) {
     UserKeys keys;
@@ -101,7 +100,7 @@ KeyState Credentials::find_keys(const UserName& user, std::string_view realm, Ke
 
 KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpose,
                                      std::uint64_t unix_s, UserKeys& out) const {
-  const auto name = parse_rest_name(username);
+  const auto name = parse_rest_name(username, rest_format_);
   if (rest_secrets_.empty() || !name) {
     return KeyState::kUnknown;
   }
@@ -114,7 +113,8 @@ KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpo
   }
   UserKeys keys;
   keys.username = username;
-  keys.quota_name = name->user;
+  // Nextcloud and ejabberd hand out bare timestamps: each is then a user of its own.
+  keys.quota_name = name->user.empty() ? username : name->user;
   for (const std::string& secret : rest_secrets_) {
     const std::string password = stun::rest_password(secret, username);
     keys.md5.push_back(

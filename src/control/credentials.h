@@ -18,7 +18,7 @@ namespace turnpike::control {
 // Immutable once made: any thread.
 class Credentials {
  public:
-  // Takes realm, users, REST secrets and strict_expiry. They have been checked: finish() has.
+  // Takes realm, users and what concerns REST users. They have been checked: finish() has.
   explicit Credentials(const Config& config);
 
   // As ServerHost::find_keys(); never kPending. `unix_s` is the time of day.
@@ -38,6 +38,7 @@ class Credentials {
   std::map<std::string, UserKeys, std::less<>> by_name_;
   std::map<std::array<std::uint8_t, 32>, std::string> name_by_hash_;
   std::vector<std::string> rest_secrets_;
+  RestFormat rest_format_;
   bool strict_expiry_;
   bool sha256_offered_ = true;
 };

@@ -56,16 +56,16 @@ bool contains(const std::string& text, const std::string& part) {
 // Everything that has a default. The binding names every member: one more does not compile here
 // until it is told apart.
 auto defaults_of(const Config& config) {
-  const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, strict_expiry,
-               software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
+  const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, rest_format,
+               strict_expiry, software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
                nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
                log_level] = config;
-  return std::tuple(listeners, relayed.size(), external, rest_secrets, strict_expiry, software,
-                    rfc5766_channels, allow_peers, deny_peers, nat64_prefixes, nonce_lifetime_s,
-                    workers, shards, worker_cores, hugepages, idle_sleep_us, relay_port_min,
-                    relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
+  return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
+                    software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
+                    nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
+                    relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                     max_permissions, max_channels, user_quota, metrics, metrics_enabled,
                     test_time_scale, log_level);
 }
@@ -223,6 +223,21 @@ TEST(Configuration, AnycastListenerSendsClientsToTheUnicastListenersOfItsFamily)
   ASSERT_EQ(config.listeners.size(), 4u);
   EXPECT_EQ(config.listeners[0].alternates, std::vector{*Endpoint::parse("198.51.100.7:3478")});
   EXPECT_TRUE(config.listeners[1].alternates.empty());
+}
+
+// RFC 8489 §10: one of the client's family, and further ones of the other.
+TEST(Configuration, AlternatesMayBeOfBothFamilies) {
+  const Config config = accepted(kEnough +
+                                 "[[listener]]\naddress = \"192.0.2.1:3478\"\n"
+                                 "alternates = [\"[2001:db8::1]:3478\", \"192.0.2.2:3478\"]\n");
+  EXPECT_EQ(config.listeners.at(0).alternates.size(), 2u);
+}
+
+// Realm and keys are of the same string, or nobody gets in.
+TEST(Configuration, RealmIsPrepared) {
+  std::string text = kEnough;
+  text.replace(text.find("example.org"), 11, "example\xC2\xA0org");
+  EXPECT_EQ(accepted(text).realm, "example org");
 }
 
 TEST(Configuration, StunAloneNeedsNoRealmNoUserAndNoRelayedAddress) {
@@ -398,7 +413,19 @@ const Mistake kMistakes[] = {
     {"AlternateOfOtherFamily",
      more("[[listener]]\naddress = \"192.0.2.1:3478\"\nalternates = "
           "[\"[2001:db8::1]:3478\"]\n"),
-     6, "listener[0].alternates[0]", "of the listener's family", "found [2001:db8::1]:3478"},
+     6, "listener[0].alternates", "of the listener's family", "found [2001:db8::1]:3478"},
+    {"TooManyAlternates",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nalternates = [" +
+          [] {
+            std::string list;
+            for (int i = 2; i < 11; ++i)
+              list += "\"192.0.2." + std::to_string(i) + ":3478\",";
+            return list;
+          }() +
+          "]\n"),
+     6, "listener[0].alternates", "at most 8", "found 9"},
+    {"RestFormat", more("auth.rest_format = \"user\"\n"), 4, "auth.rest_format", "time:user",
+     "user"},
     {"AlternateOfItself",
      more("[[listener]]\naddress = \"192.0.2.1:3478\"\nalternates = "
           "[\"192.0.2.1:3478\"]\n"),

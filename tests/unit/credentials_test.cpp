@@ -153,7 +153,8 @@ TEST(RestUser, IsCountedWithoutItsTimeInEitherOrder) {
   for (const auto& [name, counted] :
        {std::pair<std::string, std::string>{kSoon + ":alice", "alice"},
         {"alice:" + kSoon, "alice"},
-        {kSoon, ""},
+        {kSoon, kSoon},
+        {kSoon + ":", kSoon + ":"},
         {kSoon + ":a:b", "a:b"},
         {"a:b:" + kSoon, "a:b"},
         {kSoon + ":42", "42"}}) {
@@ -161,6 +162,25 @@ TEST(RestUser, IsCountedWithoutItsTimeInEitherOrder) {
     EXPECT_EQ(keys.quota_name, counted) << name;
     EXPECT_EQ(keys.username, name);
   }
+}
+
+// A telephone number as a name must not be taken for the time, which its owner would then choose.
+TEST(RestUser, WithANumberForANameIsReadByTheConfiguredOrder) {
+  UserKeys keys;
+  Config config = rest();
+  EXPECT_EQ(find(Credentials(config), kPast + ":4915112345678", keys), KeyState::kUnknown);
+  EXPECT_EQ(find(Credentials(config), kSoon + ":42", keys), KeyState::kFound);
+  EXPECT_EQ(keys.quota_name, "42");
+
+  config.rest_format = RestFormat::kUserTime;
+  EXPECT_EQ(find(Credentials(config), "4915112345678:" + kPast, keys), KeyState::kUnknown);
+  ASSERT_EQ(find(Credentials(config), "42:" + kSoon, keys), KeyState::kFound);
+  EXPECT_EQ(keys.quota_name, "42");
+  ASSERT_EQ(find(Credentials(config), "1:x:" + kSoon, keys), KeyState::kFound);
+  EXPECT_EQ(keys.quota_name, "1:x");
+  // The other order is understood where it is the only one that makes sense.
+  ASSERT_EQ(find(Credentials(config), kSoon + ":alice", keys), KeyState::kFound);
+  EXPECT_EQ(keys.quota_name, "alice");
 }
 
 TEST(RestUser, WithoutATimeIsUnknown) {
