@@ -48,6 +48,7 @@ class Host final : public ServerHost {
     out = users_.at(std::string(user.username));
     return KeyState::kFound;
   }
+  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
   PeerVerdict check_peer(const Address&) override { return PeerVerdict::kAllowed; }
   std::uint32_t random_below(std::uint32_t bound) override {
     state_ = state_ * 6364136223846793005U + 1442695040888963407U;

@@ -43,7 +43,8 @@ struct UserKeys {
   std::string username;  // whole, as the client gives it; USERHASH of the same user resolves to it
   std::string quota_name;  // what quotas count: without REST's timestamp
   std::vector<stun::Key> md5;
-  std::vector<stun::Key> sha256;  // empty: this user can't use SHA-256
+  std::vector<stun::Key> sha256;     // empty: this user can't use SHA-256
+  std::uint64_t expires_unix_s = 0;  // when the credential ends; 0: never
 };
 
 // How the client named itself: by exactly one of the two.
@@ -53,7 +54,24 @@ struct UserName {
 };
 
 enum class KeyPurpose : std::uint8_t { kAllocate, kRefresh, kOther };
-enum class KeyState : std::uint8_t { kFound, kUnknown, kPending };
+enum class KeyState : std::uint8_t {
+  kFound,
+  kUnknown,
+  kExpired,      // a credential whose time is over
+  kNoTimestamp,  // users' names have a time in front here, and this one has none
+  kPending,
+};
+
+// Why a request with credentials got 401. All the same to its client (RFC 8489 §9.2.4), not to the
+// operator.
+enum class Unauthorized : std::uint8_t {
+  kUnknownUser = 0,
+  kWrongKey,
+  kExpired,
+  kNoTimestamp,
+  kWrongRealm,
+  kCount,
+};
 
 // Whether a peer may be reached, by address.
 enum class PeerVerdict : std::uint8_t { kAllowed, kForbidden };
@@ -67,10 +85,14 @@ class ServerHost {
   virtual void discard(RequestToken token, Discard reason) = 0;
 
   // Asks for a user's keys. kFound: `out` is set. kPending: Server::keys_arrived() will be called
-  // with the same user and realm; `out` is untouched. A credential that has expired is kUnknown
-  // where `purpose` is kAllocate (and kRefresh, if the configuration is strict).
+  // with the same user and realm; `out` is untouched. A credential that has expired is kExpired
+  // where `purpose` is kAllocate (and kRefresh, if the configuration is strict): then `out` has its
+  // expires_unix_s alone.
   virtual KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                              UserKeys& out) = 0;
+
+  // Told for each 401 that credentials got, before its reply().
+  virtual void unauthorized(const ClientEndpoint& client, Unauthorized reason) = 0;
 
   virtual PeerVerdict check_peer(const Address& peer) = 0;
 

@@ -100,18 +100,19 @@ KeyState Credentials::find_keys(const UserName& user, std::string_view realm, Ke
 
 KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpose,
                                      std::uint64_t unix_s, UserKeys& out) const {
+  if (rest_secrets_.empty()) return KeyState::kUnknown;
   const auto name = parse_rest_name(username, rest_format_);
-  if (rest_secrets_.empty() || !name) {
-    return KeyState::kUnknown;
-  }
+  if (!name) return KeyState::kNoTimestamp;
   // An allocation outlives the credential that made it, unless the operator is strict (PROTOCOL.md
   // 11).
   const bool judged =
       purpose == KeyPurpose::kAllocate || (purpose == KeyPurpose::kRefresh && strict_expiry_);
   if (judged && unix_s >= name->expires_unix_s) {
-    return KeyState::kUnknown;
+    out.expires_unix_s = name->expires_unix_s;
+    return KeyState::kExpired;
   }
   UserKeys keys;
+  keys.expires_unix_s = name->expires_unix_s;
   keys.username = username;
   // Nextcloud and ejabberd hand out bare timestamps: each is then a user of its own.
   keys.quota_name = name->user.empty() ? username : name->user;

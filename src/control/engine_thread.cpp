@@ -15,6 +15,7 @@ namespace turnpike::control {
 namespace {
 
 constexpr std::size_t kBurst = 32;
+constexpr std::uint64_t kTenYearsS = 10ULL * 365 * 86400;
 constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
 constexpr int kSpins = 64;              // empty rounds before a nap
 constexpr auto kNap = std::chrono::microseconds(200);
@@ -120,7 +121,16 @@ void EngineThread::discard(RequestToken token, Discard /*reason: the server has 
 
 KeyState EngineThread::find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                                  UserKeys& out) {
-  return world_.credentials.find_keys(user, realm, purpose, unix_s(), out);
+  const std::uint64_t now = unix_s();
+  const KeyState state = world_.credentials.find_keys(user, realm, purpose, now, out);
+  if (state == KeyState::kExpired) expired_for_s_ = now - out.expires_unix_s;
+  if (state == KeyState::kFound && out.expires_unix_s > now + kTenYearsS)
+    endless_.store(true, std::memory_order_relaxed);
+  return state;
+}
+
+void EngineThread::unauthorized(const ClientEndpoint& client, Unauthorized reason) {
+  login_notes_.put({client, reason, expired_for_s_});
 }
 
 PeerVerdict EngineThread::check_peer(const Address& peer) {

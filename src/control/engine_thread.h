@@ -11,6 +11,7 @@
 #include "base/published.h"
 #include "base/qsbr.h"
 #include "control/credentials.h"
+#include "control/login_notes.h"
 #include "dataplane/dataplane.h"
 #include "flow/tables.h"
 #include "policy/peer_rules.h"
@@ -59,10 +60,16 @@ class EngineThread final : public ServerHost {
   const ServerCounters& counters() const { return server_.counters(); }
   std::uint64_t heartbeat_ms() const { return heartbeat_ms_.load(std::memory_order_relaxed); }
 
+  // Control's thread: a refused login since the last call, if there was one.
+  std::optional<LoginNote> take_login_note() { return login_notes_.take(); }
+  // Any thread: whether a credential came whose end is more than ten years away.
+  bool saw_endless_credential() const { return endless_.load(std::memory_order_relaxed); }
+
   void reply(RequestToken token, stun::Bytes message) override;
   void discard(RequestToken token, Discard reason) override;
   KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                      UserKeys& out) override;
+  void unauthorized(const ClientEndpoint& client, Unauthorized reason) override;
   PeerVerdict check_peer(const Address& peer) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }
@@ -76,6 +83,9 @@ class EngineThread final : public ServerHost {
   flow::TableWriter writer_;
   RandomSource random_;
   Server server_;
+  LoginNotes login_notes_;
+  std::uint64_t expired_for_s_ = 0;             // the credential that find_keys() refused last
+  std::atomic<bool> endless_{false};            // this thread: wo, control: ro
   std::atomic<std::uint64_t> heartbeat_ms_{0};  // this thread: wo, others: ro
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -191,6 +191,20 @@ void collect_shards(std::vector<MetricFamily>& out, const MetricsSource& source)
   }
 }
 
+void collect_unauthorized(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  static constexpr std::array<const char*, static_cast<std::size_t>(Unauthorized::kCount)> kReasons{
+      "unknown_user", "wrong_key", "expired", "no_timestamp", "wrong_realm"};
+  FamilyWriter family(out, MetricType::Counter, "unauthorized_total",
+                      "Requests whose credentials were refused (401), by reason. expired: its time "
+                      "is over. no_timestamp: a REST user's name without one");
+  for (std::size_t i = 0; i < kReasons.size(); ++i) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->unauthorized[i].get();
+    family.add({{"reason", kReasons[i]}}, sum);
+  }
+}
+
 void collect_discards(std::vector<MetricFamily>& out, const MetricsSource& source) {
   static constexpr std::array<const char*, static_cast<std::size_t>(Discard::kCount)> kReasons{
       "malformed", "key_timeout", "parking_full", "duplicate_parked"};
@@ -308,6 +322,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   std::vector<MetricFamily> out;
   out.reserve(64);  // a FamilyWriter keeps a reference into it
   collect_shards(out, source);
+  collect_unauthorized(out, source);
   collect_discards(out, source);
   collect_traffic(out, source, false);
   collect_traffic(out, source, true);

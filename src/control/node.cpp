@@ -52,6 +52,7 @@ constexpr std::uint32_t kNextHops = 16384;
 // What tables hold on average for each allocation; a single one may have all that its limit allows.
 constexpr std::uint32_t kPermissionsPerAllocation = 4;
 constexpr std::uint32_t kChannelsPerAllocation = 2;
+constexpr std::uint64_t kLoginNotesMs = 10'000;  // a line of each shard in that time, at most
 constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
 constexpr int kExceptionRoundMs = 1;  // and where it is
 
@@ -405,6 +406,7 @@ class Node {
   void watch_addresses(bool changed);
   std::string missing_addresses() const;
   std::string late_addresses() const;
+  void watch_logins();
   std::vector<std::string> kernel_interfaces() const;
 
   HostAddresses& addresses_;
@@ -429,6 +431,7 @@ class Node {
   std::vector<bool> link_up_;                   // by port, as last told
   Conditions conditions_;
   std::uint64_t gateways_due_ms_ = 0;
+  bool told_of_endless_ = false;
   std::optional<Metrics> metrics_;
 };
 
@@ -689,6 +692,17 @@ void Node::watch_addresses(bool changed) {
   }
 }
 
+void Node::watch_logins() {
+  for (const std::unique_ptr<EngineThread>& engine : engines_) {
+    if (const auto note = engine->take_login_note()) log::info(describe(*note));
+    if (told_of_endless_ || !engine->saw_endless_credential()) continue;
+    told_of_endless_ = true;
+    log::warning(
+        "a credential came that is good for more than ten years: does the web server write "
+        "milliseconds where seconds are meant?");
+  }
+}
+
 void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
@@ -708,6 +722,7 @@ void Node::run(const Signals& signals) {
   // it is up.
   std::uint64_t links_due = dataplane::real_ms() + 3000;
   std::uint64_t addresses_due = dataplane::real_ms();
+  std::uint64_t logins_due = 0;
   const std::uint64_t nonce_life_ms = std::uint64_t{config_.nonce_lifetime_s} * 1000;
   std::uint64_t nonce_key_due = dataplane::real_ms() + nonce_life_ms;
   pollfd waits[] = {
@@ -727,6 +742,10 @@ void Node::run(const Signals& signals) {
     if (moved || now >= addresses_due) {
       watch_addresses(moved);
       addresses_due = now + 500;
+    }
+    if (now >= logins_due) {
+      watch_logins();
+      logins_due = now + kLoginNotesMs;
     }
     if (now >= links_due) {
       watch_links();

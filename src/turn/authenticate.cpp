@@ -53,7 +53,8 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
     return challenge(request, 401);
   }
   if (!credentials_complete(message)) return refuse_unsigned(request, 400);
-  if (message.text(Attribute::kRealm) != config_.realm) return challenge(request, 401);
+  if (message.text(Attribute::kRealm) != config_.realm)
+    return deny(request, Unauthorized::kWrongRealm);
 
   // A retransmission is recognised before its nonce's age is judged: the nonce may have grown old
   // between the two.
@@ -71,17 +72,32 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
   const Identity* owner = remembered_owner(request, allocation);
   if (owner != nullptr && prove(request, *owner)) return dispatch(request, allocation);
   UserKeys keys;
+  Unauthorized reason = Unauthorized::kWrongKey;
   switch (host_.find_keys(name_in(message), config_.realm, purpose_of(message.method()), keys)) {
     case KeyState::kPending:
       return park(request);
     case KeyState::kUnknown:
-      keys = {};
+      reason = Unauthorized::kUnknownUser;
+      break;
+    case KeyState::kExpired:
+      reason = Unauthorized::kExpired;
+      break;
+    case KeyState::kNoTimestamp:
+      reason = Unauthorized::kNoTimestamp;
       break;
     case KeyState::kFound:
       break;
   }
-  if (!prove(request, keys)) return challenge(request, 401);
+  // Nobody's keys, rather than none at all: each refusal takes the time of an HMAC.
+  if (reason != Unauthorized::kWrongKey) keys = {};
+  if (!prove(request, keys)) return deny(request, reason);
   dispatch(request, allocation);
+}
+
+void Server::Impl::deny(const Request& request, Unauthorized reason) {
+  counters.unauthorized[static_cast<std::size_t>(reason)].add();
+  host_.unauthorized(request.five_tuple.client, reason);
+  challenge(request, 401);
 }
 
 // An allocation keeps the keys that made it through its user's deletion and a secret's rollover;
@@ -173,7 +189,7 @@ void Server::Impl::keys_arrived(Instant now, const UserName& user, std::string_v
     if (prove(request, keys != nullptr ? *keys : UserKeys{})) {
       dispatch(request, find(one.five_tuple, now));
     } else {
-      challenge(request, 401);
+      deny(request, keys != nullptr ? Unauthorized::kWrongKey : Unauthorized::kUnknownUser);
     }
   }
 }

@@ -22,6 +22,7 @@ struct ServerCounters {
   // [method][result], as kMethods and kResults say.
   std::array<std::array<Counter, kResults.size()>, kMethods.size()> requests;
   std::array<Counter, static_cast<std::size_t>(Discard::kCount)> discards;
+  std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
   // Now.
   Counter allocations;
   Counter permissions;

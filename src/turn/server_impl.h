@@ -164,6 +164,7 @@ class Server::Impl {
   void authenticate(Request& request, Allocation* allocation);
   const Identity* remembered_owner(const Request& request, const Allocation* allocation) const;
   bool names(const stun::MessageView& message, const std::string& username) const;
+  void deny(const Request& request, Unauthorized reason);
   bool prove(Request& request, const UserKeys& keys) const;
   bool prove(Request& request, const Identity& owner) const;
   std::optional<std::size_t> find_signer(Request& request, std::span<const stun::Key> md5,

@@ -113,6 +113,7 @@ class Shard final : public ServerHost {
   void discard(RequestToken token, Discard reason) override;
   KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                      UserKeys& out) override;
+  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
   PeerVerdict check_peer(const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }

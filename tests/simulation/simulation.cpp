@@ -102,6 +102,7 @@ class Shard final : public ServerHost {
   void discard(RequestToken token, Discard) override;
   KeyState find_keys(const UserName& user, std::string_view, KeyPurpose purpose,
                      UserKeys& out) override;
+  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
   PeerVerdict check_peer(const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }

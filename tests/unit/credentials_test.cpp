@@ -168,12 +168,12 @@ TEST(RestUser, IsCountedWithoutItsTimeInEitherOrder) {
 TEST(RestUser, WithANumberForANameIsReadByTheConfiguredOrder) {
   UserKeys keys;
   Config config = rest();
-  EXPECT_EQ(find(Credentials(config), kPast + ":4915112345678", keys), KeyState::kUnknown);
+  EXPECT_EQ(find(Credentials(config), kPast + ":4915112345678", keys), KeyState::kExpired);
   EXPECT_EQ(find(Credentials(config), kSoon + ":42", keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "42");
 
   config.rest_format = RestFormat::kUserTime;
-  EXPECT_EQ(find(Credentials(config), "4915112345678:" + kPast, keys), KeyState::kUnknown);
+  EXPECT_EQ(find(Credentials(config), "4915112345678:" + kPast, keys), KeyState::kExpired);
   ASSERT_EQ(find(Credentials(config), "42:" + kSoon, keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "42");
   ASSERT_EQ(find(Credentials(config), "1:x:" + kSoon, keys), KeyState::kFound);
@@ -188,8 +188,8 @@ TEST(RestUser, WithoutATimeIsUnknown) {
   UserKeys keys;
   for (const std::string name :
        {"alice", "", ":", "alice:", ":alice", "17000006x0:alice", "-1:alice", "+1700000600:alice",
-        "99999999999999999999999:alice", " 1700000600:alice"}) {
-    EXPECT_EQ(find(credentials, name, keys), KeyState::kUnknown) << name;
+        "99999999999999999999999:alice", " 1700000600:alice", "1700000600.5:alice"}) {
+    EXPECT_EQ(find(credentials, name, keys), KeyState::kNoTimestamp) << name;
   }
 }
 
@@ -197,7 +197,8 @@ TEST(RestUser, ThatHasExpiredCannotAllocateButMayRefresh) {
   const Credentials credentials(rest());
   const std::string name = kPast + ":alice";
   UserKeys keys;
-  EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kAllocate), KeyState::kUnknown);
+  EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kAllocate), KeyState::kExpired);
+  EXPECT_EQ(keys.expires_unix_s, kNow);
   EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kRefresh), KeyState::kFound);
   EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kOther), KeyState::kFound);
 }
@@ -209,7 +210,7 @@ TEST(RestUser, IsGoodUntilTheSecondItsNameSays) {
   EXPECT_EQ(credentials.find_keys(user, "example.org", KeyPurpose::kAllocate, kNow, keys),
             KeyState::kFound);
   EXPECT_EQ(credentials.find_keys(user, "example.org", KeyPurpose::kAllocate, kNow + 1, keys),
-            KeyState::kUnknown);
+            KeyState::kExpired);
 }
 
 TEST(RestUser, ThatHasExpiredCannotRefreshWhereExpiryIsStrict) {
@@ -218,7 +219,7 @@ TEST(RestUser, ThatHasExpiredCannotRefreshWhereExpiryIsStrict) {
   const Credentials credentials(config);
   const std::string name = kPast + ":alice";
   UserKeys keys;
-  EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kRefresh), KeyState::kUnknown);
+  EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kRefresh), KeyState::kExpired);
   EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kOther), KeyState::kFound);
 }
 

@@ -116,7 +116,10 @@ class World : public ServerHost {
       out.sha256 = {stun::long_term_key(stun::PasswordAlgorithm::kSha256, name, realm, secret)};
       return KeyState::kFound;
     }
-    return KeyState::kUnknown;
+    return unknown;
+  }
+  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized reason) override {
+    refused.push_back(reason);
   }
   PeerVerdict check_peer(const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
@@ -135,6 +138,8 @@ class World : public ServerHost {
   }
 
   Sink sink;
+  KeyState unknown = KeyState::kUnknown;  // of whom there are no keys
+  std::vector<Unauthorized> refused;
   std::map<RequestToken, std::vector<std::uint8_t>> replies;
   std::map<RequestToken, Discard> discards;
   std::size_t open_at_reply = 0;  // allocations published when the last answer left
@@ -358,6 +363,22 @@ TEST_F(TurnServer, WrongPasswordAndUnknownUserLookAlike) {
   EXPECT_EQ(unknown.code(), 401);
   EXPECT_EQ(wrong.bytes.size(), unknown.bytes.size());
   EXPECT_FALSE(wrong.view.has(Attribute::kMessageIntegrity));
+}
+
+TEST_F(TurnServer, TellsTheOperatorWhyCredentialsWereRefused) {
+  std::vector<std::size_t> sizes;
+  password_ = "guess";
+  sizes.push_back(allocate(1000).bytes.size());
+  user_ = "mallory";
+  for (const KeyState state : {KeyState::kUnknown, KeyState::kExpired, KeyState::kNoTimestamp}) {
+    world_.unknown = state;
+    const Answer answer = allocate(1000);
+    EXPECT_EQ(answer.code(), 401);
+    sizes.push_back(answer.bytes.size());
+  }
+  EXPECT_EQ(world_.refused, (std::vector{Unauthorized::kWrongKey, Unauthorized::kUnknownUser,
+                                         Unauthorized::kExpired, Unauthorized::kNoTimestamp}));
+  EXPECT_EQ(std::set(sizes.begin(), sizes.end()).size(), 1U) << "the client sees a difference";
 }
 
 TEST_F(TurnServer, AnotherUserOfTheSameFiveTupleGets441) {
