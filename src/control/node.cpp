@@ -402,6 +402,7 @@ class Node {
   MetricsSource metrics_source();
   void say_what_runs() const;
   void watch_links();
+  void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
   std::string missing_addresses() const;
@@ -430,6 +431,7 @@ class Node {
   std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
   std::vector<bool> link_up_;                   // by port, as last told
   Conditions conditions_;
+  std::vector<unsigned> interface_indexes_;  // by port, at the start; 0: none
   std::uint64_t gateways_due_ms_ = 0;
   bool told_of_endless_ = false;
   std::optional<Metrics> metrics_;
@@ -459,6 +461,8 @@ Node::Node(Config config, HostAddresses& addresses)
               live_ports()),
       setup_(make_setup()) {
   make_engines();
+  for (std::size_t i = 0; i < config_.ports.size(); ++i)
+    interface_indexes_.push_back(if_nametoindex(dataplane_->kernel_interface(i).c_str()));
 }
 
 Node::~Node() {
@@ -619,6 +623,26 @@ void Node::watch_gateways() {
   }
 }
 
+// A driver's sockets stay with the device that was there at the start; one of the same name later
+// is another, and only a start opens it. Until then what goes through the other ports goes on.
+void Node::watch_interfaces() {
+  std::string lost;
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const std::string& name = dataplane_->kernel_interface(i);
+    std::array<char, IFNAMSIZ> now{};
+    if (name.empty() || if_indextoname(interface_indexes_[i], now.data()) != nullptr) continue;
+    if (!is_kernel_shared(config_.ports[i].driver))
+      throw std::runtime_error("exception interface " + name + " is gone; a start makes it anew");
+    if (if_nametoindex(name.c_str()) != 0) {
+      throw std::runtime_error("interface " + name +
+                               " was made anew: ending, for the service manager to start again");
+    }
+    lost += (lost.empty() ? "" : ", ") + name;
+  }
+  if (conditions_.set(Condition::kLostInterface, lost) && !lost.empty())
+    log::error("gone from this host: interface " + lost + "; ends when it is made anew");
+}
+
 void Node::watch_links() {
   const std::vector<std::string> interfaces = kernel_interfaces();
   link_up_.resize(interfaces.size(), true);
@@ -748,6 +772,7 @@ void Node::run(const Signals& signals) {
       logins_due = now + kLoginNotesMs;
     }
     if (now >= links_due) {
+      watch_interfaces();
       watch_links();
       if (now >= gateways_due_ms_) watch_gateways();
       links_due = now + 500;

@@ -144,3 +144,52 @@ def test_interface_without_ethernet_headers(fresh_lab, driver):
     relay = fresh_lab.start_relay(driver=driver, ports=["north", "wg0"], expect_ready=False)
     assert relay.process.wait(timeout=20) == 1
     assert "wg0" in relay.output() and "no Ethernet headers" in relay.output()
+
+
+def make_south_anew(lab):
+    lab.join(lab.peer, "eth0", [lab.PEER4 + "/24", lab.PEER6 + "/64"],
+             lab.relay, "south", [lab.RELAY4 + "/24", lab.RELAY6 + "/64"])
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_interface_made_anew(fresh_lab, driver):
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    assert echo_works(lab)
+    lab.relay.ip("link", "del", "south")
+    not_ready_for(relay, "lost_interface", "south")
+    assert condition(relay, "lost_interface") == 1
+    make_south_anew(lab)
+    assert relay.process.wait(timeout=10) == 1
+    assert "south was made anew" in relay.output()
+    lab.start_relay(driver=driver)  # as the service manager does
+    assert echo_works(lab)
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_interface_down_and_up(fresh_lab, driver):
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    peer = lab.peer.udp(lab.PEER4)
+    one.channel_bind(0x4000, *peer.getsockname())
+    lab.relay.ip("link", "set", "south", "down")
+    lab.relay.ip("link", "set", "south", "up")
+    lab.relay.ip("addr", "add", f"{lab.RELAY6}/64", "dev", "south", "nodad")  # the kernel takes those of IPv6
+
+    def carried():
+        one.channel_data(0x4000, b"as before")
+        try:
+            return peer.recvfrom(100)[0] == b"as before"
+        except TimeoutError:
+            return False
+    wait_for(carried, 10, "media of the allocation that was there all the time")
+    ready_again(relay)
+
+
+def test_exception_interface_that_is_deleted(owned_lab, tmp_path):
+    relay = owned_lab.start_relay(directory=tmp_path)
+    owned_lab.relay.ip("link", "del", "tpk1")
+    assert relay.process.wait(timeout=10) == 1
+    assert "tpk1 is gone" in relay.output()
