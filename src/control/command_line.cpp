@@ -2,7 +2,10 @@
 // seconds to compile.
 #include "control/command_line.h"
 
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
+#include <cstring>
 #include <fstream>
 
 #include "control/config_value.h"
@@ -220,6 +223,11 @@ Exit complain(const std::vector<ConfigError>& errors) {
                       "deploy/turnpike.toml\n"};
 }
 
+bool read_by_others(const std::string& path) {
+  struct stat status {};
+  return !path.empty() && stat(path.c_str(), &status) == 0 && (status.st_mode & S_IROTH) != 0;
+}
+
 std::variant<Config, Exit> configure(const Flags& flags, const CLI::App& app) {
   Value tree;
   tree.data = Value::Table();
@@ -240,10 +248,19 @@ std::variant<Config, Exit> configure(const Flags& flags, const CLI::App& app) {
   if (const auto* found = std::get_if<std::vector<ConfigError>>(&result)) {
     return complain(*found);
   }
-  if (flags.check_config) {
-    return Exit{0, "configuration OK\n"};
+  Config& config = std::get<Config>(result);
+  const bool secrets = !config.users.empty() || !config.rest_secrets.empty();
+  if (secrets && read_by_others(flags.config_file)) {
+    config.warnings.push_back(flags.config_file +
+                              " holds secrets and everybody on this host can read it; chmod 640");
   }
-  return std::move(std::get<Config>(result));
+  if (flags.check_config) {
+    std::string text;
+    for (const std::string& warning : config.warnings)
+      text += "warning: " + warning + "\n";
+    return Exit{0, text + "configuration OK\n"};
+  }
+  return std::move(config);
 }
 
 }  // namespace
@@ -275,6 +292,22 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
                 "turnpike --help lists the flags\n"};
   }
   return configure(flags, app);
+}
+
+void hide_secrets(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    for (const std::string_view flag : {"--user", "--rest-secret"}) {
+      char* value = nullptr;
+      const std::string_view word = argv[i];
+      if (word == flag && i + 1 < argc) value = argv[i + 1];
+      if (word.starts_with(std::string(flag) + "=")) value = argv[i] + flag.size() + 1;
+      if (value == nullptr) continue;
+      // A user's name stays to be seen.
+      char* colon = flag == "--user" ? std::strchr(value, ':') : nullptr;
+      char* secret = colon != nullptr ? colon + 1 : value;
+      std::memset(secret, '*', std::strlen(secret));
+    }
+  }
 }
 
 }  // namespace turnpike::control

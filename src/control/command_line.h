@@ -19,4 +19,8 @@ struct Exit {
 // Reads arguments, and the files they name.
 std::variant<Config, Exit> read_command_line(int argc, const char* const* argv);
 
+// Overwrites the secrets among the arguments, so that no list of processes shows them. Called once
+// they have been read.
+void hide_secrets(int argc, char** argv);
+
 }  // namespace turnpike::control

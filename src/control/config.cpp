@@ -718,6 +718,7 @@ Take read_root(Config& config) {
                              config.worker_cores, [](int& core) { return integer(core, 0, 1023); },
                              "a list of CPU numbers, [0, 1]")},
         {"hugepages", boolean(config.hugepages)},
+        {"core_dumps", boolean(config.core_dumps)},
         {"idle_sleep_us", integer(config.idle_sleep_us, 0, 100'000)},
         {"external", list(
                          config.external,
@@ -759,6 +760,19 @@ std::string ConfigError::to_string() const {
 bool Config::turn_enabled() const {
   return listeners.empty() || std::any_of(listeners.begin(), listeners.end(),
                                           [](const ListenerConfig& l) { return !l.stun_only; });
+}
+
+void forget_secrets(Config& config) {
+  const auto forget = [](std::string& secret) {
+    explicit_bzero(secret.data(), secret.size());
+    secret.clear();
+  };
+  for (UserConfig& user : config.users) {
+    forget(user.password);
+    forget(user.md5_key_hex);
+  }
+  std::for_each(config.rest_secrets.begin(), config.rest_secrets.end(), forget);
+  config.rest_secrets.clear();
 }
 
 ConfigResult read_config(const Value& tree) {

@@ -107,6 +107,8 @@ struct Config {
   bool metrics_enabled = true;
   std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster
   std::string log_level = "info";     // trace, debug, info, warning, error
+  bool core_dumps = false;            // they hold keys and secrets
+  std::vector<std::string> warnings;  // what the operator should be told at the start
 
   // Whether any listener answers TURN: otherwise no realm, user or relayed address is needed.
   bool turn_enabled() const;
@@ -123,6 +125,10 @@ struct ConfigError {
 };
 
 using ConfigResult = std::variant<Config, std::vector<ConfigError>>;
+
+// Overwrites users' passwords and keys and the REST secrets: nobody needs them here once
+// Credentials are made.
+void forget_secrets(Config& config);
 
 // The whole of a file, without flags. `name` is what errors call it.
 ConfigResult parse_config(std::string_view text, const std::string& name);

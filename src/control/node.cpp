@@ -9,6 +9,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -174,6 +176,13 @@ std::uint64_t available_memory() {
     if (word == "MemAvailable:" && file >> kib) return kib * 1024;
   }
   return ~std::uint64_t{0};
+}
+
+// No core file, and no other process of the same user that reads the memory (prctl(2)).
+void keep_memory_private() {
+  const rlimit none{0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
+    log::warning(std::string("core dumps can't be switched off: ") + std::strerror(errno));
 }
 
 // DPDK pins the thread that starts it; engines, metrics and control must not share that one core
@@ -413,7 +422,7 @@ class Node {
   HostAddresses& addresses_;
   const RouteQuery routes_;
   const bool by_default_;  // listeners or relayed addresses are the interface's
-  const Config config_;
+  Config config_;          // changed by nobody once it is made; it keeps no secret
   const flow::TableLimits limits_;
   std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
@@ -463,6 +472,7 @@ Node::Node(Config config, HostAddresses& addresses)
   make_engines();
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     interface_indexes_.push_back(if_nametoindex(dataplane_->kernel_interface(i).c_str()));
+  forget_secrets(config_);
 }
 
 Node::~Node() {
@@ -786,6 +796,9 @@ void Node::run(const Signals& signals) {
 
 int run_node(Config config) {
   log::start(config.log_level);
+  for (const std::string& warning : config.warnings)
+    log::warning(warning);
+  if (!config.core_dumps) keep_memory_private();
   const Signals signals;
   try {
     HostAddresses addresses;

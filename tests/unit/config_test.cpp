@@ -3,6 +3,7 @@
 #include "control/config.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,13 +62,13 @@ auto defaults_of(const Config& config) {
                nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
-               log_level] = config;
+               log_level, core_dumps, warnings] = config;
   return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
                     software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
                     nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                     relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                     max_permissions, max_channels, user_quota, metrics, metrics_enabled,
-                    test_time_scale, log_level);
+                    test_time_scale, log_level, core_dumps, warnings);
 }
 
 // --- The example.
@@ -792,7 +793,15 @@ TEST_F(CommandLine, PasswordOfAUserIsNeverShown) {
 TEST_F(CommandLine, CheckConfigSaysOkAndStartsNothing) {
   const Exit exit = exit_of({"--check-config", "--config", EXAMPLE_FILE});
   EXPECT_EQ(exit.status, 0) << exit.text;
-  EXPECT_EQ(exit.text, "configuration OK\n");
+  EXPECT_TRUE(exit.text.ends_with("configuration OK\n")) << exit.text;
+}
+
+TEST_F(CommandLine, WarnsOfSecretsThatEverybodyCanRead) {
+  const char* path = file(kEnough);
+  chmod(path, 0644);
+  EXPECT_TRUE(contains(exit_of({"--check-config", "--config", path}).text, "can read it"));
+  chmod(path, 0640);
+  EXPECT_FALSE(contains(exit_of({"--check-config", "--config", path}).text, "can read it"));
 }
 
 TEST_F(CommandLine, HelpAndVersionEndWell) {
