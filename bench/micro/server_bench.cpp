@@ -49,7 +49,7 @@ class Host final : public ServerHost {
     return KeyState::kFound;
   }
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address&) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
   std::uint32_t random_below(std::uint32_t bound) override {
     state_ = state_ * 6364136223846793005U + 1442695040888963407U;
     return static_cast<std::uint32_t>((state_ >> 33) % bound);

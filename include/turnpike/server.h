@@ -74,7 +74,12 @@ enum class Unauthorized : std::uint8_t {
 };
 
 // Whether a peer may be reached, by address.
-enum class PeerVerdict : std::uint8_t { kAllowed, kForbidden };
+enum class PeerVerdict : std::uint8_t {
+  kAllowed,
+  kForbidden,
+  kOwnHost,  // the rules allow it, but it is on the relay's own host, where no packet gets to
+  kCount,
+};
 
 class ServerHost {
  public:
@@ -94,7 +99,8 @@ class ServerHost {
   // Told for each 401 that credentials got, before its reply().
   virtual void unauthorized(const ClientEndpoint& client, Unauthorized reason) = 0;
 
-  virtual PeerVerdict check_peer(const Address& peer) = 0;
+  // Packets to it will come from `relayed`, an address as the wire of this node has it.
+  virtual PeerVerdict check_peer(const Address& relayed, const Address& peer) = 0;
 
   // Uniform in [0, bound), from a cryptographic source (RFC 6056).
   virtual std::uint32_t random_below(std::uint32_t bound) = 0;

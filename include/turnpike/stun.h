@@ -157,6 +157,7 @@ class MessageWriter {
   void add_xor_address(Attribute type, const Endpoint& endpoint);
   // ERROR-CODE with the RFC's reason phrase for `code`.
   void add_error_code(std::uint16_t code);
+  void add_error_code(std::uint16_t code, std::string_view reason);
   // ADDRESS-ERROR-CODE (RFC 8656 §18.12).
   void add_address_error_code(Family family, std::uint16_t code);
   void add_unknown_attributes(std::span<const std::uint16_t> types);

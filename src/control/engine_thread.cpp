@@ -133,8 +133,8 @@ void EngineThread::unauthorized(const ClientEndpoint& client, Unauthorized reaso
   login_notes_.put({client, reason, expired_for_s_});
 }
 
-PeerVerdict EngineThread::check_peer(const Address& peer) {
-  return peers_->allowed(peer) ? PeerVerdict::kAllowed : PeerVerdict::kForbidden;
+PeerVerdict EngineThread::check_peer(const Address& /*relayed*/, const Address& peer) {
+  return peers_->judge(peer);
 }
 
 std::uint32_t EngineThread::random_below(std::uint32_t bound) {

@@ -70,7 +70,7 @@ class EngineThread final : public ServerHost {
   KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                      UserKeys& out) override;
   void unauthorized(const ClientEndpoint& client, Unauthorized reason) override;
-  PeerVerdict check_peer(const Address& peer) override;
+  PeerVerdict check_peer(const Address& relayed, const Address& peer) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }
 

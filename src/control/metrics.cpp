@@ -218,6 +218,21 @@ void collect_discards(std::vector<MetricFamily>& out, const MetricsSource& sourc
   }
 }
 
+void collect_peers(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  std::string help = "Peers refused by 403, by reason.";
+  for (std::size_t i = 1; i < kPeerVerdictInfo.size(); ++i) {
+    help.append(" ").append(kPeerVerdictInfo[i].label).append(": ");
+    help.append(kPeerVerdictInfo[i].explanation).append(".");
+  }
+  FamilyWriter family(out, MetricType::Counter, "refused_peers_total", help);
+  for (std::size_t i = 1; i < kPeerVerdictInfo.size(); ++i) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->peers[i].get();
+    family.add({{"reason", std::string(kPeerVerdictInfo[i].label)}}, sum);
+  }
+}
+
 void collect_memory(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Rows = std::vector<std::tuple<std::string, std::uint64_t, std::uint64_t>>;
   Rows rows;
@@ -324,6 +339,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_shards(out, source);
   collect_unauthorized(out, source);
   collect_discards(out, source);
+  collect_peers(out, source);
   collect_traffic(out, source, false);
   collect_traffic(out, source, true);
   collect_answers(out, source);

@@ -389,6 +389,8 @@ policy::PeerRules peer_rules(const Config& config, const HostAddresses& host) {
     rules.relayed.push_back(relayed.internal);
     if (relayed.external) rules.relayed.push_back(*relayed.external);
   }
+  for (const HostAddresses::Entry& entry : host.all())
+    rules.ourselves.push_back(entry.address);
   rules.broadcast = host.broadcast();
   return policy::PeerRules(rules);
 }
@@ -411,6 +413,7 @@ class Node {
   MetricsSource metrics_source();
   void say_what_runs() const;
   void watch_links();
+  void watch_peers();
   void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
@@ -442,6 +445,7 @@ class Node {
   Conditions conditions_;
   std::vector<unsigned> interface_indexes_;  // by port, at the start; 0: none
   std::uint64_t gateways_due_ms_ = 0;
+  bool said_own_host_ = false;
   bool told_of_endless_ = false;
   std::optional<Metrics> metrics_;
 };
@@ -633,6 +637,17 @@ void Node::watch_gateways() {
   }
 }
 
+// Engines write no log: the first of these peers is told from here.
+void Node::watch_peers() {
+  const bool asked = std::any_of(engines_.begin(), engines_.end(), [](const auto& engine) {
+    return engine->counters().peers[static_cast<std::size_t>(PeerVerdict::kOwnHost)].get() != 0;
+  });
+  if (!asked || std::exchange(said_own_host_, true)) return;
+  log::warning(
+      "a client asked for a peer on the relay's own host, which no packet of the relay reaches: "
+      "refused (403), as all such will be, without another line here");
+}
+
 // A driver's sockets stay with the device that was there at the start; one of the same name later
 // is another, and only a start opens it. Until then what goes through the other ports goes on.
 void Node::watch_interfaces() {
@@ -782,6 +797,7 @@ void Node::run(const Signals& signals) {
       logins_due = now + kLoginNotesMs;
     }
     if (now >= links_due) {
+      watch_peers();
       watch_interfaces();
       watch_links();
       if (now >= gateways_due_ms_) watch_gateways();

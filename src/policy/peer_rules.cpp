@@ -149,16 +149,33 @@ bool passes(const PeerRules::Config& config, const Address& address) {
 
 }  // namespace
 
-PeerRules::PeerRules(const Config& config) : config_(config) {}
+PeerRules::PeerRules(const Config& config) : config_(config) {
+  // A host with containers has hundreds.
+  std::sort(config_.ourselves.begin(), config_.ourselves.end());
+}
 
-bool PeerRules::allowed(const Address& peer) const {
+bool PeerRules::relays(const Address& peer) const {
+  return one_of(config_.relayed, peer);
+}
+
+PeerVerdict PeerRules::judge(const Address& peer) const {
   // Its own relayed addresses by their own name: looped inside, where permissions decide.
-  if (one_of(config_.relayed, peer)) return true;
+  if (relays(peer)) return PeerVerdict::kAllowed;
+  if (!reachable(peer)) return PeerVerdict::kForbidden;
+  // Only of an address that would be allowed: which others this host has is nobody's business.
+  return is_ourselves(peer) ? PeerVerdict::kOwnHost : PeerVerdict::kAllowed;
+}
 
+bool PeerRules::is_ourselves(const Address& address) const {
+  return std::binary_search(config_.ourselves.begin(), config_.ourselves.end(), address);
+}
+
+// All but whether it is one of this host's by its own name.
+bool PeerRules::reachable(const Address& peer) const {
   const auto may_reach = [this](const Address& address) {
-    return !one_of(config_.ourselves, address) && passes(config_, address);
+    return !is_ourselves(address) && passes(config_, address);
   };
-  if (!may_reach(peer)) return false;
+  if (!passes(config_, peer)) return false;
   const Carried carried = carried_by(peer);
   for (const Address& inner : carried.view()) {
     if (!may_reach(inner)) return false;

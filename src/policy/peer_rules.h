@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "turnpike/address.h"
+#include "turnpike/server.h"
 
 namespace turnpike::policy {
 
@@ -17,8 +18,9 @@ class PeerRules {
     std::vector<Prefix>
         nat64_prefixes;  // /32 … /96: IPv4 addresses inside are judged as IPv4 (RFC 6052); those
                          // in other parts of 64:ff9b:1::/48 at every place they could be
-    std::vector<Address>
-        ourselves;  // listening and metrics addresses, public faces too: always refused
+    // Listening and metrics addresses, public faces too, and all others of this host: always
+    // refused. In any order.
+    std::vector<Address> ourselves;
     std::vector<Address>
         relayed;  // our relayed addresses and their faces: allowed (hairpin) even if in `ourselves`
     std::vector<Address> broadcast;  // of connected networks: refused
@@ -26,9 +28,15 @@ class PeerRules {
   explicit PeerRules(const Config& config);
 
   // Any thread.
-  bool allowed(const Address& peer) const;
+  PeerVerdict judge(const Address& peer) const;
+  bool allowed(const Address& peer) const { return judge(peer) == PeerVerdict::kAllowed; }
+  // Whether it is a relayed address of ours: packets to it are looped inside.
+  bool relays(const Address& peer) const;
 
  private:
+  bool is_ourselves(const Address& address) const;
+  bool reachable(const Address& peer) const;
+
   Config config_;
 };
 

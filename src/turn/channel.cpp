@@ -21,9 +21,10 @@ void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
     return refuse(request, 400);
   }
   const PeerEndpoint peer{{face_of(given->address), given->port}};
-  std::uint16_t code = judge_peer(allocation, peer.address);
-  if (code == 0) code = bind(allocation, *number, peer, request.now);
-  if (code != 0) return refuse(request, code);
+  if (const Refusal refusal = judge_peer(allocation, peer.address); refusal.code != 0)
+    return refuse(request, refusal.code, refusal.reason);
+  if (const std::uint16_t code = bind(allocation, *number, peer, request.now); code != 0)
+    return refuse(request, code);
   schedule(allocation);
   MessageWriter writer = begin(request, Class::kSuccess);
   send(request, writer, 0, true);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "base/counter.h"
 #include "turnpike/server.h"
@@ -18,10 +19,23 @@ inline constexpr std::array<stun::Method, 4> kMethods{
     stun::Method::kAllocate, stun::Method::kRefresh, stun::Method::kCreatePermission,
     stun::Method::kChannelBind};
 
+struct PeerVerdictInfo {
+  std::string_view label, explanation;
+  std::string_view reason;  // in the answer, where it isn't the error code's own
+};
+// By PeerVerdict.
+inline constexpr std::array<PeerVerdictInfo, static_cast<std::size_t>(PeerVerdict::kCount)>
+    kPeerVerdictInfo{
+        {{"", "", ""},
+         {"forbidden", "the rules refuse it", ""},
+         {"own_host", "it is on the relay's own host, or behind an interface that is no port",
+          "Peer Is On The Relay's Host"}}};
+
 struct ServerCounters {
   // [method][result], as kMethods and kResults say.
   std::array<std::array<Counter, kResults.size()>, kMethods.size()> requests;
   std::array<Counter, static_cast<std::size_t>(Discard::kCount)> discards;
+  std::array<Counter, kPeerVerdictInfo.size()> peers;  // asked for, by verdict
   std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
   // Now.
   Counter allocations;

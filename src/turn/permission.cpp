@@ -10,10 +10,13 @@ using stun::AttributeView;
 using stun::Class;
 using stun::MessageWriter;
 
-// An error code, or 0.
-std::uint16_t Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) const {
-  if (!allocation.relayed[family_index(peer.family)]) return 443;
-  return host_.check_peer(peer) == PeerVerdict::kAllowed ? 0 : 403;
+Server::Impl::Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) {
+  const auto& relayed = allocation.relayed[family_index(peer.family)];
+  if (!relayed) return {443};
+  const auto verdict = static_cast<std::size_t>(host_.check_peer(relayed->address, peer));
+  counters.peers[verdict].add();
+  if (verdict == static_cast<std::size_t>(PeerVerdict::kAllowed)) return {};
+  return {403, kPeerVerdictInfo[verdict].reason};
 }
 
 // nullptr where there is no room.
@@ -51,8 +54,8 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
   if (malformed || peers.empty()) return refuse(request, 400);
   // Every peer is judged before the first is let in.
   for (const Address& peer : peers) {
-    if (const std::uint16_t code = judge_peer(allocation, peer); code != 0)
-      return refuse(request, code);
+    if (const Refusal refusal = judge_peer(allocation, peer); refusal.code != 0)
+      return refuse(request, refusal.code, refusal.reason);
   }
   const std::uint32_t expires_s = expiry_s(request.now, config_.permission_lifetime_s);
   std::vector<Address> opened;

@@ -149,9 +149,13 @@ void Server::Impl::challenge(const Request& request, std::uint16_t code) {
   send(request, writer, code, false);
 }
 
-void Server::Impl::refuse(const Request& request, std::uint16_t code) {
+void Server::Impl::refuse(const Request& request, std::uint16_t code, std::string_view reason) {
   MessageWriter writer = begin(request, Class::kError);
-  writer.add_error_code(code);
+  if (reason.empty()) {
+    writer.add_error_code(code);
+  } else {
+    writer.add_error_code(code, reason);
+  }
   send(request, writer, code, true);
 }
 

@@ -146,7 +146,8 @@ class Server::Impl {
   Allocation* find(const FiveTuple& five_tuple, Instant now);
   void dispatch(Request& request, Allocation* allocation);
   void challenge(const Request& request, std::uint16_t code);
-  void refuse(const Request& request, std::uint16_t code);
+  // `reason`: in place of the code's own phrase.
+  void refuse(const Request& request, std::uint16_t code, std::string_view reason = {});
   void refuse_unsigned(const Request& request, std::uint16_t code);
   void refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown);
   stun::MessageWriter begin(const Request& request, stun::Class message_class);
@@ -207,7 +208,11 @@ class Server::Impl {
 
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);
-  std::uint16_t judge_peer(const Allocation& allocation, const Address& peer) const;
+  struct Refusal {
+    std::uint16_t code = 0;        // 0: none
+    std::string_view reason = {};  // empty: the code's own
+  };
+  Refusal judge_peer(const Allocation& allocation, const Address& peer);
   Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);

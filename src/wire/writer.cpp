@@ -104,7 +104,10 @@ void MessageWriter::add_xor_address(Attribute type, const Endpoint& endpoint) {
 }
 
 void MessageWriter::add_error_code(std::uint16_t code) {
-  const std::string_view reason = reason_phrase(code);
+  add_error_code(code, reason_phrase(code));
+}
+
+void MessageWriter::add_error_code(std::uint16_t code, std::string_view reason) {
   std::uint8_t* at = reserve(Attribute::kErrorCode, 4 + reason.size());
   if (at == nullptr) return;
   store_be32(at, (std::uint32_t{code} / 100) << 8 | code % 100U);

@@ -103,7 +103,7 @@ class Shard final : public ServerHost {
   KeyState find_keys(const UserName& user, std::string_view, KeyPurpose purpose,
                      UserKeys& out) override;
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address& peer) override {
+  PeerVerdict check_peer(const Address& /*relayed*/, const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }
   std::uint32_t random_below(std::uint32_t bound) override;

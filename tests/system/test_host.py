@@ -193,3 +193,47 @@ def test_exception_interface_that_is_deleted(owned_lab, tmp_path):
     owned_lab.relay.ip("link", "del", "tpk1")
     assert relay.process.wait(timeout=10) == 1
     assert "tpk1 is gone" in relay.output()
+
+
+OWN_HOST = b"Peer Is On The Relay's Host"
+
+
+def refused_as_own_host(answer):
+    return answer.error == 403 and answer.get(turn.ERROR_CODE)[4:] == OWN_HOST
+
+
+def test_peers_on_the_relays_own_host(fresh_lab):
+    lab = fresh_lab
+    lab.relay.ip("addr", "add", "10.201.66.1/32", "dev", "lo")
+    relay = lab.start_relay()
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    two = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    relayed = two.allocate().address(turn.XOR_RELAYED_ADDRESS)
+    for address in (lab.SERVER4, "10.201.66.1"):
+        assert refused_as_own_host(one.create_permission(address)), address
+        assert refused_as_own_host(one.channel_bind(0x4001, address, 10000)), address
+    wait_for(lambda: relay.output().count("peer on the relay's own host") == 1, 10, "a line in the log")
+    assert relay.total("turnpike_refused_peers_total", reason="own_host") == 4
+
+    # What the host has by a private name is not told.
+    answer = one.create_permission("127.0.0.1")
+    assert answer.error == 403 and answer.get(turn.ERROR_CODE)[4:] == b"Forbidden"
+
+    # Other clients of the relay are peers by its relayed addresses, as ever, whichever port they have.
+    assert one.create_permission(lab.RELAY4).message_class == turn.SUCCESS
+    assert one.channel_bind(0x4000, *relayed).message_class == turn.SUCCESS
+    assert two.create_permission(lab.RELAY4).message_class == turn.SUCCESS
+    one.channel_data(0x4000, b"next door")
+    assert two.receive_any().get(turn.DATA_ATTRIBUTE) == b"next door"
+    unused = 49152 if relayed[1] > 49160 else 65000
+    before = relay.total("turnpike_dropped_packets_total", reason="no_relay")
+    one.send(lab.RELAY4, unused, b"nobody")
+    wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="no_relay") == before + 1, 10, "a named drop")
+
+    # The host's addresses of now count.
+    assert one.create_permission("11.0.0.1").message_class == turn.SUCCESS
+    lab.relay.ip("addr", "add", "11.0.0.1/32", "dev", "lo")
+    wait_for(lambda: refused_as_own_host(one.create_permission("11.0.0.1")), 10, "an address that came refused")
+    lab.relay.ip("addr", "del", "11.0.0.1/32", "dev", "lo")
+    wait_for(lambda: one.create_permission("11.0.0.1").message_class == turn.SUCCESS, 10, "one that went allowed")

@@ -205,7 +205,7 @@ class Shard final : public ServerHost {
     return KeyState::kUnknown;
   }
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address& /*peer*/) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
   std::uint32_t random_below(std::uint32_t bound) override { return random_.below(bound); }
   FlowSink& flows() override { return writer_; }
 

@@ -277,6 +277,19 @@ TEST(PeerRules, RefuseOurselvesWhateverIsAllowed) {
   }
 }
 
+TEST(PeerRules, SayThatAPeerIsOnTheirOwnHostOnlyWhereItWouldBeAllowed) {
+  PeerRules::Config config;
+  config.ourselves = {at("172.17.0.1"), at("11.0.0.1"), at("127.0.0.1"), at("10.0.0.1"),
+                      at("2a00:1::5")};
+  config.allow = {prefix("10.0.0.0/8")};
+  const PeerRules rules(config);
+  for (const char* text : {"11.0.0.1", "10.0.0.1", "2a00:1::5"})
+    EXPECT_EQ(rules.judge(at(text)), PeerVerdict::kOwnHost) << text;
+  for (const char* text : {"172.17.0.1", "127.0.0.1", "172.17.0.2", "::ffff:11.0.0.1"})
+    EXPECT_EQ(rules.judge(at(text)), PeerVerdict::kForbidden) << text;
+  EXPECT_EQ(rules.judge(at("11.0.0.2")), PeerVerdict::kAllowed);
+}
+
 TEST(PeerRules, AllowRelayedAddressesEvenPrivateAndOurs) {
   PeerRules::Config config;
   config.ourselves = {at("10.0.0.1"), at("11.0.0.1")};

@@ -121,7 +121,7 @@ class World : public ServerHost {
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized reason) override {
     refused.push_back(reason);
   }
-  PeerVerdict check_peer(const Address& peer) override {
+  PeerVerdict check_peer(const Address& /*relayed*/, const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }
   std::uint32_t random_below(std::uint32_t bound) override {
