@@ -36,8 +36,7 @@ struct TableWriter::Impl {
         resolved_epoch(resolver.epoch()),
         allocations(index * parts.limits.allocations_per_shard, parts.limits.allocations_per_shard),
         permissions(index * parts.limits.permissions_per_shard, parts.limits.permissions_per_shard),
-        channels(index * parts.limits.channels_per_shard, parts.limits.channels_per_shard),
-        cursor(visits()) {}
+        channels(index * parts.limits.channels_per_shard, parts.limits.channels_per_shard) {}
 
   std::optional<std::uint32_t> take(SlotPool& pool) {
     if (const auto slot = pool.take()) return slot;
@@ -79,7 +78,8 @@ struct TableWriter::Impl {
   SlotPool allocations;
   SlotPool permissions;
   SlotPool channels;
-  std::uint32_t cursor;  // next place to visit; visits(): all done
+  std::uint32_t cursor = 0;    // next place to visit, round and round
+  std::uint32_t to_visit = 0;  // places that have not been visited since the last change
 };
 
 // The index first, then the bitmap: a packet that the filter lets in finds its allocation.
@@ -297,18 +297,21 @@ bool TableWriter::Impl::resolve_again(std::uint32_t place) {
   return true;
 }
 
+// A change asks for one round from where the cursor stands, never for a start at the first place:
+// or else the last places would wait for as long as changes keep coming.
 void TableWriter::Impl::follow_routes() {
-  // The epoch before the routes: a change that comes meanwhile starts another pass.
+  // The epoch before the routes: a change that comes meanwhile starts another round.
   const std::uint32_t epoch = next_hops.epoch();
   if (epoch != resolved_epoch) {
     resolved_epoch = epoch;
-    cursor = 0;
+    to_visit = visits();
   }
   std::uint32_t resolved = 0;
   for (std::uint32_t visited = 0;
-       visited < kVisitsPerCall && resolved < kResolvesPerCall && cursor < visits();
-       ++visited, ++cursor) {
+       visited < kVisitsPerCall && resolved < kResolvesPerCall && to_visit > 0;
+       ++visited, --to_visit) {
     if (resolve_again(cursor)) ++resolved;
+    cursor = cursor + 1 == visits() ? 0 : cursor + 1;
   }
 }
 

@@ -480,54 +480,6 @@ TEST_F(TablesTest, ResolvesTheClientsAndThePeersNextHopAtPublication) {
   EXPECT_EQ(tables_->channel(channel).peer_next_hop, 22u);
 }
 
-TEST_F(TablesTest, ResolvesAgainWhenTheEpochChanges) {
-  make(small(1));
-  const Endpoint peer{Address::v4(198, 51, 100, 7), 4000};
-  const auto allocation = *writer().publish_allocation(flow(client(1), 50000));
-  const auto permission = *writer().publish_permission({allocation, peer.address, 300});
-  const auto channel =
-      *writer().publish_channel({allocation, permission, 0x4001, PeerEndpoint{peer}, 600});
-  routes_.routes[client(1).address] = NextHopIndex{33};
-  routes_.routes[peer.address] = NextHopIndex{44};
-  writer().housekeeping();
-  EXPECT_EQ(tables_->allocation(allocation).client_next_hop, 1u) << "the epoch is the signal";
-
-  ++routes_.now;
-  writer().housekeeping();
-  EXPECT_EQ(tables_->allocation(allocation).client_next_hop, 33u);
-  EXPECT_EQ(tables_->permission(permission).peer_next_hop, 44u);
-  EXPECT_EQ(tables_->channel(channel).peer_next_hop, 44u);
-
-  const std::uint32_t resolved = routes_.resolved;
-  writer().housekeeping();
-  EXPECT_EQ(routes_.resolved, resolved) << "one pass for one change";
-}
-
-TEST_F(TablesTest, ResolvesAFewAtATimeAndStartsOverWhenRoutesChangeMeanwhile) {
-  TableLimits limits;
-  limits.allocations_per_shard = 2000;
-  make(limits);
-  for (std::uint16_t i = 0; i < 2000; ++i) {
-    const auto port = static_cast<std::uint16_t>(50000 + i);
-    ASSERT_TRUE(writer().publish_allocation(flow(client(i), port)));
-  }
-  routes_.fallback = NextHopIndex{2};
-  ++routes_.now;
-  routes_.resolved = 0;
-  writer().housekeeping();
-  EXPECT_GT(routes_.resolved, 0u);
-  EXPECT_LT(routes_.resolved, 1000u) << "housekeeping returns quickly";
-
-  routes_.fallback = NextHopIndex{3};
-  ++routes_.now;
-  for (int i = 0; i < 20; ++i)
-    writer().housekeeping();
-  for (std::uint16_t i = 0; i < 2000; ++i) {
-    const auto slot = *tables_->find_client(0, client(i));
-    ASSERT_EQ(tables_->allocation(slot).client_next_hop, 3u);
-  }
-}
-
 TEST_F(TablesTest, MarksPeersThatAreOurOwnRelayedAddresses) {
   make(small(1));
   const auto allocation = *writer().publish_allocation(flow(client(1), 50000, 50002));

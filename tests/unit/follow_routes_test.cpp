@@ -1,0 +1,136 @@
+// Entries follow the routes: a few in each round of housekeeping, and all of them however often
+// routes change.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+
+#include "flow/tables.h"
+
+namespace turnpike::flow {
+namespace {
+
+class Routes final : public NextHopResolver {
+ public:
+  NextHopIndex resolve(const Address& destination) override {
+    ++resolved;
+    const auto route = routes.find(destination);
+    return route == routes.end() ? fallback : route->second;
+  }
+  std::uint32_t epoch() const override { return now; }
+  NextHop* table() override { return nullptr; }
+
+  std::map<Address, NextHopIndex> routes;
+  NextHopIndex fallback{1};
+  std::uint32_t now = 0;
+  std::uint32_t resolved = 0;
+};
+
+const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
+const Address kRelay = Address::v4(192, 0, 2, 9);
+const Endpoint kPeer{Address::v4(198, 51, 100, 7), 4000};
+const HashKey kKey{0x0123456789abcdef, 0xfedcba9876543210, 0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f};
+
+// An allocation with a permission and a channel.
+struct Flow {
+  AllocationSlot allocation;
+  PermissionSlot permission;
+  ChannelSlot channel;
+};
+
+class FollowRoutes : public testing::Test {
+ protected:
+  void make(std::uint32_t each) {
+    TableLimits limits;
+    limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = each;
+    tables_ = std::make_unique<Tables>(limits, std::vector<RelayedAddress>{{kRelay, std::nullopt}},
+                                       std::vector<Endpoint>{kListener}, kKey,
+                                       std::vector<std::atomic<std::uint64_t>*>{});
+    writer_ = std::make_unique<TableWriter>(*tables_, std::uint8_t{0}, qsbr_, routes_);
+  }
+
+  static Endpoint client(std::uint32_t n) {
+    return {Address::v4(10, static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 8),
+                        static_cast<std::uint8_t>(n)),
+            1024};
+  }
+
+  Flow publish(std::uint16_t n) {
+    AllocationFlow flow;
+    flow.five_tuple = {client(n), kListener, Transport::kUdp};
+    flow.relayed[0] = RelayEndpoint{kRelay, static_cast<std::uint16_t>(20000 + n)};
+    flow.expires_s[0] = 600;
+    const auto allocation = *writer_->publish_allocation(flow);
+    const auto permission = *writer_->publish_permission({allocation, kPeer.address, 300});
+    return {allocation, permission,
+            *writer_->publish_channel({allocation, permission, 0x4001, PeerEndpoint{kPeer}, 600})};
+  }
+
+  bool all_lead_to(const Flow& flow, std::uint32_t hop) const {
+    return tables_->allocation(flow.allocation).client_next_hop == hop &&
+           tables_->permission(flow.permission).peer_next_hop == hop &&
+           tables_->channel(flow.channel).peer_next_hop == hop;
+  }
+
+  Routes routes_;
+  Qsbr qsbr_;
+  std::unique_ptr<Tables> tables_;
+  std::unique_ptr<TableWriter> writer_;
+};
+
+TEST_F(FollowRoutes, OnceForEachChangeOfTheEpoch) {
+  make(8);
+  const Flow flow = publish(1);
+  routes_.routes[client(1).address] = NextHopIndex{33};
+  routes_.routes[kPeer.address] = NextHopIndex{44};
+  writer_->housekeeping();
+  EXPECT_EQ(tables_->allocation(flow.allocation).client_next_hop, 1u) << "the epoch is the signal";
+
+  ++routes_.now;
+  writer_->housekeeping();
+  EXPECT_EQ(tables_->allocation(flow.allocation).client_next_hop, 33u);
+  EXPECT_EQ(tables_->permission(flow.permission).peer_next_hop, 44u);
+  EXPECT_EQ(tables_->channel(flow.channel).peer_next_hop, 44u);
+
+  const std::uint32_t resolved = routes_.resolved;
+  writer_->housekeeping();
+  EXPECT_EQ(routes_.resolved, resolved) << "one round for one change";
+}
+
+TEST_F(FollowRoutes, AFewAtATime) {
+  make(2000);
+  for (std::uint16_t i = 0; i < 2000; ++i)
+    publish(i);
+  ++routes_.now;
+  routes_.resolved = 0;
+  writer_->housekeeping();
+  EXPECT_GT(routes_.resolved, 0u);
+  EXPECT_LT(routes_.resolved, 1000u) << "housekeeping returns quickly";
+}
+
+// A router with a full table tells of changes faster than a round over all entries takes.
+TEST_F(FollowRoutes, AllOfThemWhileRoutesKeepChanging) {
+  constexpr std::uint16_t kFlows = 2000;
+  make(kFlows);
+  std::vector<Flow> flows;
+  for (std::uint16_t i = 0; i < kFlows; ++i)
+    flows.push_back(publish(i));
+  routes_.fallback = NextHopIndex{2};
+  constexpr int kRoundsOfOneChange = 5, kChanges = 20;  // one takes 3 × 2000 ÷ 256 = 24
+  for (int change = 0; change < kChanges; ++change) {
+    ++routes_.now;
+    for (int round = 0; round < kRoundsOfOneChange; ++round)
+      writer_->housekeeping();
+  }
+  for (const Flow& flow : flows)
+    ASSERT_TRUE(all_lead_to(flow, 2));
+  // And stops when nothing changes any more.
+  for (int round = 0; round < 30; ++round)
+    writer_->housekeeping();
+  routes_.resolved = 0;
+  writer_->housekeeping();
+  EXPECT_EQ(routes_.resolved, 0u);
+}
+
+}  // namespace
+}  // namespace turnpike::flow
