@@ -28,7 +28,8 @@ inline constexpr HashKey kHashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa409
 class OneHop final : public NextHopResolver {
  public:
   OneHop() { hops_[1].mac.store(kMacResolved | 0x0203, std::memory_order_relaxed); }
-  NextHopIndex resolve(const Address&) override { return answer; }
+  NextHopIndex resolve(const Journey&) override { return answer; }
+  void release(NextHopIndex) override {}
   std::uint32_t epoch() const override { return 1; }
   NextHop* table() override { return hops_; }
 

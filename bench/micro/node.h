@@ -22,7 +22,8 @@ inline const HashKey kKey{0x0123456789abcdef, 0xfedcba9876543210, 0x9e3779b97f4a
 
 class OneRoute final : public NextHopResolver {
  public:
-  NextHopIndex resolve(const Address&) override { return NextHopIndex{1}; }
+  NextHopIndex resolve(const Journey&) override { return NextHopIndex{1}; }
+  void release(NextHopIndex) override {}
   std::uint32_t epoch() const override { return 0; }
   NextHop* table() override { return hops_; }
 

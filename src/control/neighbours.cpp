@@ -1,25 +1,24 @@
 #include "control/neighbours.h"
 
-#include <arpa/inet.h>
-#include <libmnl/libmnl.h>
-#include <linux/neighbour.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <poll.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdexcept>
-#include <tuple>
 #include <utility>
 
-#include "control/netlink.h"
-#include "control/vlan_links.h"
+#include "control/hop_table.h"
+#include "control/kernel_dialogue.h"
+#include "control/link_stack.h"
+#include "control/log.h"
+#include "control/route_messages.h"
+#include "control/routes.h"
+#include "control/solicitations.h"
 
 namespace turnpike::control {
 namespace {
@@ -27,216 +26,337 @@ namespace {
 using flow::MacWord;
 using flow::NextHop;
 using flow::NextHopIndex;
+using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kBuffer = 65536;
-constexpr auto kAskAgain = std::chrono::milliseconds(200);  // for a MAC that is missing
-constexpr auto kKeepAlive = std::chrono::seconds(5);        // for one that is in use
-constexpr auto kSyncAgain = std::chrono::milliseconds(100);
-constexpr int kNoPort = -1;
-
-std::optional<Address> address_of(std::uint8_t family, const nlattr* attribute) {
-  const std::size_t size = mnl_attr_get_payload_len(attribute);
-  const auto* raw = static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute));
-  if (family == AF_INET && size == 4) return Address::from_bytes(Family::kIpv4, raw);
-  if (family == AF_INET6 && size == 16) return Address::from_bytes(Family::kIpv6, raw);
-  return std::nullopt;
-}
-
-// A gateway of another family than the destination (RFC 5549): the family, then the address.
-std::optional<Address> address_of_via(const nlattr* attribute) {
-  const std::size_t size = mnl_attr_get_payload_len(attribute);
-  const auto* raw = static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute));
-  std::uint16_t family = 0;
-  if (size < sizeof family) return std::nullopt;
-  std::memcpy(&family, raw, sizeof family);
-  if (family == AF_INET && size == sizeof family + 4)
-    return Address::from_bytes(Family::kIpv4, raw + sizeof family);
-  if (family == AF_INET6 && size == sizeof family + 16)
-    return Address::from_bytes(Family::kIpv6, raw + sizeof family);
-  return std::nullopt;
-}
+constexpr std::uint32_t kHopsPerPoll = 1024;
+constexpr auto kStartPatience = std::chrono::seconds(30);
+constexpr auto kRoomAgainPause = std::chrono::seconds(1);
 
 bool is_multicast(const Address& address) {
   return address.family == Family::kIpv4 ? (address.bytes[0] & 0xF0) == 0xE0
                                          : address.bytes[0] == 0xFF;
 }
 
-Address unspecified(std::uint8_t family) {
-  Address address;
-  address.family = family == AF_INET ? Family::kIpv4 : Family::kIpv6;
-  return address;
+// Which of a bond's interfaces: the same for all packets to a destination, so that they stay in
+// order.
+std::uint32_t spread_of(const Address& destination) {
+  std::uint32_t sum = 0;
+  for (const std::uint8_t byte : destination.view())
+    sum = sum * 31 + byte;
+  return sum;
 }
 
-Address masked(const Address& address, unsigned length) {
-  Address result = address;
-  for (unsigned bit = length; bit < 8 * address.size(); ++bit) {
-    result.bytes[bit / 8] = static_cast<std::uint8_t>(result.bytes[bit / 8] & ~(0x80U >> bit % 8));
-  }
-  return result;
-}
+// What the kernel has.
+struct Mirror {
+  LinkStack links;
+  RouteTables routes;
+  std::map<std::pair<std::uint32_t, Address>, MacWord> macs;  // by interface
+  std::vector<std::uint32_t> ends;  // the ports' interfaces, by port; 0: none, or not there
+};
 
 }  // namespace
 
-struct Neighbours::Impl {
-  struct Target {
-    std::optional<Address> gateway;  // none: the destination is on the link
-    unsigned interface = 0;
-    bool forbids = false;  // blackhole, unreachable, prohibit
-
-    bool operator==(const Target&) const = default;
-  };
-  // Key: prefix, then metric, so that the best route of a prefix comes first. Value: never empty;
-  // the first is used, the others take over when it goes.
-  using Routes = std::map<std::pair<Address, std::uint32_t>, std::vector<Target>>;
-  // What the kernel has.
-  struct Mirror {
-    VlanLinks vlans;
-    std::array<std::array<Routes, 129>, 2> routes;  // by family_index() and prefix length
-    std::map<std::pair<unsigned, Address>, MacWord> neighbours;
-  };
-  // One RTM_NEWROUTE or RTM_DELROUTE, read.
-  struct Route {
-    Address destination;
-    std::uint8_t length = 0;
-    std::uint32_t metric = 0;
-    std::uint32_t table = 0;
-    std::vector<Target> targets;  // one for each path
-  };
-  using Clock = std::chrono::steady_clock;
-
-  Impl(std::vector<Port> given, std::uint32_t max)
-      : ports(std::move(given)), hops(max), interface_of(max), asked(max), kept_alive(max) {
-    for (Port& port : ports)
-      interfaces.push_back(port.interface.empty() ? 0 : if_nametoindex(port.interface.c_str()));
+struct Neighbours::Impl final : KernelDialogue::Listener {
+  Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr)
+      : ports(std::move(given)), hops(max, qsbr), solicitations(max), dialogue(*this) {
+    for (const Port& port : ports)
+      names.push_back(port.interface);
+    mirror.ends.resize(ports.size());
   }
 
-  // How frames leave through an interface: the port's own, or one of VLANs on it.
-  struct Way {
-    int port = kNoPort;
-    unsigned interface = 0;
-    std::uint32_t mtu = UINT16_MAX;
-    flow::VlanTags tags;
-  };
+  void begins() override { fresh = std::make_unique<Mirror>(); }
+  void tells(const nlmsghdr* message) override;
+  void has_told_all() override;
+  void changes(const nlmsghdr* message) override;
 
-  int port_of(unsigned interface) const {
-    const auto found = std::find(interfaces.begin(), interfaces.end(), interface);
-    return interface == 0 || found == interfaces.end()
-               ? kNoPort
-               : static_cast<int>(found - interfaces.begin());
-  }
+  bool take_link(Mirror& into, const nlmsghdr* message);
+  bool take_route(Mirror& into, const nlmsghdr* message);
+  bool take_rule(Mirror& into, const nlmsghdr* message);
+  void take_neighbour(Mirror& into, const nlmsghdr* message);
+  void take_address(const nlmsghdr* message);
+  void find_ends(Mirror& in) const;
+  void say_what_is_strange();
+  void say_once(const std::string& line);
 
-  Way way_through(const Mirror& links, unsigned interface) const;
-  NextHopIndex find_or_add(const Way& way, const Address& gateway);
-  const Target* route_to(const Address& destination) const;
-  MacWord mac_of(std::size_t port, unsigned interface, const Address& gateway) const;
+  void wait_for_all();
+  void tend();
+  HopTable::Key through(std::size_t port, const LinkStack::Way& way) const;
+  MacWord mac_of(const HopTable::Key& key) const;
+  NextHopIndex resolve(const flow::Journey& journey);
+  void change() { epoch.fetch_add(1, std::memory_order_release); }
 
-  bool sync();
-  bool dump(std::uint16_t type);
-  void take(const nlmsghdr* message);
-  static void read_gateway(const nlattr* attribute, std::uint8_t family, Target& target);
-  static std::vector<Target> read_paths(const nlattr* multipath, std::uint8_t family,
-                                        bool with_dead);
-  static std::optional<Route> read_route(const nlmsghdr* message);
-  void take_route(const nlmsghdr* message);
-  void take_neighbour(const nlmsghdr* message);
-  void read_all();
-  void ask(unsigned interface, const Address& address);
-  void tend_hops();
+  const std::vector<Port> ports;
+  std::vector<std::string> names;  // of the ports' interfaces
 
-  std::vector<Port> ports;
-  std::vector<unsigned> interfaces;  // by port; 0: none
-  mnl_socket* socket = nullptr;
-  std::uint32_t sequence = 0;
-  std::uint32_t dumping = 0;  // its sequence number; 0: no
-  bool doubtful = false;      // the mirror may differ from what the kernel has
-  Clock::time_point synced;
-
-  std::mutex mutex;  // guards what follows, up to `hops`; shards resolve while control updates
+  mutable std::mutex mutex;  // guards these two; shards resolve while control updates
   Mirror mirror;
-  std::map<std::tuple<int, unsigned, Address>, NextHopIndex> index;  // by port, interface, gateway
-  std::uint32_t used = 1;                                            // 0 is kNoNextHop
+  HopTable hops;
 
-  std::vector<NextHop> hops;           // fixed in size
-  std::vector<unsigned> interface_of;  // by next hop; set like it
   std::atomic<std::uint32_t> epoch{1};
-  std::vector<Clock::time_point> asked;  // control's own
-  std::vector<Clock::time_point> kept_alive;
-  std::unique_ptr<Mirror> fresh;  // while all is read anew
+  // Control's own:
+  Solicitations solicitations;
+  std::unique_ptr<Mirror> fresh;  // while all is told anew
+  bool known = false;             // all has been told once
+  bool room_again = false;        // for those who were refused
+  Clock::time_point said_room;
+  std::set<std::string> said;
+  KernelDialogue dialogue;
 };
 
-const Neighbours::Impl::Target* Neighbours::Impl::route_to(const Address& destination) const {
-  const auto& by_length = mirror.routes[family_index(destination.family)];
-  for (int length = static_cast<int>(8 * destination.size()); length >= 0; --length) {
-    const Routes& candidates = by_length[static_cast<std::size_t>(length)];
-    if (candidates.empty()) continue;
-    const Address prefix = masked(destination, static_cast<unsigned>(length));
-    const auto found = candidates.lower_bound({prefix, 0});
-    if (found != candidates.end() && found->first.first == prefix) return &found->second.front();
+// --- From the kernel ---
+
+bool Neighbours::Impl::take_link(Mirror& into, const nlmsghdr* message) {
+  if (!into.links.take(message, names)) return false;
+  find_ends(into);
+  return true;
+}
+
+bool Neighbours::Impl::take_route(Mirror& into, const nlmsghdr* message) {
+  const auto change = read_route(message);
+  if (!change) return false;
+  bool doubtful = false;
+  const bool changed = into.routes.take(*change, doubtful);
+  if (doubtful) dialogue.doubt();
+  return changed;
+}
+
+bool Neighbours::Impl::take_rule(Mirror& into, const nlmsghdr* message) {
+  const auto read = read_rule(message);
+  if (!read) return false;
+  if (message->nlmsg_type == RTM_DELRULE) return into.routes.remove(read->family, read->rule);
+  if (!read->not_honoured.empty()) {
+    say_once("ip rule " + std::to_string(read->rule.priority) + " asks for " + read->not_honoured +
+             ", which the relay's packets don't have: it is taken as one that doesn't match");
   }
-  return nullptr;
+  return into.routes.add(read->family, read->rule);
 }
 
-Neighbours::Impl::Way Neighbours::Impl::way_through(const Mirror& links, unsigned interface) const {
-  Way way;
-  if (interface == 0) return way;
-  const auto down = links.vlans.way_down(interface, interfaces);
-  if (!down) return way;
-  way.port = port_of(down->interface);
-  way.interface = interface;
-  way.mtu = down->mtu;
-  way.tags = down->tags;
-  return way;
+void Neighbours::Impl::take_neighbour(Mirror& into, const nlmsghdr* message) {
+  const auto read = read_neighbour(message);
+  if (!read) return;
+  if (read->mac == 0) {
+    into.macs.erase({read->interface, read->address});
+  } else {
+    into.macs[{read->interface, read->address}] = read->mac;
+  }
+  if (&into != &mirror) return;
+  hops.for_each_at(read->interface, read->address, [&](NextHop& hop, const HopTable::Key&) {
+    hop.mac.store(read->mac, std::memory_order_relaxed);
+  });
 }
 
-MacWord Neighbours::Impl::mac_of(std::size_t port, unsigned interface,
-                                 const Address& gateway) const {
-  if (const auto& fixed = ports[port].static_next_hop) {
+// The kernel takes IPv4 routes of an address that goes without a word about each.
+void Neighbours::Impl::take_address(const nlmsghdr* message) {
+  if (mnl_nlmsg_get_payload_len(message) < sizeof(ifaddrmsg)) return;
+  const auto* header = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
+  if (mirror.links.way_down(header->ifa_index, mirror.ends, 0)) dialogue.doubt();
+}
+
+void Neighbours::Impl::find_ends(Mirror& in) const {
+  in.ends.clear();
+  for (const std::string& name : names)
+    in.ends.push_back(in.links.index_of(name));
+  in.routes.set_device_tables(in.links.vrf_tables());
+}
+
+void Neighbours::Impl::tells(const nlmsghdr* message) {
+  switch (message->nlmsg_type) {
+    case RTM_NEWLINK:
+      fresh->links.take(message, {});
+      break;
+    case RTM_NEWRULE:
+      take_rule(*fresh, message);
+      break;
+    case RTM_NEWROUTE:
+      take_route(*fresh, message);
+      break;
+    case RTM_NEWNEIGH:
+      take_neighbour(*fresh, message);
+      break;
+    default:
+      break;
+  }
+}
+
+void Neighbours::Impl::changes(const nlmsghdr* message) {
+  const std::scoped_lock lock(mutex);
+  // What is told anew lacks what happens after it was written: so both are changed.
+  for (Mirror* into : {fresh.get(), &mirror}) {
+    if (into == nullptr) continue;
+    bool changed = false;
+    switch (message->nlmsg_type) {
+      case RTM_NEWLINK:
+      case RTM_DELLINK:
+        changed = take_link(*into, message);
+        // The kernel takes the IPv4 routes of a link that goes down without a word about each.
+        if (changed && into == &mirror) dialogue.doubt();
+        break;
+      case RTM_NEWROUTE:
+      case RTM_DELROUTE:
+        changed = take_route(*into, message);
+        break;
+      case RTM_NEWRULE:
+      case RTM_DELRULE:
+        changed = take_rule(*into, message);
+        break;
+      case RTM_NEWNEIGH:
+      case RTM_DELNEIGH:
+        take_neighbour(*into, message);
+        break;
+      case RTM_DELADDR:
+        if (into == &mirror) take_address(message);
+        break;
+      default:
+        break;
+    }
+    if (changed && into == &mirror) change();
+  }
+}
+
+void Neighbours::Impl::has_told_all() {
+  find_ends(*fresh);
+  {
+    const std::scoped_lock lock(mutex);
+    std::swap(mirror, *fresh);
+    hops.for_each([&](NextHop& hop, const HopTable::Key& key) {
+      hop.mac.store(mac_of(key), std::memory_order_relaxed);
+    });
+    change();
+  }
+  fresh.reset();
+  known = true;
+  say_what_is_strange();
+}
+
+void Neighbours::Impl::say_once(const std::string& line) {
+  if (said.insert(line).second) log::warning(line);
+}
+
+// Where the kernel has put a port into something that the relay doesn't send through.
+void Neighbours::Impl::say_what_is_strange() {
+  for (const std::uint32_t end : mirror.ends) {
+    const LinkStack::Link* link = mirror.links.find(end);
+    const LinkStack::Link* master = link == nullptr ? nullptr : mirror.links.find(link->master);
+    if (master == nullptr || master->kind == LinkStack::Link::Kind::kBond ||
+        master->kind == LinkStack::Link::Kind::kVrf)
+      continue;
+    say_once("interface " + link->name + " is a port of " + master->name +
+             ": routes through that lead to no port of the relay");
+  }
+}
+
+// At the start: until all is known.
+void Neighbours::Impl::wait_for_all() {
+  const Clock::time_point begin = Clock::now();
+  bool told = false;
+  while (!known) {
+    const Clock::time_point now = Clock::now();
+    dialogue.poll(now);
+    if (known) return;
+    if (now - begin > kStartPatience) {
+      throw std::runtime_error("netlink: the kernel has not told its routes and neighbours" +
+                               (dialogue.failure().empty() ? "" : ": " + dialogue.failure()));
+    }
+    if (now - begin > std::chrono::seconds(1) && !std::exchange(told, true))
+      log::info("reading the kernel's routes and neighbours");
+    pollfd wait{dialogue.fd(), POLLIN, 0};
+    ::poll(&wait, 1, 10);
+  }
+}
+
+// --- Next hops ---
+
+MacWord Neighbours::Impl::mac_of(const HopTable::Key& key) const {
+  if (const auto& fixed = ports[key.port].static_next_hop) {
     MacWord mac = flow::kMacResolved;
     for (std::size_t i = 0; i < fixed->size(); ++i)
       mac |= MacWord{(*fixed)[i]} << 8 * i;
     return mac;
   }
-  const auto known = mirror.neighbours.find({interface, gateway});
-  return known == mirror.neighbours.end() ? 0 : known->second;
+  const auto found = mirror.macs.find({key.interface, key.gateway});
+  return found == mirror.macs.end() ? 0 : found->second;
 }
 
-NextHopIndex Neighbours::Impl::find_or_add(const Way& way, const Address& gateway) {
-  const auto key = std::make_tuple(way.port, way.interface, gateway);
-  if (const auto found = index.find(key); found != index.end()) return found->second;
-  if (used == hops.size()) return flow::kNoNextHop;
-  const NextHopIndex made{used};
-  NextHop& hop = hops[used++];
-  const auto number = static_cast<std::uint16_t>(way.port);
-  hop.port = number;
-  hop.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(ports[number].mtu, way.mtu));
-  hop.gateway = gateway;
-  hop.tags = way.tags;
-  interface_of[static_cast<std::uint32_t>(made)] = way.interface;
-  hop.mac.store(mac_of(number, way.interface, gateway), std::memory_order_relaxed);
-  hop.wanted.store(1, std::memory_order_relaxed);
-  index.emplace(key, made);
-  return made;
+// All of a key but for the neighbour.
+HopTable::Key Neighbours::Impl::through(std::size_t port, const LinkStack::Way& way) const {
+  HopTable::Key key;
+  key.port = static_cast<std::uint16_t>(port);
+  key.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(ports[port].mtu, way.mtu));
+  key.tags = way.tags.bytes;
+  key.tag_bytes = way.tags.size;
+  return key;
 }
 
-NextHopIndex Neighbours::resolve(const Address& destination) {
-  if (is_multicast(destination)) return flow::kNoNextHop;
-  const std::scoped_lock lock(impl_->mutex);
-  if (const Impl::Target* target = impl_->route_to(destination)) {
-    if (target->forbids) return flow::kNoNextHop;
-    const Impl::Way way = impl_->way_through(impl_->mirror, target->interface);
-    if (way.port != kNoPort) {
-      const auto& fixed = impl_->ports[static_cast<std::size_t>(way.port)].static_next_hop;
-      return impl_->find_or_add(way, fixed ? Address{} : target->gateway.value_or(destination));
+NextHopIndex Neighbours::Impl::resolve(const flow::Journey& journey) {
+  if (is_multicast(journey.destination)) return flow::kNoNextHop;
+  const auto acquire = [&](const HopTable::Key& key) {
+    return hops.acquire(key, journey.allocation, [&] { return mac_of(key); });
+  };
+  const RouteTarget* target = mirror.routes.find(journey.source, journey.destination);
+  if (target != nullptr && target->kind == RouteTarget::Kind::kForbids) return flow::kNoNextHop;
+  if (target != nullptr && target->kind == RouteTarget::Kind::kLeads) {
+    const auto way =
+        mirror.links.way_down(target->interface, mirror.ends, spread_of(journey.destination));
+    if (way) {
+      const auto end = std::find(mirror.ends.begin(), mirror.ends.end(), way->interface);
+      const auto port = static_cast<std::size_t>(end - mirror.ends.begin());
+      HopTable::Key key = through(port, *way);
+      if (target->mtu != 0)
+        key.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(key.mtu, target->mtu));
+      if (!ports[port].static_next_hop) {
+        key.interface = target->interface;
+        key.gateway = target->gateway.value_or(journey.destination);
+        key.on_link = !target->gateway;
+      }
+      return acquire(key);
     }
   }
   // A port that needs no routes: everything goes to one MAC.
-  for (std::size_t port = 0; port < impl_->ports.size(); ++port) {
-    if (!impl_->ports[port].static_next_hop) continue;
-    Impl::Way way;
-    way.port = static_cast<int>(port);
-    return impl_->find_or_add(way, Address{});
+  for (std::size_t port = 0; port < ports.size(); ++port) {
+    if (ports[port].static_next_hop) return acquire(through(port, {}));
   }
   return flow::kNoNextHop;
+}
+
+void Neighbours::Impl::tend() {
+  const Clock::time_point now = Clock::now();
+  const std::vector<Solicitations::Question>* questions = nullptr;
+  {
+    const std::scoped_lock lock(mutex);
+    room_again |= hops.sweep(kHopsPerPoll);
+    questions = &solicitations.tend(hops, now, kHopsPerPoll);
+  }
+  // Those who were refused for want of room are told, by the way in which they are told of routes.
+  if (room_again && now - said_room >= kRoomAgainPause) {
+    room_again = false;
+    said_room = now;
+    change();
+  }
+  for (const Solicitations::Question& question : *questions) {
+    if (question.kind == Solicitations::Question::Kind::kLook) {
+      dialogue.look_for(question.interface, question.address);
+    } else {
+      dialogue.forget(question.interface, question.address);
+    }
+  }
+}
+
+// --- The interface ---
+
+Neighbours::Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr)
+    : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops, qsbr)) {
+  impl_->wait_for_all();
+}
+
+Neighbours::~Neighbours() = default;
+
+NextHopIndex Neighbours::resolve(const flow::Journey& journey) {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->resolve(journey);
+}
+
+void Neighbours::release(NextHopIndex hop) {
+  impl_->hops.release(hop);
 }
 
 std::uint32_t Neighbours::epoch() const {
@@ -247,295 +367,32 @@ NextHop* Neighbours::table() {
   return impl_->hops.data();
 }
 
-// The paths of a route that has several, but those that are dead in a route that is told as new.
-std::vector<Neighbours::Impl::Target> Neighbours::Impl::read_paths(const nlattr* multipath,
-                                                                   std::uint8_t family,
-                                                                   bool with_dead) {
-  std::vector<Target> targets;
-  const auto* at = static_cast<const char*>(mnl_attr_get_payload(multipath));
-  std::size_t left = mnl_attr_get_payload_len(multipath);
-  while (left >= sizeof(rtnexthop)) {
-    const auto* path = reinterpret_cast<const rtnexthop*>(at);
-    if (path->rtnh_len < sizeof(rtnexthop) || path->rtnh_len > left) break;
-    Target target;
-    target.interface = static_cast<unsigned>(path->rtnh_ifindex);
-    for_each_attribute(RTNH_DATA(path), path->rtnh_len - sizeof(rtnexthop),
-                       [&](const nlattr* attribute) { read_gateway(attribute, family, target); });
-    if (with_dead || (path->rtnh_flags & RTNH_F_DEAD) == 0) targets.push_back(target);
-    const std::size_t step = std::min<std::size_t>(RTNH_ALIGN(path->rtnh_len), left);
-    at += step;
-    left -= step;
-  }
-  return targets;
-}
-
-void Neighbours::Impl::read_gateway(const nlattr* attribute, std::uint8_t family, Target& target) {
-  if (mnl_attr_get_type(attribute) == RTA_GATEWAY) target.gateway = address_of(family, attribute);
-  if (mnl_attr_get_type(attribute) == RTA_VIA) target.gateway = address_of_via(attribute);
-}
-
-std::optional<Neighbours::Impl::Route> Neighbours::Impl::read_route(const nlmsghdr* message) {
-  if (mnl_nlmsg_get_payload_len(message) < sizeof(rtmsg)) return std::nullopt;
-  const auto* header = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(message));
-  const std::uint8_t family = header->rtm_family;
-  if ((family != AF_INET && family != AF_INET6) || (header->rtm_flags & RTM_F_CLONED) != 0)
-    return std::nullopt;
-  Route route;
-  route.destination = unspecified(family);
-  route.length = header->rtm_dst_len;
-  route.table = header->rtm_table;
-  Target target;
-  for_each_attribute(message, sizeof(rtmsg), [&](const nlattr* attribute) {
-    const bool number = mnl_attr_get_payload_len(attribute) == sizeof(std::uint32_t);
-    const std::uint16_t type = mnl_attr_get_type(attribute);
-    read_gateway(attribute, family, target);
-    if (type == RTA_DST)
-      route.destination = address_of(family, attribute).value_or(route.destination);
-    if (type == RTA_OIF && number) target.interface = mnl_attr_get_u32(attribute);
-    if (type == RTA_PRIORITY && number) route.metric = mnl_attr_get_u32(attribute);
-    if (type == RTA_TABLE && number) route.table = mnl_attr_get_u32(attribute);
-    if (type == RTA_MULTIPATH)
-      route.targets = read_paths(attribute, family, message->nlmsg_type == RTM_DELROUTE);
-  });
-  target.forbids = header->rtm_type == RTN_BLACKHOLE || header->rtm_type == RTN_UNREACHABLE ||
-                   header->rtm_type == RTN_PROHIBIT;
-  if (target.forbids || target.interface != 0) route.targets.push_back(target);
-  const bool leads = target.forbids || header->rtm_type == RTN_UNICAST;
-  if (!leads || route.length > 8 * route.destination.size()) return std::nullopt;
-  route.destination = masked(route.destination, route.length);
-  return route;
-}
-
-// Several routes may have one prefix and metric, and a route several paths. Here all of these are
-// one list; where that can't say what a replaced route leaves, all is read anew.
-void Neighbours::Impl::take_route(const nlmsghdr* message) {
-  const std::optional<Route> route = read_route(message);
-  if (!route || route->table != RT_TABLE_MAIN) return;
-  Mirror& into = fresh ? *fresh : mirror;
-  Routes& same_length = into.routes[family_index(route->destination.family)][route->length];
-  std::vector<Target>& targets = same_length[{route->destination, route->metric}];
-  const bool replaces = (message->nlmsg_flags & NLM_F_REPLACE) != 0;
-  if (replaces && targets.size() > 1) doubtful = true;
-  if (replaces) targets.clear();
-  auto place = fresh || (message->nlmsg_flags & NLM_F_APPEND) != 0 ? targets.size() : 0;
-  for (const Target& target : route->targets) {
-    const auto known = std::find(targets.begin(), targets.end(), target);
-    if (message->nlmsg_type == RTM_DELROUTE) {
-      if (known != targets.end()) targets.erase(known);
-    } else if (known == targets.end()) {
-      targets.insert(targets.begin() + static_cast<std::ptrdiff_t>(place++), target);
-    }
-  }
-  if (targets.empty()) same_length.erase({route->destination, route->metric});
-  epoch.fetch_add(1, std::memory_order_release);
-}
-
-void Neighbours::Impl::take_neighbour(const nlmsghdr* message) {
-  if (mnl_nlmsg_get_payload_len(message) < sizeof(ndmsg)) return;
-  const auto* entry = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(message));
-  if ((entry->ndm_flags & NTF_PROXY) != 0) return;
-  std::optional<Address> address;
-  MacWord mac = 0;
-  for_each_attribute(message, sizeof(ndmsg), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == NDA_DST) address = address_of(entry->ndm_family, attribute);
-    if (mnl_attr_get_type(attribute) == NDA_LLADDR && mnl_attr_get_payload_len(attribute) == 6) {
-      const auto* raw = static_cast<const std::uint8_t*>(mnl_attr_get_payload(attribute));
-      for (std::size_t i = 0; i < 6; ++i)
-        mac |= MacWord{raw[i]} << 8 * i;
-      mac |= flow::kMacResolved;
-    }
-  });
-  if (!address) return;
-  constexpr unsigned kUsable =
-      NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | NUD_DELAY;
-  if (message->nlmsg_type == RTM_DELNEIGH || (entry->ndm_state & kUsable) == 0) mac = 0;
-  const auto interface = static_cast<unsigned>(entry->ndm_ifindex);
-  Mirror& into = fresh ? *fresh : mirror;
-  const int port = way_through(into, interface).port;
-  if (port == kNoPort) return;
-  if (mac == 0) {
-    into.neighbours.erase({interface, *address});
-  } else {
-    into.neighbours[{interface, *address}] = mac;
-  }
-  const auto found = index.find({port, interface, *address});
-  if (fresh || found == index.end()) return;
-  hops[static_cast<std::uint32_t>(found->second)].mac.store(
-      mac_of(static_cast<std::size_t>(port), interface, *address), std::memory_order_relaxed);
-}
-
-void Neighbours::Impl::take(const nlmsghdr* message) {
-  if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) doubtful = true;
-  switch (message->nlmsg_type) {
-    case NLMSG_DONE:
-    case NLMSG_ERROR:
-      if (message->nlmsg_seq == dumping) dumping = 0;
-      break;
-    case RTM_NEWROUTE:
-    case RTM_DELROUTE:
-      take_route(message);
-      break;
-    case RTM_NEWNEIGH:
-    case RTM_DELNEIGH:
-      take_neighbour(message);
-      break;
-    case RTM_NEWLINK:
-      if (dumping != 0 && message->nlmsg_seq == dumping) {
-        if (fresh) fresh->vlans.take(message);
-        break;
-      }
-      [[fallthrough]];
-    case RTM_DELLINK:
-    case RTM_DELADDR:
-      // The kernel takes IPv4 routes of a link that goes down, or of an address that goes, without
-      // a word about each.
-      doubtful = true;
-      break;
-    default:
-      break;
-  }
-}
-
-// Everything that waits in the socket.
-void Neighbours::Impl::read_all() {
-  std::array<char, kBuffer> buffer;
-  for (;;) {
-    const ssize_t size =
-        recv(mnl_socket_get_fd(socket), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && errno == ENOBUFS) {
-      doubtful = true;  // something was lost
-      continue;
-    }
-    if (size <= 0) return;
-    const std::scoped_lock lock(mutex);
-    auto left = static_cast<int>(size);
-    const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
-    for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
-      take(message);
-  }
-}
-
-// Asks for all routes or neighbours and takes them in; bounded in time. False: not all came.
-bool Neighbours::Impl::dump(std::uint16_t type) {
-  std::array<char, 256> buffer{};
-  nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
-  header->nlmsg_type = type;
-  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  header->nlmsg_seq = ++sequence;
-  auto* general = static_cast<rtgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtgenmsg)));
-  general->rtgen_family = AF_UNSPEC;
-  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) return false;
-  dumping = sequence;
-  const auto deadline = Clock::now() + std::chrono::seconds(2);
-  while (dumping != 0 && Clock::now() < deadline) {
-    pollfd wait{mnl_socket_get_fd(socket), POLLIN, 0};
-    ::poll(&wait, 1, 100);
-    read_all();
-  }
-  return std::exchange(dumping, 0) == 0;
-}
-
-// Reads all of the kernel's tables anew, beside what is there, and then puts it in its place.
-// Changes that the kernel tells meanwhile go into the new ones.
-bool Neighbours::Impl::sync() {
-  doubtful = false;
-  fresh = std::make_unique<Mirror>();
-  const bool complete = dump(RTM_GETLINK) && dump(RTM_GETROUTE) && dump(RTM_GETNEIGH);
-  const std::unique_ptr<Mirror> read = std::move(fresh);
-  synced = Clock::now();
-  if (!complete) {
-    doubtful = true;
-    return false;
-  }
-  const std::scoped_lock lock(mutex);
-  std::swap(mirror, *read);
-  for (std::uint32_t i = 1; i < used; ++i)
-    hops[i].mac.store(mac_of(hops[i].port, interface_of[i], hops[i].gateway),
-                      std::memory_order_relaxed);
-  epoch.fetch_add(1, std::memory_order_release);
-  return true;
-}
-
-// Makes the kernel resolve, or confirm, a neighbour, as if it had a packet for it.
-void Neighbours::Impl::ask(unsigned interface, const Address& address) {
-  std::array<char, 256> buffer{};
-  nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
-  header->nlmsg_type = RTM_NEWNEIGH;
-  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE;
-  header->nlmsg_seq = ++sequence;
-  auto* entry = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(ndmsg)));
-  entry->ndm_family = address.family == Family::kIpv4 ? AF_INET : AF_INET6;
-  entry->ndm_ifindex = static_cast<int>(interface);
-  entry->ndm_state = NUD_NONE;
-  entry->ndm_flags = NTF_USE;
-  mnl_attr_put(header, NDA_DST, address.size(), address.bytes.data());
-  mnl_socket_sendto(socket, header, header->nlmsg_len);
-}
-
-void Neighbours::Impl::tend_hops() {
-  std::uint32_t count = 0;
-  {
-    const std::scoped_lock lock(mutex);
-    count = used;
-  }
-  const Clock::time_point now = Clock::now();
-  for (std::uint32_t i = 1; i < count; ++i) {
-    NextHop& hop = hops[i];
-    if (hop.wanted.load(std::memory_order_relaxed) == 0) continue;
-    const bool resolved = (hop.mac.load(std::memory_order_relaxed) & flow::kMacResolved) != 0;
-    Clock::time_point& last = resolved ? kept_alive[i] : asked[i];
-    if (now - last < (resolved ? Clock::duration(kKeepAlive) : Clock::duration(kAskAgain)))
-      continue;
-    last = now;
-    hop.wanted.store(0, std::memory_order_relaxed);
-    const unsigned interface = interface_of[i];
-    if (interface != 0 && !ports[hop.port].static_next_hop) ask(interface, hop.gateway);
-  }
-}
-
-Neighbours::Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops)
-    : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops)) {
-  impl_->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-  constexpr unsigned kGroups = RTMGRP_NEIGH | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_LINK |
-                               RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
-  if (impl_->socket == nullptr || mnl_socket_bind(impl_->socket, kGroups, MNL_SOCKET_AUTOPID) < 0) {
-    const int error = errno;
-    if (impl_->socket != nullptr) mnl_socket_close(impl_->socket);
-    throw std::runtime_error(std::string("netlink: ") + std::strerror(error));
-  }
-  if (!impl_->sync()) {
-    mnl_socket_close(impl_->socket);
-    throw std::runtime_error("netlink: the kernel doesn't tell its routes and neighbours");
-  }
-}
-
-Neighbours::~Neighbours() {
-  mnl_socket_close(impl_->socket);
-}
-
 int Neighbours::fd() const {
-  return mnl_socket_get_fd(impl_->socket);
+  return impl_->dialogue.fd();
 }
 
 void Neighbours::poll() {
-  impl_->read_all();
-  if (impl_->doubtful && Impl::Clock::now() - impl_->synced >= kSyncAgain) impl_->sync();
-  impl_->tend_hops();
+  impl_->dialogue.poll(Clock::now());
+  impl_->tend();
 }
 
 bool Neighbours::has_vlans(std::size_t port) const {
   const std::scoped_lock lock(impl_->mutex);
-  return impl_->mirror.vlans.any_on(impl_->interfaces[port]);
+  return impl_->mirror.links.has_vlans_on(impl_->mirror.ends[port]);
+}
+
+std::uint32_t Neighbours::interface_index(std::size_t port) const {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->mirror.ends[port];
 }
 
 std::uint32_t Neighbours::in_use() const {
   const std::scoped_lock lock(impl_->mutex);
-  return impl_->used - 1;
+  return impl_->hops.in_use();
 }
 
 std::uint32_t Neighbours::capacity() const {
-  return static_cast<std::uint32_t>(impl_->hops.size() - 1);
+  return impl_->hops.capacity();
 }
 
 }  // namespace turnpike::control

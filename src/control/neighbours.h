@@ -1,6 +1,6 @@
-// The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip neigh`, FRR and
-// BIRD configure the relay; VLANs' interfaces on a port's are ways through it. Control's thread
-// runs it; shards and workers read.
+// The kernel's routes and neighbours, mirrored by netlink, so that `ip route`, `ip rule`, `ip
+// neigh`, FRR and BIRD configure the relay; interfaces on a port's (VLANs) or over it (bonds) are
+// ways through it. Control's thread runs it; shards and workers read.
 #pragma once
 
 #include <array>
@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "base/qsbr.h"
 #include "flow/next_hop.h"
 
 namespace turnpike::control {
 
-class Neighbours final : public flow::NextHopResolver {
+class Neighbours : public flow::NextHopResolver {
  public:
   struct Port {
     std::string interface;  // of the kernel: the shared one or the exception TAP; empty: none
@@ -22,22 +23,27 @@ class Neighbours final : public flow::NextHopResolver {
     std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination, this MAC
   };
 
-  // Reads the kernel's tables once. Throws std::runtime_error when netlink fails.
-  Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops);
+  // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink
+  // fails. `qsbr` is the workers'.
+  Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr);
   ~Neighbours() override;
 
-  flow::NextHopIndex resolve(const Address& destination) override;
+  flow::NextHopIndex resolve(const flow::Journey& journey) override;
+  void release(flow::NextHopIndex hop) override;
   std::uint32_t epoch() const override;
   flow::NextHop* table() override;
 
   // For poll(2): readable when the kernel has said something.
   int fd() const;
-  // Takes in what the kernel said; asks it for MACs that workers want, and keeps those in use
-  // alive. Control's thread, at least every 100 ms.
+  // Takes in some of what the kernel said; asks it for MACs that workers want, and keeps those in
+  // use alive. Control's thread, at least every 100 ms; never waits.
   void poll();
 
   // Whether a VLAN's interface is on the port's. Control's thread.
   bool has_vlans(std::size_t port) const;
+  // The kernel's number for the port's interface, which changes when it is made anew; 0: there is
+  // none now. Control's thread.
+  std::uint32_t interface_index(std::size_t port) const;
 
   std::uint32_t in_use() const;
   std::uint32_t capacity() const;

@@ -429,6 +429,7 @@ class Node {
   const flow::TableLimits limits_;
   std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
+  Qsbr qsbr_;
   Neighbours neighbours_;
   const Credentials credentials_;
   NonceKeeper nonces_;
@@ -436,7 +437,6 @@ class Node {
   const FrontDoor door_;
   Published<policy::PeerRules> peers_;
   QuotaLedger quotas_;
-  Qsbr qsbr_;
   flow::Tables tables_;
   const flow::Setup setup_;
   std::vector<std::unique_ptr<EngineThread>> engines_;
@@ -463,7 +463,7 @@ Node::Node(Config config, HostAddresses& addresses)
       config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
-      neighbours_(neighbour_ports(), kNextHops),
+      neighbours_(neighbour_ports(), kNextHops, qsbr_),
       credentials_(config_),
       nonces_(nonce_config(config_, credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),

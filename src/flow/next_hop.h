@@ -35,20 +35,33 @@ struct VlanTags {
 struct alignas(64) NextHop {
   std::atomic<MacWord> mac{0};  // control: wo, workers: ro
   std::atomic<std::uint32_t> wanted{
-      0};                    // workers: add when the MAC is missing or in use, control: swaps to 0
+      0};  // workers: 1 when the MAC is missing or in use, control: back to 0
+  // Changes after the last entry with this hop's index has ended, and before the index gets another
+  // neighbour: who keeps an index for longer than a burst keeps this with it. Control: rw, workers:
+  // ro.
+  std::atomic<std::uint32_t> generation{0};
   std::uint16_t port = 0;    // index into the port list; set before the index is given out
   std::uint16_t mtu = 1500;  // of IP
   Address gateway;           // the neighbour's address
   VlanTags tags;             // of frames to it; set like the port
 };
 
-// Finds, or makes, the next hop towards a destination, from control's mirror of the kernel's
-// routes. Thread-safe; no system call.
+// What a next hop is for.
+struct Journey {
+  Address source;  // of ours: rules choose routes by it
+  Address destination;
+  std::uint32_t allocation = 0;  // whose packets: fair shares are by it
+};
+
+// Finds, or makes, the next hop of a journey, from control's mirror of the kernel's routes.
+// Thread-safe; no system call.
 class NextHopResolver {
  public:
   virtual ~NextHopResolver() = default;
-  // kNoNextHop: no route.
-  virtual NextHopIndex resolve(const Address& destination) = 0;
+  // Held by the caller until it is released. kNoNextHop: no route, or no room.
+  virtual NextHopIndex resolve(const Journey& journey) = 0;
+  // The caller has unlinked what led workers to it.
+  virtual void release(NextHopIndex hop) = 0;
   // Changes whenever a route did: publishers then resolve again.
   virtual std::uint32_t epoch() const = 0;
   // The table, for workers; fixed in size and place.

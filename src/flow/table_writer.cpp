@@ -44,12 +44,26 @@ struct TableWriter::Impl {
     return pool.take();
   }
 
-  std::uint32_t resolve(const Address& destination) {
-    return static_cast<std::uint32_t>(next_hops.resolve(destination));
+  std::uint32_t resolve_client(std::uint32_t slot) {
+    const AllocationEntry& entry = parts.allocations[slot];
+    return static_cast<std::uint32_t>(
+        next_hops.resolve({parts.listeners[entry.listener].address, entry.client.address, slot}));
   }
   // A hairpinned packet takes the next hop of the client it ends at.
-  std::uint32_t resolve_peer(const Address& peer, bool to_ourselves) {
-    return to_ourselves ? static_cast<std::uint32_t>(kNoNextHop) : resolve(peer);
+  std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {
+    if (to_ourselves) return static_cast<std::uint32_t>(kNoNextHop);
+    const RelayEndpoint& relayed = parts.allocations[allocation].relayed[family_index(peer.family)];
+    return static_cast<std::uint32_t>(next_hops.resolve({relayed.address, peer, allocation}));
+  }
+  // The new one is stored with release: the reader that sees its index sees the next hop behind it.
+  void exchange_hop(std::atomic<std::uint32_t>& word, std::uint32_t hop) {
+    const std::uint32_t old = word.load(std::memory_order_relaxed);
+    word.store(hop, std::memory_order_release);
+    release_hop(old);
+  }
+  // An ended entry keeps the number, which it doesn't hold any more: a reader may be at it.
+  void release_hop(std::uint32_t hop) {
+    if (NextHopIndex{hop} != kNoNextHop) next_hops.release(NextHopIndex{hop});
   }
   bool is_ours(const Address& peer) const {
     return parts.relayed_index(peer) != parts.relayed.size();
@@ -124,13 +138,13 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.client = flow.five_tuple.client;
   entry.listener = impl_->listener_index(flow.five_tuple.server);
   entry.shard = impl_->index;
-  entry.client_next_hop.store(impl_->resolve(entry.client.address), std::memory_order_relaxed);
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
     entry.has_relayed[family] = has;
     entry.relayed[family] = has ? *flow.relayed[family] : RelayEndpoint{};
     entry.expires_s[family].store(has ? flow.expires_s[family] : 0, std::memory_order_relaxed);
   }
+  entry.client_next_hop.store(impl_->resolve_client(*slot), std::memory_order_relaxed);
 
   const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
   if (impl_->parts.home_shard(hash) != impl_->index) {
@@ -154,7 +168,7 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.peer = flow.peer;
   entry.allocation = allocation;
   entry.to_ourselves = impl_->is_ours(flow.peer);
-  entry.peer_next_hop.store(impl_->resolve_peer(flow.peer, entry.to_ourselves),
+  entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
 
@@ -181,7 +195,7 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
   entry.permission = static_cast<std::uint32_t>(flow.permission);
   entry.number = flow.number;
   entry.to_ourselves = impl_->is_ours(flow.peer.address);
-  entry.peer_next_hop.store(impl_->resolve_peer(flow.peer.address, entry.to_ourselves),
+  entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer.address, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.permission_expires_s.store(
@@ -241,6 +255,7 @@ void TableWriter::withdraw_channel(ChannelSlot slot) {
   impl_->shard.channels_by_peer.erase(impl_->parts.peer_hash(entry.allocation, entry.peer), number);
   AllocationEntry& owner = impl_->parts.allocations[entry.allocation];
   if (!owner.first_channels.remove(number)) change(owner.further_channels, ~std::uint32_t{0});
+  impl_->release_hop(entry.peer_next_hop.load(std::memory_order_relaxed));
   impl_->channels.retire(number);
   change(impl_->shard.channels_used, ~std::uint32_t{0});
 }
@@ -253,6 +268,7 @@ void TableWriter::withdraw_permission(PermissionSlot slot) {
   impl_->shard.permissions.erase(impl_->parts.permission_hash(entry.allocation, entry.peer),
                                  number);
   impl_->parts.allocations[entry.allocation].first_permissions.remove(number);
+  impl_->release_hop(entry.peer_next_hop.load(std::memory_order_relaxed));
   impl_->permissions.retire(number);
   change(impl_->shard.permissions_used, ~std::uint32_t{0});
 }
@@ -267,17 +283,17 @@ void TableWriter::withdraw_allocation(AllocationSlot slot) {
   if (impl_->parts.home_shard(hash) != impl_->index) {
     impl_->parts.away_from_home.fetch_sub(1, std::memory_order_acq_rel);
   }
+  impl_->release_hop(entry.client_next_hop.load(std::memory_order_relaxed));
   impl_->allocations.retire(number);
   change(impl_->shard.allocations_used, ~std::uint32_t{0});
 }
 
-// Stored with release: the reader that sees a new index sees the next hop behind it.
 bool TableWriter::Impl::resolve_again(std::uint32_t place) {
   if (place < allocations.size()) {
     const std::uint32_t slot = allocations.first() + place;
     if (!allocations.is_live(slot)) return false;
     AllocationEntry& entry = parts.allocations[slot];
-    entry.client_next_hop.store(resolve(entry.client.address), std::memory_order_release);
+    exchange_hop(entry.client_next_hop, resolve_client(slot));
     return true;
   }
   place -= allocations.size();
@@ -285,15 +301,15 @@ bool TableWriter::Impl::resolve_again(std::uint32_t place) {
     const std::uint32_t slot = permissions.first() + place;
     if (!permissions.is_live(slot)) return false;
     PermissionEntry& entry = parts.permissions[slot];
-    entry.peer_next_hop.store(resolve_peer(entry.peer, entry.to_ourselves),
-                              std::memory_order_release);
+    exchange_hop(entry.peer_next_hop,
+                 resolve_peer(entry.allocation, entry.peer, entry.to_ourselves));
     return true;
   }
   const std::uint32_t slot = channels.first() + place - permissions.size();
   if (!channels.is_live(slot)) return false;
   ChannelEntry& entry = parts.channels[slot];
-  entry.peer_next_hop.store(resolve_peer(entry.peer.address, entry.to_ourselves),
-                            std::memory_order_release);
+  exchange_hop(entry.peer_next_hop,
+               resolve_peer(entry.allocation, entry.peer.address, entry.to_ourselves));
   return true;
 }
 

@@ -4,6 +4,8 @@
 
 #include <map>
 #include <memory>
+#include <set>
+#include <utility>
 
 #include "flow/tables.h"
 
@@ -12,11 +14,15 @@ namespace {
 
 class Routes final : public NextHopResolver {
  public:
-  NextHopIndex resolve(const Address& destination) override {
+  NextHopIndex resolve(const Journey& journey) override {
     ++resolved;
-    const auto route = routes.find(destination);
-    return route == routes.end() ? fallback : route->second;
+    journeys.insert({journey.source, journey.destination});
+    const auto route = routes.find(journey.destination);
+    const NextHopIndex hop = route == routes.end() ? fallback : route->second;
+    ++held[hop];
+    return hop;
   }
+  void release(NextHopIndex hop) override { --held[hop]; }
   std::uint32_t epoch() const override { return now; }
   NextHop* table() override { return nullptr; }
 
@@ -24,6 +30,8 @@ class Routes final : public NextHopResolver {
   NextHopIndex fallback{1};
   std::uint32_t now = 0;
   std::uint32_t resolved = 0;
+  std::map<NextHopIndex, int> held;
+  std::set<std::pair<Address, Address>> journeys;  // from, to
 };
 
 const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
@@ -130,6 +138,39 @@ TEST_F(FollowRoutes, AllOfThemWhileRoutesKeepChanging) {
   routes_.resolved = 0;
   writer_->housekeeping();
   EXPECT_EQ(routes_.resolved, 0u);
+}
+
+TEST_F(FollowRoutes, FromTheListenerToTheClientAndFromTheRelayToThePeer) {
+  make(8);
+  publish(1);
+  const std::set<std::pair<Address, Address>> expected{{kListener.address, client(1).address},
+                                                       {kRelay, kPeer.address}};
+  EXPECT_EQ(routes_.journeys, expected);
+  routes_.journeys.clear();
+  ++routes_.now;
+  writer_->housekeeping();
+  EXPECT_EQ(routes_.journeys, expected);
+}
+
+TEST_F(FollowRoutes, AndHoldNextHopsForAsLongAsTheyLive) {
+  make(8);
+  const Flow first = publish(1);
+  const Flow second = publish(2);
+  EXPECT_EQ(routes_.held[NextHopIndex{1}], 6);
+  routes_.fallback = NextHopIndex{2};
+  ++routes_.now;
+  writer_->housekeeping();
+  EXPECT_EQ(routes_.held[NextHopIndex{1}], 0);
+  EXPECT_EQ(routes_.held[NextHopIndex{2}], 6);
+  for (const Flow& flow : {first, second}) {
+    writer_->withdraw_channel(flow.channel);
+    writer_->withdraw_permission(flow.permission);
+    writer_->withdraw_allocation(flow.allocation);
+  }
+  EXPECT_EQ(routes_.held[NextHopIndex{2}], 0);
+  writer_->housekeeping();  // the slots come back
+  publish(3);
+  EXPECT_EQ(routes_.held[NextHopIndex{2}], 3) << "what a slot held before was let go already";
 }
 
 }  // namespace

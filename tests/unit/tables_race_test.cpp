@@ -28,7 +28,8 @@ const HashKey kKey{0x0123456789abcdef, 0xfedcba9876543210, 0x9e3779b97f4a7c15, 0
 
 class OneRoute final : public NextHopResolver {
  public:
-  NextHopIndex resolve(const Address&) override { return NextHopIndex{1}; }
+  NextHopIndex resolve(const Journey&) override { return NextHopIndex{1}; }
+  void release(NextHopIndex) override {}
   std::uint32_t epoch() const override { return epoch_.load(std::memory_order_relaxed); }
   NextHop* table() override { return nullptr; }
   void change() { epoch_.fetch_add(1, std::memory_order_relaxed); }

@@ -15,11 +15,12 @@ namespace {
 
 class Routes final : public NextHopResolver {
  public:
-  NextHopIndex resolve(const Address& destination) override {
+  NextHopIndex resolve(const Journey& journey) override {
     ++resolved;
-    const auto route = routes.find(destination);
+    const auto route = routes.find(journey.destination);
     return route == routes.end() ? fallback : route->second;
   }
+  void release(NextHopIndex) override {}
   std::uint32_t epoch() const override { return now; }
   NextHop* table() override { return nullptr; }
 

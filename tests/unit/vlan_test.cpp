@@ -1,98 +1,13 @@
-// VLANs without a kernel that has them: links as the kernel tells them, and tags of frames.
-#include <arpa/inet.h>
+// VLAN tags of frames: off and on again.
 #include <gtest/gtest.h>
-#include <linux/if_ether.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
 
 #include <algorithm>
-#include <cstring>
-#include <string>
 #include <vector>
 
-#include "control/vlan_links.h"
 #include "dataplane/vlan_tags.h"
 
 namespace turnpike {
 namespace {
-
-using control::VlanLinks;
-using Bytes8 = std::array<std::uint8_t, 8>;
-
-struct Link {
-  unsigned interface;
-  unsigned on;
-  std::uint16_t id;
-  std::uint16_t protocol = ETH_P_8021Q;
-  std::uint32_t mtu = 1500;
-  std::string kind = "vlan";
-  bool elsewhere = false;
-};
-
-void tell(VlanLinks& links, const Link& link) {
-  alignas(nlmsghdr) std::array<char, 1024> buffer{};
-  nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
-  message->nlmsg_type = RTM_NEWLINK;
-  auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(message, sizeof(ifinfomsg)));
-  header->ifi_index = static_cast<int>(link.interface);
-  mnl_attr_put_strz(message, IFLA_IFNAME, "any");
-  mnl_attr_put_u32(message, IFLA_MTU, link.mtu);
-  mnl_attr_put_u32(message, IFLA_LINK, link.on);
-  if (link.elsewhere) mnl_attr_put_u32(message, IFLA_LINK_NETNSID, 3);
-  nlattr* info = mnl_attr_nest_start(message, IFLA_LINKINFO);
-  mnl_attr_put_strz(message, IFLA_INFO_KIND, link.kind.c_str());
-  nlattr* data = mnl_attr_nest_start(message, IFLA_INFO_DATA);
-  mnl_attr_put_u16(message, IFLA_VLAN_ID, link.id);
-  mnl_attr_put_u16(message, IFLA_VLAN_PROTOCOL, htons(link.protocol));
-  mnl_attr_nest_end(message, data);
-  mnl_attr_nest_end(message, info);
-  links.take(message);
-}
-
-TEST(VlanLinks, LeadDownToAnEndWithTheirTags) {
-  VlanLinks links;
-  tell(links, {10, 2, 5});
-  tell(links, {20, 3, 200, ETH_P_8021AD});
-  tell(links, {21, 20, 300, ETH_P_8021Q, 1300});
-  tell(links, {22, 21, 400});
-  const std::vector<unsigned> ends{2, 3};
-
-  const auto itself = links.way_down(2, ends);
-  ASSERT_TRUE(itself);
-  EXPECT_EQ(itself->interface, 2U);
-  EXPECT_EQ(itself->tags.size, 0);
-  const auto one = links.way_down(10, ends);
-  ASSERT_TRUE(one);
-  EXPECT_EQ(one->interface, 2U);
-  EXPECT_EQ(one->mtu, 1500U);
-  EXPECT_EQ(one->tags.size, 4);
-  EXPECT_EQ(one->tags.bytes, (Bytes8{0x81, 0, 0, 5}));
-  const auto two = links.way_down(21, ends);
-  ASSERT_TRUE(two);
-  EXPECT_EQ(two->interface, 3U);
-  EXPECT_EQ(two->mtu, 1300U);
-  EXPECT_EQ(two->tags.size, 8);
-  EXPECT_EQ(two->tags.bytes, (Bytes8{0x88, 0xA8, 0, 200, 0x81, 0, 0x01, 0x2C}));
-  EXPECT_FALSE(links.way_down(22, ends)) << "three tags";
-  EXPECT_FALSE(links.way_down(4, ends)) << "no end of ours";
-  EXPECT_TRUE(links.any_on(3));
-  EXPECT_FALSE(links.any_on(4));
-}
-
-TEST(VlanLinks, AreNoLinksOfOtherKindsOrNamespaces) {
-  VlanLinks links;
-  tell(links, {10, 2, 5, ETH_P_8021Q, 1500, "macvlan"});
-  tell(links, {11, 2, 5, ETH_P_8021Q, 1500, "vlan", true});
-  EXPECT_FALSE(links.way_down(10, {2}));
-  EXPECT_FALSE(links.way_down(11, {2}));
-}
-
-TEST(VlanLinks, EndWhereTheyStandOnEachOther) {
-  VlanLinks links;
-  tell(links, {10, 11, 5});
-  tell(links, {11, 10, 6});
-  EXPECT_FALSE(links.way_down(10, {2}));
-}
 
 using Frame = std::vector<std::uint8_t>;
 constexpr std::size_t kRoom = 16;
