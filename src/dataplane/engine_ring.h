@@ -19,7 +19,8 @@ struct FrameNotes {
   flow::Packet packet;       // valid while the frame is with an engine, or waits for a neighbour
   std::uint16_t worker = 0;  // to whom it goes back
   std::uint32_t reply_size = 0;  // 0: discarded
-  std::uint64_t since_ms = 0;    // when it began to wait
+  std::uint64_t since_ms = 0;    // when it began to wait for a neighbour
+  std::uint32_t generation = 0;  // of its next hop, then
   flow::VlanTags tags;           // those taken off; valid where Packet::tag_bytes isn't 0
 };
 FrameNotes& notes_of(rte_mbuf* mbuf);

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "dataplane/vlan_tags.h"
@@ -232,15 +233,25 @@ bool Worker::address_frame(flow::Packet& packet) {
   return true;
 }
 
+std::uint32_t Worker::generation_of(const flow::Packet& packet) const {
+  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
+  return hop.generation.load(std::memory_order_relaxed);
+}
+
+// A few for each neighbour, so that one that doesn't answer can't hold all places.
 void Worker::wait_for_neighbour(flow::Packet& packet) {
   rte_mbuf* mbuf = mbuf_of(packet);
-  if (waiting_.size() == kMaxWaiting) {
+  const auto same = std::count_if(waiting_.begin(), waiting_.end(), [&](rte_mbuf* other) {
+    return notes_of(other).packet.next_hop == packet.next_hop;
+  });
+  if (waiting_.size() == kMaxWaiting || same >= kMaxWaitingForOne) {
     count_drop(flow::Drop::kNoNeighbour);
     return rte_pktmbuf_free(mbuf);
   }
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
   notes.since_ms = real_ms();
+  notes.generation = generation_of(packet);
   waiting_.push_back(mbuf);
 }
 
@@ -248,9 +259,10 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
   std::size_t kept = 0;
   for (rte_mbuf* mbuf : waiting_) {
     FrameNotes& notes = notes_of(mbuf);
-    if (address_frame(notes.packet)) {
+    const bool same = notes.generation == generation_of(notes.packet);
+    if (same && address_frame(notes.packet)) {
       transmit_addressed(notes.packet);
-    } else if (now_ms - notes.since_ms > kNeighbourPatienceMs) {
+    } else if (!same || now_ms - notes.since_ms > kNeighbourPatienceMs) {
       count_drop(flow::Drop::kNoNeighbour);
       rte_pktmbuf_free(mbuf);
     } else {

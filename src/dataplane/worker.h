@@ -65,6 +65,7 @@ class Worker final : private flow::FragmentSink {
  private:
   static constexpr std::uint16_t kBurst = 32;
   static constexpr std::size_t kMaxWaiting = 64;
+  static constexpr std::ptrdiff_t kMaxWaitingForOne = 4;  // neighbour
 
   struct Queue {
     std::size_t port;
@@ -84,6 +85,7 @@ class Worker final : private flow::FragmentSink {
   void transmit(flow::Packet& packet);
   void transmit_addressed(flow::Packet& packet);
   bool address_frame(flow::Packet& packet);
+  std::uint32_t generation_of(const flow::Packet& packet) const;
   void wait_for_neighbour(flow::Packet& packet);
   void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
