@@ -230,6 +230,14 @@ bool LinkStack::leads_to(std::uint32_t interface, const std::vector<std::string>
   return false;
 }
 
+std::set<std::uint32_t> LinkStack::with_way_down(const std::vector<std::uint32_t>& ends) const {
+  std::set<std::uint32_t> result;
+  for (const auto& [index, link] : links_) {
+    if (way_down(index, ends, 0)) result.insert(index);
+  }
+  return result;
+}
+
 bool LinkStack::has_vlans_on(std::uint32_t interface) const {
   return std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
     const auto way = way_down(link.first, {interface}, 0);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,9 @@ class LinkStack {
   // and take part, `spread` chooses one.
   std::optional<Way> way_down(std::uint32_t interface, const std::vector<std::uint32_t>& ends,
                               std::uint32_t spread) const;
+
+  // All from which there is a way down.
+  std::set<std::uint32_t> with_way_down(const std::vector<std::uint32_t>& ends) const;
 
   bool has_vlans_on(std::uint32_t interface) const;
 

@@ -157,6 +157,7 @@ void Neighbours::Impl::find_ends(Mirror& in) const {
   for (const std::string& name : names)
     in.ends.push_back(in.links.index_of(name));
   in.routes.set_device_tables(in.links.vrf_tables());
+  in.routes.set_ways(in.links.with_way_down(in.ends));
 }
 
 void Neighbours::Impl::tells(const nlmsghdr* message) {

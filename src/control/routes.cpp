@@ -52,15 +52,19 @@ bool RouteTables::is_consulted(Family family, std::uint32_t table) const {
   });
 }
 
-// Of routes to one prefix: the one for the closest sources, then the one with the least metric.
+// Of routes to one prefix: the one for the closest sources, then one that leads to a port, then the
+// one with the least metric.
 const RouteTarget* RouteTables::best_of(const Routes& routes, const Address& prefix,
-                                        const Address& source) {
+                                        const Address& source) const {
   const RouteTarget* best = nullptr;
   for (auto at = routes.lower_bound({prefix, 0}); at != routes.end() && at->first.first == prefix;
        ++at) {
     for (const RouteTarget& target : at->second) {
       if (!target.source.contains(source)) continue;
-      if (best == nullptr || target.source.length > best->source.length) best = &target;
+      const bool better = best == nullptr || target.source.length > best->source.length ||
+                          (target.source.length == best->source.length && goes_nowhere(*best) &&
+                           !goes_nowhere(target));
+      if (better) best = &target;
     }
   }
   return best;
@@ -111,10 +115,12 @@ bool RouteTables::take(const RouteChange& change, bool& doubtful) {
   const Route& route = change.route;
   const Address& prefix = route.destination.address;
   Routes& routes = tables_[route.table][family_index(prefix.family)][route.destination.length];
+  // Of those for all sources; the others are told of whenever they change.
   const auto first = [&]() -> std::optional<RouteTarget> {
-    const auto at = routes.lower_bound({prefix, 0});
-    if (at == routes.end() || at->first.first != prefix) return std::nullopt;
-    return at->second.front();
+    Address any;
+    any.family = prefix.family;
+    const RouteTarget* best = best_of(routes, prefix, any);
+    return best == nullptr ? std::nullopt : std::optional(*best);
   };
   const std::optional<RouteTarget> before = first();
   std::vector<RouteTarget>& targets = routes[{prefix, route.metric}];

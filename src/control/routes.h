@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -85,6 +86,10 @@ class RouteTables {
   // Tables of VRFs: the one that has the source as its own is the source's.
   void set_device_tables(std::vector<std::uint32_t> tables) { device_tables_ = std::move(tables); }
 
+  // Interfaces that lead to a port. Of routes to one prefix, one through them comes before a
+  // cheaper one that leads elsewhere: a host may have a default route of its own, for itself.
+  void set_ways(std::set<std::uint32_t> interfaces) { ways_ = std::move(interfaces); }
+
   const RouteTarget* find(const Address& source, const Address& destination) const;
 
  private:
@@ -97,8 +102,11 @@ class RouteTables {
     const RouteTarget* target = nullptr;
     int length = 0;
   };
-  static const RouteTarget* best_of(const Routes& routes, const Address& prefix,
-                                    const Address& source);
+  const RouteTarget* best_of(const Routes& routes, const Address& prefix,
+                             const Address& source) const;
+  bool goes_nowhere(const RouteTarget& target) const {
+    return target.kind == RouteTarget::Kind::kLeads && ways_.count(target.interface) == 0;
+  }
   Found find_in(std::uint32_t table, const Address& source, const Address& destination) const;
   std::uint32_t device_table_of(const Address& source) const;
   const std::vector<Rule>& rules_of(Family family) const;
@@ -107,6 +115,7 @@ class RouteTables {
   std::map<std::uint32_t, Table> tables_;
   std::array<std::vector<Rule>, 2> rules_;  // by family_index(), in order
   std::vector<std::uint32_t> device_tables_;
+  std::set<std::uint32_t> ways_;
 };
 
 }  // namespace turnpike::control

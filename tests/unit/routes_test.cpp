@@ -32,6 +32,8 @@ RouteTarget that(RouteTarget::Kind kind) {
 
 class RoutesTest : public testing::Test {
  protected:
+  RoutesTest() { routes_.set_ways({1, 2, 3, 4, 5, 6, 7}); }
+
   bool tell(const std::string& destination, RouteTarget target, std::uint32_t metric = 0,
             std::uint32_t table = kTableMain, Kind kind = Kind::kAdds) {
     return routes_.take({kind, {table, prefix(destination), metric, {std::move(target)}}},
@@ -96,6 +98,19 @@ TEST_F(RoutesTest, TellWhenTheBestOfAPrefixChanges) {
   tell("203.0.113.0/24", narrow, 0, kTableMain, Kind::kRemoves);
   narrow.mtu = 1280;
   EXPECT_TRUE(tell("203.0.113.0/24", narrow));
+}
+
+// The host's own default route goes by a network that isn't the relay's.
+TEST_F(RoutesTest, ThatLeadToNoPortArePassedOverForAnotherToTheSamePrefix) {
+  tell("0.0.0.0/0", through(40), 100);
+  EXPECT_EQ(way("192.0.2.1"), 40);
+  EXPECT_TRUE(tell("0.0.0.0/0", through(1), 1000));
+  EXPECT_EQ(way("192.0.2.1"), 1);
+  EXPECT_FALSE(tell("0.0.0.0/0", through(41), 50));
+  EXPECT_TRUE(tell("0.0.0.0/0", that(RouteTarget::Kind::kForbids), 10));
+  EXPECT_EQ(way("192.0.2.1"), 0);
+  tell("192.0.2.0/24", through(40));
+  EXPECT_EQ(way("192.0.2.1"), 40) << "but only for the same prefix";
 }
 
 TEST_F(RoutesTest, OfATableAreForSourcesWithARule) {
