@@ -7,11 +7,13 @@
 
 #include "control/command_line.h"
 #include "control/node.h"
+#include "control/wipe.h"
 
 int main(int argc, char** argv) {
   try {
     auto asked = turnpike::control::read_command_line(argc, argv);
     turnpike::control::hide_secrets(argc, argv);
+    turnpike::control::wipe_stack();
     if (const auto* exit = std::get_if<turnpike::control::Exit>(&asked)) {
       std::fputs(exit->text.c_str(), exit->status == 0 ? stdout : stderr);
       return exit->status;

@@ -239,6 +239,8 @@ std::variant<Config, Exit> configure(const Flags& flags, const CLI::App& app) {
     }
     tree = std::move(std::get<Value>(file));
   }
+  const auto* file = tree.as<Value::Table>();
+  const bool secrets = file != nullptr && find_member(*file, "auth") != nullptr;
   std::vector<ConfigError> errors;
   lay_over(std::get<Value::Table>(tree.data), tree_of(flags, app, errors));
   if (!errors.empty()) {
@@ -249,7 +251,6 @@ std::variant<Config, Exit> configure(const Flags& flags, const CLI::App& app) {
     return complain(*found);
   }
   Config& config = std::get<Config>(result);
-  const bool secrets = !config.users.empty() || !config.rest_secrets.empty();
   if (secrets && read_by_others(flags.config_file)) {
     config.warnings.push_back(flags.config_file +
                               " holds secrets and everybody on this host can read it; chmod 640");

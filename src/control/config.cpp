@@ -460,6 +460,12 @@ std::optional<bool> parse_channel_numbers(std::string_view text) {
   return text == "rfc5766" ? std::optional(true) : std::nullopt;
 }
 
+// Whether there is such a user is the host's to say, at the start.
+std::optional<std::string> parse_user(std::string_view text) {
+  const bool plain = text.size() <= 32 && text.find_first_of(": \t\n/") == std::string_view::npos;
+  return plain ? std::optional(std::string(text)) : std::nullopt;
+}
+
 std::optional<std::string> parse_log_level(std::string_view text) {
   for (const std::string_view level : {"trace", "debug", "info", "warning", "error"}) {
     if (text == level) {
@@ -718,6 +724,7 @@ Take read_root(Config& config) {
                              config.worker_cores, [](int& core) { return integer(core, 0, 1023); },
                              "a list of CPU numbers, [0, 1]")},
         {"hugepages", boolean(config.hugepages)},
+        {"user", parsed(config.user, parse_user, "a user of this host, or \"\"")},
         {"core_dumps", boolean(config.core_dumps)},
         {"idle_sleep_us", integer(config.idle_sleep_us, 0, 100'000)},
         {"external", list(

@@ -107,7 +107,8 @@ struct Config {
   bool metrics_enabled = true;
   std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster
   std::string log_level = "info";     // trace, debug, info, warning, error
-  bool core_dumps = false;            // they hold keys and secrets
+  std::string user;         // whom the process becomes once it runs; empty: stays who it is
+  bool core_dumps = false;  // they hold keys and secrets
   std::vector<std::string> warnings;  // what the operator should be told at the start
 
   // Whether any listener answers TURN: otherwise no realm, user or relayed address is needed.

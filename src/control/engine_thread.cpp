@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "dataplane/sandbox.h"
+
 namespace turnpike::control {
 namespace {
 
@@ -91,6 +93,7 @@ bool EngineThread::serve() {
 }
 
 void EngineThread::run() {
+  dataplane::enter_sandbox();
   Instant next_tick = dataplane::clock_now();
   std::uint64_t last_busy_ms = dataplane::real_ms();
   int idle = 0;

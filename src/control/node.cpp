@@ -36,7 +36,9 @@
 #include "control/log.h"
 #include "control/metrics.h"
 #include "control/neighbours.h"
+#include "control/privileges.h"
 #include "control/route_query.h"
+#include "control/wipe.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/kernel_interface.h"
 #include "dataplane/port_reservation.h"
@@ -753,6 +755,7 @@ void Node::watch_logins() {
 }
 
 void Node::run(const Signals& signals) {
+  drop_privileges(config_);
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
     engine->start();
@@ -815,11 +818,14 @@ int run_node(Config config) {
   for (const std::string& warning : config.warnings)
     log::warning(warning);
   if (!config.core_dumps) keep_memory_private();
+  if (const std::string missing = missing_capabilities(config); !missing.empty())
+    throw std::runtime_error(missing + "; run it as root, or give it these (AmbientCapabilities=)");
   const Signals signals;
   try {
     HostAddresses addresses;
     if (!wait_for_addresses(config, addresses, signals)) return 0;
     Node node(std::move(config), addresses);
+    wipe_stack();
     node.run(signals);
   } catch (const Misfit& misfit) {
     log::error(misfit.what());

@@ -87,15 +87,17 @@ void start_eal(const EalOptions& options) {
   std::vector<char*> arguments;
   for (std::string& word : words)
     arguments.push_back(word.data());
-  if (rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) < 0) {
-    remove_runtime();
+  const bool started = rte_eal_init(static_cast<int>(arguments.size()), arguments.data()) >= 0;
+  // Its folder is for further processes, of which there are none; at the end the right to remove it
+  // may be gone.
+  remove_runtime();
+  if (!started) {
     throw std::runtime_error(std::string("DPDK does not start: ") + rte_strerror(rte_errno));
   }
 }
 
 void stop_eal() {
   rte_eal_cleanup();
-  remove_runtime();
 }
 
 std::vector<int> allowed_cores() {

@@ -195,6 +195,7 @@ struct SharedNic::Impl {
   std::vector<RelayedAddress> relayed;
   unsigned index = 0;
   Descriptor program_file;
+  std::uint32_t own_program = 0;  // the number of ours, once it is attached
   Descriptor lock;
   bool has_rules = false;
   void* bitmap = MAP_FAILED;
@@ -275,7 +276,9 @@ SharedNic::~SharedNic() {
   if (impl_->has_rules) run_nft("delete table " + table_of(impl_->index) + "\n");
   if (impl_->program_file.get() < 0) return;
   const std::uint32_t program = attached_program(impl_->index);
-  if (program != 0 && is_ours(program)) bpf_xdp_detach(static_cast<int>(impl_->index), 0, nullptr);
+  // By its number where it is known: looking into a program takes a capability that is gone by now.
+  const bool ours = program != 0 && (program == impl_->own_program || is_ours(program));
+  if (ours) bpf_xdp_detach(static_cast<int>(impl_->index), 0, nullptr);
 }
 
 std::string SharedNic::program_path() const {
@@ -286,6 +289,7 @@ void SharedNic::open_maps() {
   const std::uint32_t program = attached_program(impl_->index);
   if (program == 0 || !is_ours(program))
     fail(impl_->interface, "the driver did not attach the XDP filter");
+  impl_->own_program = program;
   const Descriptor fd(bpf_prog_get_fd_by_id(program));
   std::array<std::uint32_t, 16> ids{};
   const std::size_t count = program_info(fd.get(), ids).nr_map_ids;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/sandbox.h"
 #include "dataplane/vlan_tags.h"
 #include "wire/headers.h"
 
@@ -86,6 +87,7 @@ void Worker::run() {
   CPU_SET(static_cast<unsigned>(config_.core), &cores);
   pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
   rte_thread_register();
+  enter_sandbox();
 
   unsigned idle = 0;
   for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {

@@ -62,13 +62,13 @@ auto defaults_of(const Config& config) {
                nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
-               log_level, core_dumps, warnings] = config;
+               log_level, user, core_dumps, warnings] = config;
   return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
                     software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
                     nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                     relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
                     max_permissions, max_channels, user_quota, metrics, metrics_enabled,
-                    test_time_scale, log_level, core_dumps, warnings);
+                    test_time_scale, log_level, user, core_dumps, warnings);
 }
 
 // --- The example.

@@ -1,0 +1,97 @@
+"""What a running relay may still do: little, and enough to relay and to clean up after itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+import turn_client as turn
+from lab import BINARY, Lab, OwnedLab, wait_for
+from turn_client import TurnClient
+
+NET_ADMIN, NET_RAW = 1 << 12, 1 << 13
+
+
+@pytest.fixture
+def lab():
+    lab = Lab()
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def statuses(pid):
+    """Name → the fields of /proc/PID/task/TID/status, of each thread."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+        found[f"{fields['Name']} {task.name}"] = fields
+    return found
+
+
+def relays(lab):
+    peer = lab.peer.udp(lab.PEER4)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    assert one.allocate().message_class == turn.SUCCESS
+    one.channel_bind(0x4000, *peer.getsockname())
+    one.channel_data(0x4000, b"through")
+    assert peer.recv(100) == b"through"
+
+
+def check_threads(relay, allowed):
+    def named():
+        names = statuses(relay.process.pid)
+        return all(any(name.startswith(kind) for name in names) for kind in ("worker", "engine")) and names
+    threads = wait_for(named, 10, "threads have names")
+    for name, fields in threads.items():
+        for kind in ("CapEff", "CapPrm", "CapInh"):
+            assert int(fields[kind], 16) & ~allowed == 0, (name, kind, fields[kind])
+    wait_for(lambda: all(fields["Seccomp"] == "2" for name, fields in statuses(relay.process.pid).items()
+                         if name.startswith(("worker", "engine"))), 10, "filters of system calls")
+    mine = next(fields for name, fields in threads.items() if name.endswith(f" {relay.process.pid}"))
+    assert int(mine["CapBnd"], 16) & ~allowed == 0
+    assert mine["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+@pytest.mark.parametrize("user", ["", "nobody"])
+def test_shared_ports_keep_two_capabilities_and_clean_up(lab, tmp_path, driver, user):
+    config = tmp_path / "user.toml"
+    config.write_text(f'user = "{user}"\n')
+    relay = lab.start_relay("--config", config, driver=driver)
+    check_threads(relay, NET_ADMIN | NET_RAW)
+    if user:
+        assert all(fields["Uid"].split()[0] != "0" for fields in statuses(relay.process.pid).values())
+    relays(lab)
+    assert relay.stop() == 0
+    assert "xdp" not in lab.relay.ip("link", "show", "north").stdout
+    assert "turnpike" not in lab.relay.exec("nft", "list", "tables").stdout
+    assert not Path(f"/run/dpdk/turnpike-{relay.process.pid}").exists()
+
+
+def test_owned_ports_keep_one_capability(tmp_path):
+    lab = OwnedLab()
+    try:
+        relay = lab.start_relay(directory=tmp_path)
+        check_threads(relay, NET_ADMIN)
+        relays(lab)
+        assert relay.stop() == 0
+    finally:
+        lab.close()
+
+
+@pytest.mark.parametrize("driver, capability", [("af_xdp", "bpf"), ("af_xdp", "net_raw"), ("af_packet", "net_admin")])
+def test_a_missing_capability_is_named(lab, driver, capability):
+    result = lab.relay.exec("setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}", BINARY,
+                            "--port", f"{driver}:north", "--user", "a:b", "--realm", "r", check=False)
+    assert result.returncode == 1
+    assert re.search(rf"port north needs CAP_{capability.upper()} \(it ", result.stdout), result.stdout
+
+
+def test_an_unknown_user_is_told(lab, tmp_path):
+    config = tmp_path / "user.toml"
+    config.write_text('user = "no-such-user"\n')
+    result = lab.relay.exec(BINARY, "--config", config, "--port", "af_xdp:north", "--user", "a:b", "--realm", "r",
+                            check=False)
+    assert result.returncode == 1 and "user no-such-user: there is no such user" in result.stdout
+    assert "xdp" not in lab.relay.ip("link", "show", "north").stdout
