@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
@@ -184,19 +183,6 @@ void keep_memory_private() {
   if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
     log::warning(std::string("core dumps can't be switched off: ") + std::strerror(errno));
 }
-
-// DPDK pins the thread that starts it; engines, metrics and control must not share that one core
-// with a worker.
-class AffinityKeeper {
- public:
-  AffinityKeeper() { sched_getaffinity(0, sizeof set_, &set_); }
-  ~AffinityKeeper() { sched_setaffinity(0, sizeof set_, &set_); }
-  AffinityKeeper(const AffinityKeeper&) = delete;
-  AffinityKeeper& operator=(const AffinityKeeper&) = delete;
-
- private:
-  cpu_set_t set_{};
-};
 
 // --- From the configuration to each part's own ---
 
@@ -503,7 +489,6 @@ void Node::reserve_ports() {
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   check_memory(limits_);
   reserve_ports();
-  const AffinityKeeper keeper;
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }
 

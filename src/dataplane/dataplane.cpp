@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "dataplane/eal.h"
+#include "dataplane/placement.h"
 #include "dataplane/worker.h"
 
 namespace turnpike::dataplane {
@@ -102,6 +103,7 @@ struct Dataplane::Impl {
   std::vector<Pool> pools;        // by worker
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
+  Placement placement;
   Pool exception_pool;
   Fabric fabric;
   std::vector<std::unique_ptr<Worker>> workers;
@@ -162,15 +164,10 @@ void Dataplane::Impl::make_rings() {
 }
 
 void Dataplane::Impl::make_workers() {
-  const std::vector<int> cores = allowed_cores();
   for (std::uint16_t i = 0; i < options.workers; ++i) {
     Worker::Config config;
     config.number = i;
-    config.core = options.worker_cores.empty()
-                      ? cores[i % cores.size()]
-                      : options.worker_cores[i % options.worker_cores.size()];
-    // Engine and control want a core as well.
-    config.yields = options.workers + 1U > cores.size();
+    config.seat = placement.workers[i];
     config.idle_sleep_us = options.idle_sleep_us;
     config.pool = pools[i].get();
     config.large = large_pools[i].get();
@@ -184,7 +181,10 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
   eal.hugepages = options.hugepages;
   eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
+  impl_->placement = place_threads(allowed_cores(), options.workers, options.worker_cores,
+                                   options.idle_sleep_us != 0);
     if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
+  eal.cores = impl_->placement.others;
   }
   start_eal(eal);
   try {

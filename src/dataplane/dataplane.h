@@ -36,7 +36,7 @@ struct PortRange {
 struct Options {
   std::vector<PortSpec> ports;
   std::uint16_t workers = 1;
-  std::vector<int> worker_cores;  // empty: 0, 1, … modulo the cores there are
+  std::vector<int> worker_cores;  // empty: see place_threads()
   std::uint8_t shards = 1;
   bool hugepages = true;  // use 2 MiB pages if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
@@ -84,6 +84,9 @@ class Dataplane {
   // neighbours speak for each (the shared interface, or the exception TAP; empty: none).
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
+  //
+  // The calling thread, and with it each that it makes later, is kept off the workers' cores where
+  // there are others.
   const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, copy mode"
   // The bitmaps that the flow tables keep for the ports' XDP filters.
   std::vector<std::atomic<std::uint64_t>*> live_ports();

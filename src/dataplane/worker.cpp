@@ -81,10 +81,12 @@ void Worker::stop() {
 
 void Worker::run() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(static_cast<unsigned>(config_.core), &cores);
-  pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+  if (config_.seat.core >= 0) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(static_cast<unsigned>(config_.seat.core), &cores);
+    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+  }
   rte_thread_register();
 
   unsigned idle = 0;
@@ -116,7 +118,7 @@ void Worker::rest() {
   if (config_.idle_sleep_us != 0) {
     usleep(config_.idle_sleep_us);
     housekeeping();  // which after so many sleeps would come late
-  } else if (config_.yields) {
+  } else if (config_.seat.yields) {
     sched_yield();
   }
 }

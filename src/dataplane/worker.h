@@ -14,6 +14,7 @@
 #include "base/qsbr.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
+#include "dataplane/placement.h"
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
 #include "flow/fragment.h"
@@ -45,8 +46,7 @@ class Worker final : private flow::FragmentSink {
  public:
   struct Config {
     std::uint16_t number = 0;
-    int core = 0;
-    bool yields = false;  // other threads of ours need this core
+    Placement::Seat seat;
     std::uint32_t idle_sleep_us = 0;
     rte_mempool* pool = nullptr;   // for fragments
     rte_mempool* large = nullptr;  // for reassembled datagrams

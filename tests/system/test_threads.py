@@ -1,0 +1,37 @@
+"""Where the relay's threads run."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+
+def threads(relay):
+    """Name → (allowed cores, voluntary context switches) of each thread."""
+    found = {}
+    for task in Path(f"/proc/{relay.process.pid}/task").iterdir():
+        status = (task / "status").read_text()
+        allowed = set()
+        for part in re.search(r"Cpus_allowed_list:\s+(\S+)", status)[1].split(","):
+            first, _, last = part.partition("-")
+            allowed |= set(range(int(first), int(last or first) + 1))
+        name = (task / "comm").read_text().strip()
+        found[name] = allowed, int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", status)[1])
+    return found
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_other_threads_stay_off_the_workers_core(fresh_lab):
+    found = threads(fresh_lab.start_relay())
+    mine = found.pop("worker-0")[0]
+    assert len(mine) == 1
+    assert "engine" in found and any("intr" in name for name in found)
+    assert all(not cores & mine for cores, _ in found.values()), found
+
+
+def test_a_worker_that_sleeps_is_not_pinned(fresh_lab, tmp_path):
+    config = tmp_path / "shared.toml"
+    config.write_text("idle_sleep_us = 50\n")
+    found = threads(fresh_lab.start_relay("--config", config))
+    assert all(cores == os.sched_getaffinity(0) for cores, _ in found.values()), found
