@@ -1,6 +1,7 @@
 // A shard's thread: takes requests from the workers' rings, lets its Server answer them, and is the
 // world that Server asks for keys, verdicts, random numbers and a place for flows. It never blocks
-// on I/O: when nothing comes it spins a little, then naps for less than a request may wait.
+// on I/O: when nothing comes it spins a little, then sleeps until a worker brings a request,
+// somebody wakes it, or it has something due.
 #pragma once
 
 #include <array>
@@ -56,7 +57,8 @@ class EngineThread final : public ServerHost {
   // Ends the thread. Idempotent.
   void stop();
 
-  // Any thread.
+  // Any thread. For what comes by another way than a request: a change of routes, of keys.
+  void wake() { world_.port.wake(); }
   const ServerCounters& counters() const { return server_.counters(); }
   std::uint64_t heartbeat_ms() const { return heartbeat_ms_.load(std::memory_order_relaxed); }
 
@@ -77,6 +79,7 @@ class EngineThread final : public ServerHost {
  private:
   void run();
   bool serve();  // whether there was anything to do
+  void sleep(Instant next_tick);
 
   World world_;
   Published<policy::PeerRules>::Reader peers_;

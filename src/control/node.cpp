@@ -403,6 +403,7 @@ class Node {
   void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
+  void tell_routes();
   std::string missing_addresses() const;
   std::string late_addresses() const;
   void watch_logins();
@@ -433,6 +434,7 @@ class Node {
   std::uint64_t gateways_due_ms_ = 0;
   bool said_own_host_ = false;
   bool told_of_endless_ = false;
+  std::uint32_t routes_told_ = 0;  // the epoch that engines were last woken for
   std::optional<Metrics> metrics_;
 };
 
@@ -737,6 +739,15 @@ void Node::watch_logins() {
   }
 }
 
+// Flows follow a change of routes at once, not when their engine wakes for another reason.
+void Node::tell_routes() {
+  const std::uint32_t epoch = neighbours_.epoch();
+  if (epoch == routes_told_) return;
+  routes_told_ = epoch;
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    engine->wake();
+}
+
 void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
@@ -765,6 +776,7 @@ void Node::run(const Signals& signals) {
     poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
     if (signals.ends()) break;
     neighbours_.poll();
+    tell_routes();
     dataplane_->poll_exceptions();
     const std::uint64_t now = dataplane::real_ms();
     heartbeat_ms_.store(now, std::memory_order_relaxed);

@@ -89,6 +89,11 @@ Instant clock_now() {
   return {1000 + (rte_rdtsc() - clock_start_tsc) * clock_scale / clock_ticks_per_ms};
 }
 
+std::uint64_t real_ns_until(Instant when) {
+  const std::uint64_t now = clock_now().ms;
+  return when.ms <= now ? 0 : (when.ms - now) * 1'000'000 / clock_scale;
+}
+
 struct Dataplane::Impl {
   explicit Impl(const Options& asked) : options(asked) {}
 

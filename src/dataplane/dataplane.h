@@ -65,10 +65,17 @@ class EnginePort {
   virtual void reply(RequestToken token, stun::Bytes message) = 0;
   virtual void discard(RequestToken token) = 0;
 };
+  // Sleeps until a request waits, somebody calls wake(), or so much time has passed. May return
+  // early.
+  virtual void wait(std::uint64_t most_ns) = 0;
+  // Any thread: for what comes to the shard by another way than its rings.
+  virtual void wake() = 0;
 
 // The engine's clock: monotonic, from the TSC, times test_time_scale. Any thread.
 Instant clock_now();
 // The clock of heartbeats: monotonic milliseconds, never scaled. Any thread.
+// How long until then, in nanoseconds of real time; 0 if it has come.
+std::uint64_t real_ns_until(Instant when);
 std::uint64_t real_ms();
 
 class Dataplane {

@@ -131,8 +131,17 @@ bool Worker::round(Instant now) {
   busy |= collect_replies();
   busy |= take_handoffs();
   busy |= take_exceptions();
-  if (busy) flush_all();
-  return busy;
+  if (!busy) return false;
+  flush_all();
+  if (asked_engines_) wake_engines();
+  return true;
+}
+
+// A system call for each engine that sleeps, so only now that all frames are sent.
+void Worker::wake_engines() {
+  asked_engines_ = false;
+  for (const std::unique_ptr<EngineRings>& engine : fabric_.engines)
+    engine->ring(config_.number);
 }
 
 bool Worker::receive(Instant now, const Queue& queue) {
@@ -295,6 +304,7 @@ void Worker::to_engine(flow::Packet& packet) {
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
   notes.worker = config_.number;
+  asked_engines_ = true;
   if (fabric_.engines[packet.shard]->submit(config_.number, mbuf, packet.has_allocation)) return;
   count_drop(flow::Drop::kEngineRingFull);
   rte_pktmbuf_free(mbuf);

@@ -79,6 +79,7 @@ class Worker final : private flow::FragmentSink {
 
   void run();
   bool round(Instant now);
+  void wake_engines();
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
@@ -119,6 +120,7 @@ class Worker final : private flow::FragmentSink {
   const flow::NextHop* fragment_hop_ = nullptr;
   rte_mbuf* fragment_ = nullptr;                            // being filled
   bool out_of_buffers_ = false;                             // the last take() had none
+  bool asked_engines_ = false;                              // in this round
   alignas(64) std::atomic<std::uint64_t> heartbeat_ms_{0};  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
   std::thread thread_;

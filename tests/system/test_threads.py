@@ -1,10 +1,13 @@
-"""Where the relay's threads run."""
+"""Where the relay's threads run, how often they wake, and how soon a request is answered."""
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
+
+from turn_client import SUCCESS, TurnClient
 
 
 def threads(relay):
@@ -35,3 +38,25 @@ def test_a_worker_that_sleeps_is_not_pinned(fresh_lab, tmp_path):
     config.write_text("idle_sleep_us = 50\n")
     found = threads(fresh_lab.start_relay("--config", config))
     assert all(cores == os.sched_getaffinity(0) for cores, _ in found.values()), found
+
+
+def test_an_idle_engine_sleeps(fresh_lab):
+    """Ten ticks a second are its own; naps would be a thousand or more."""
+    relay = fresh_lab.start_relay()
+    before, began = threads(relay)["engine"][1], time.monotonic()
+    time.sleep(1)
+    assert threads(relay)["engine"][1] - before < 60 * (time.monotonic() - began)
+
+
+def test_a_sleeping_engine_is_woken_by_a_request(fresh_lab):
+    """Its own ticks, 100 ms apart, would make it some 50 ms on average."""
+    fresh_lab.start_relay()
+    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478))
+    assert one.allocate().message_class == SUCCESS
+    took = []
+    for _ in range(60):
+        began = time.perf_counter()
+        assert one.refresh(600).message_class == SUCCESS
+        took.append(time.perf_counter() - began)
+        time.sleep(0.007)
+    assert sorted(took)[len(took) // 4] < 0.02, took
