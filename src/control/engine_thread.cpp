@@ -67,7 +67,7 @@ EngineThread::~EngineThread() {
 }
 
 void EngineThread::start() {
-  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+  heartbeat_.beat(dataplane::real_ms());
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "engine");
 }
@@ -102,7 +102,7 @@ void EngineThread::run() {
       next_tick = now + kTickMs;
     }
     if (writer_.housekeeping()) idle = 0;
-    heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+    heartbeat_.beat(dataplane::real_ms());
     if (idle > kSpins) sleep(next_tick);
   }
 }

@@ -5,7 +5,9 @@
 #include <civetweb.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 #include <tuple>
@@ -19,7 +21,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr std::uint64_t kStallMs = 1000;
+constexpr std::uint64_t kNotReadyMs = 3000;
 
 // One family under construction.
 class FamilyWriter {
@@ -38,6 +40,19 @@ class FamilyWriter {
   }
   void add(Labels labels, std::uint64_t value) {
     add(std::move(labels), static_cast<double>(value));
+  }
+  void add(Labels labels, const DurationHistogram& times, std::uint64_t ticks_per_second) {
+    ClientMetric& metric = family_.metric.emplace_back();
+    metric.label = std::move(labels);
+    double bound = DurationHistogram::kFirstBoundS;
+    for (std::size_t i = 0; i < DurationHistogram::kBuckets; ++i, bound *= 2) {
+      metric.histogram.sample_count += times.count(i);
+      const bool last = i + 1 == DurationHistogram::kBuckets;
+      metric.histogram.bucket.push_back(
+          {metric.histogram.sample_count, last ? std::numeric_limits<double>::infinity() : bound});
+    }
+    metric.histogram.sample_sum = static_cast<double>(times.ticks()) /
+                                  static_cast<double>(std::max<std::uint64_t>(ticks_per_second, 1));
   }
 
  private:
@@ -69,6 +84,27 @@ void by_number(std::vector<MetricFamily>& out, MetricType type, const char* name
   FamilyWriter family(out, type, name, help);
   for (std::size_t i = 0; i < all.size(); ++i)
     family.add({{label, std::to_string(i)}}, (all[i]->*member).get());
+}
+
+void collect_stalls(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  FamilyWriter family(out, MetricType::Counter, "worker_stalls_total",
+                      "Rounds that began later than this after the one before: the worker was kept "
+                      "from polling, or had so much to do");
+  for (std::size_t worker = 0; worker < source.workers.size(); ++worker) {
+    for (std::size_t i = 0; i < flow::kStallBounds.size(); ++i) {
+      family.add({{"worker", std::to_string(worker)}, {"over", flow::kStallBounds[i].label}},
+                 source.workers[worker]->stalls[i].get());
+    }
+  }
+}
+
+void collect_burst_times(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  FamilyWriter family(out, MetricType::Histogram, "burst_seconds",
+                      "How long bursts stay: from receive's return to transmit's");
+  for (std::size_t worker = 0; worker < source.workers.size(); ++worker) {
+    family.add({{"worker", std::to_string(worker)}}, source.workers[worker]->burst_time,
+               source.tsc_hz);
+  }
 }
 
 void collect_traffic(std::vector<MetricFamily>& out, const MetricsSource& source, bool bytes) {
@@ -277,17 +313,26 @@ void collect_conditions(std::vector<MetricFamily>& out, const Conditions& condit
     family.add({{"condition", std::string(kConditionInfo[i].label)}}, words[i].empty() ? 0.0 : 1.0);
 }
 
+std::uint64_t age_ms(const Heart& heart, std::uint64_t now_ms) {
+  const std::uint64_t last = heart.beat->last_ms();
+  return now_ms > last ? now_ms - last : 0;
+}
+
 void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  const std::vector<Heart> hearts = source.hearts();
   if (source.conditions != nullptr) collect_conditions(out, *source.conditions);
   {
     FamilyWriter age(out, MetricType::Gauge, "heartbeat_age_seconds",
-                     "How long ago a thread last went round; over 1 it is stalled");
-    const std::vector<Heart> hearts = source.hearts();
+                     "How long ago a thread last went round; over 3 the node isn't ready");
     const std::uint64_t now = source.now_ms();
-    for (const Heart& heart : hearts) {
-      const std::uint64_t ms = now > heart.heartbeat_ms ? now - heart.heartbeat_ms : 0;
-      age.add({{"thread", heart.thread}}, static_cast<double>(ms) / 1000.0);
-    }
+    for (const Heart& heart : hearts)
+      age.add({{"thread", heart.thread}}, static_cast<double>(age_ms(heart, now)) / 1000.0);
+  }
+  {
+    FamilyWriter late(out, MetricType::Counter, "heartbeat_stalls_total",
+                      "How often a thread did not go round for over a second");
+    for (const Heart& heart : hearts)
+      late.add({{"thread", heart.thread}}, heart.beat->late());
   }
   {
     FamilyWriter hz(out, MetricType::Gauge, "tsc_hertz", "TSC cycles in a second");
@@ -345,6 +390,8 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   collect_workers(out, source);
+  collect_stalls(out, source);
+  collect_burst_times(out, source);
   collect_ratio(out, source, "worker_cycles_per_packet",
                 "TSC cycles for each frame received, since the start", &Worker::busy_cycles,
                 &Worker::received_packets);
@@ -360,7 +407,7 @@ std::string why_not_ready(const MetricsSource& source) {
   const std::vector<Heart> hearts = source.hearts();
   const std::uint64_t now = source.now_ms();
   for (const Heart& heart : hearts) {
-    if (now <= heart.heartbeat_ms + kStallMs) continue;
+    if (age_ms(heart, now) <= kNotReadyMs) continue;
     stalled += (stalled.empty() ? "stalled: " : ", ") + heart.thread;
   }
   if (source.conditions == nullptr) return stalled;

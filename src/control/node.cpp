@@ -427,8 +427,8 @@ class Node {
   flow::Tables tables_;
   const flow::Setup setup_;
   std::vector<std::unique_ptr<EngineThread>> engines_;
-  std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
-  std::vector<bool> link_up_;                   // by port, as last told
+  Heartbeat heartbeat_;        // control: wo, metrics: ro
+  std::vector<bool> link_up_;  // by port, as last told
   Conditions conditions_;
   std::vector<unsigned> interface_indexes_;  // by port, at the start; 0: none
   std::uint64_t gateways_due_ms_ = 0;
@@ -541,11 +541,11 @@ MetricsSource Node::metrics_source() {
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
   source.hearts = [this] {
-    std::vector<Heart> hearts{{"control", heartbeat_ms_.load(std::memory_order_relaxed)}};
+    std::vector<Heart> hearts{{"control", &heartbeat_}};
     for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
-      hearts.push_back({"worker " + std::to_string(worker), dataplane_->heartbeat_ms(worker)});
+      hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
-      hearts.push_back({"engine " + std::to_string(shard), engines_[shard]->heartbeat_ms()});
+      hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
     return hearts;
   };
   source.buffers = [this] {
@@ -752,7 +752,7 @@ void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
     engine->start();
-  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+  heartbeat_.beat(dataplane::real_ms());
   if (config_.metrics_enabled) metrics_.emplace(config_.metrics, metrics_source());
   say_what_runs();
   watch_addresses(true);
@@ -779,7 +779,7 @@ void Node::run(const Signals& signals) {
     tell_routes();
     dataplane_->poll_exceptions();
     const std::uint64_t now = dataplane::real_ms();
-    heartbeat_ms_.store(now, std::memory_order_relaxed);
+    heartbeat_.beat(now);
     if (now >= nonce_key_due) {
       nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>());
       nonce_key_due = now + nonce_life_ms;

@@ -103,12 +103,12 @@ struct Dataplane::Impl {
   void make_workers();
 
   Options options;
+  Placement placement;
   // In this order: ports give their buffers back before the pools go.
   std::vector<unsigned> buffers;  // by worker, of its pool
   std::vector<Pool> pools;        // by worker
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
-  Placement placement;
   Pool exception_pool;
   Fabric fabric;
   std::vector<std::unique_ptr<Worker>> workers;
@@ -182,14 +182,14 @@ void Dataplane::Impl::make_workers() {
 
 Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(options)) {
   impl_->buffers = buffers_by_worker(options);
+  impl_->placement = place_threads(allowed_cores(), options.workers, options.worker_cores,
+                                   options.idle_sleep_us != 0);
   EalOptions eal;
+  eal.cores = impl_->placement.others;
   eal.hugepages = options.hugepages;
   eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
-  impl_->placement = place_threads(allowed_cores(), options.workers, options.worker_cores,
-                                   options.idle_sleep_us != 0);
     if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
-  eal.cores = impl_->placement.others;
   }
   start_eal(eal);
   try {
@@ -279,8 +279,8 @@ const flow::WorkerCounters& Dataplane::counters(std::uint16_t worker) const {
   return impl_->workers[worker]->counters();
 }
 
-std::uint64_t Dataplane::heartbeat_ms(std::uint16_t worker) const {
-  return impl_->workers[worker]->heartbeat_ms();
+const Heartbeat& Dataplane::heartbeat(std::uint16_t worker) const {
+  return impl_->workers[worker]->heartbeat();
 }
 
 Dataplane::PoolUse Dataplane::pool_use() const {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import wait_for
 from turn_client import SUCCESS, TurnClient
 
 
@@ -60,3 +61,19 @@ def test_a_sleeping_engine_is_woken_by_a_request(fresh_lab):
         took.append(time.perf_counter() - began)
         time.sleep(0.007)
     assert sorted(took)[len(took) // 4] < 0.02, took
+
+
+def test_stalls_and_burst_times_are_told(fresh_lab):
+    relay = fresh_lab.start_relay()
+    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478))
+    one.allocate()
+    # A worker held for a while has a gap of more than a millisecond.
+    before = relay.total("turnpike_worker_stalls_total", over="1ms")
+    relay.process.send_signal(19)
+    time.sleep(0.05)
+    relay.process.send_signal(18)
+    wait_for(lambda: relay.total("turnpike_worker_stalls_total", over="1ms") > before, 5, "the stall counted")
+    metrics = relay.metrics()
+    bursts = relay.total("turnpike_burst_seconds_count")
+    assert bursts > 0 and metrics['turnpike_burst_seconds_bucket{worker="0",le="+Inf"}'] == bursts
+    assert 0 < relay.total("turnpike_burst_seconds_sum") < 10
