@@ -1,15 +1,13 @@
-// Metrics and health by civetweb, which prometheus-cpp itself serves with. Its own Exposer has no
-// room for /healthz and /readyz, so the server is ours and prometheus-cpp writes the text.
+// prometheus-cpp writes the text; the server is ours: its own has no room for /healthz and /readyz,
+// and what it is made of (civetweb) has no IPv6 in Debian and is held up by silent connections.
 #include "control/metrics.h"
 
-#include <civetweb.h>
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <sstream>
-#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -342,37 +340,18 @@ void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source)
   build.add({{"version", source.version}}, 1.0);
 }
 
-void send(mg_connection* connection, int status, const char* phrase, const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-            "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-            status, phrase, body.size());
-  mg_write(connection, body.data(), body.size());
-}
-
-int serve_metrics(mg_connection* connection, void* source) {
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, collect(*static_cast<MetricsSource*>(source)));
-  send(connection, 200, "OK", text.str());
-  return 200;
-}
-
-int serve_health(mg_connection* connection, void* /*source*/) {
-  send(connection, 200, "OK", "alive\n");
-  return 200;
-}
-
-int serve_readiness(mg_connection* connection, void* source) {
-  const std::string stalled = why_not_ready(*static_cast<MetricsSource*>(source));
-  const int status = stalled.empty() ? 200 : 503;
-  send(connection, status, status == 200 ? "OK" : "Service Unavailable",
-       stalled.empty() ? "ready\n" : stalled + "\n");
-  return status;
-}
-
-int serve_nothing(mg_connection* connection, void* /*source*/) {
-  send(connection, 404, "Not Found", "there are /metrics, /healthz and /readyz\n");
-  return 404;
+HttpServer::Answer serve(std::string_view path, const MetricsSource& source) {
+  if (path == "/metrics") {
+    std::ostringstream text;
+    prometheus::TextSerializer().Serialize(text, collect(source));
+    return {200, text.str()};
+  }
+  if (path == "/healthz") return {200, "alive\n"};
+  if (path == "/readyz") {
+    const std::string why = why_not_ready(source);
+    return why.empty() ? HttpServer::Answer{200, "ready\n"} : HttpServer::Answer{503, why + "\n"};
+  }
+  return {404, "there are /metrics, /healthz and /readyz\n"};
 }
 
 }  // namespace
@@ -420,33 +399,16 @@ std::string why_not_ready(const MetricsSource& source) {
   return why;
 }
 
-struct Metrics::Impl {
-  MetricsSource source;
-  mg_context* server = nullptr;
-};
-
 Metrics::Metrics(const Endpoint& address, MetricsSource source)
-    : impl_(std::make_unique<Impl>(Impl{std::move(source), nullptr})) {
-  const std::string where = address.to_string();
-  const char* options[] = {"listening_ports",    where.c_str(), "num_threads", "2",
-                           "request_timeout_ms", "5000",        nullptr};
-  mg_init_library(0);
-  const mg_callbacks callbacks{};
-  impl_->server = mg_start(&callbacks, nullptr, options);
-  if (impl_->server == nullptr) {
-    mg_exit_library();
-    throw std::runtime_error("metrics: cannot listen on " + where +
-                             " (is the address taken? metrics.address chooses another)");
-  }
-  mg_set_request_handler(impl_->server, "/metrics$", serve_metrics, &impl_->source);
-  mg_set_request_handler(impl_->server, "/healthz$", serve_health, nullptr);
-  mg_set_request_handler(impl_->server, "/readyz$", serve_readiness, &impl_->source);
-  mg_set_request_handler(impl_->server, "**", serve_nothing, nullptr);
-}
+    : source_(std::move(source)),
+      server_(address, [this](std::string_view path) { return serve(path, source_); }) {}
 
-Metrics::~Metrics() {
-  mg_stop(impl_->server);
-  mg_exit_library();
+bool is_open_to_strangers(const Address& address) {
+  static constexpr std::array<const char*, 9> kInside{
+      "127.0.0.0/8",    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10",
+      "169.254.0.0/16", "::1",        "fc00::/7",      "fe80::/10"};
+  return std::none_of(kInside.begin(), kInside.end(),
+                      [&](const char* inside) { return Prefix::parse(inside)->contains(address); });
 }
 
 }  // namespace turnpike::control

@@ -7,12 +7,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/heartbeat.h"
 #include "control/conditions.h"
+#include "control/http_server.h"
 #include "flow/counters.h"
 #include "flow/tables.h"
 #include "turn/counters.h"
@@ -55,11 +55,14 @@ class Metrics {
  public:
   // Serves until it ends. Throws std::runtime_error when the address can't be had.
   Metrics(const Endpoint& address, MetricsSource source);
-  ~Metrics();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  const MetricsSource source_;
+  HttpServer server_;
 };
+
+// Whether others than this host and its private networks may reach this address: nothing that is
+// served there asks for a password.
+bool is_open_to_strangers(const Address& address);
 
 }  // namespace turnpike::control

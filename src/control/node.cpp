@@ -397,6 +397,7 @@ class Node {
   flow::Setup make_setup();
   void make_engines();
   MetricsSource metrics_source();
+  void start_metrics();
   void say_what_runs() const;
   void watch_links();
   void watch_peers();
@@ -559,6 +560,17 @@ MetricsSource Node::metrics_source() {
   return source;
 }
 
+void Node::start_metrics() {
+  if (!config_.metrics_enabled) return;
+  try {
+    metrics_.emplace(config_.metrics, metrics_source());
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(std::string("metrics: ") + error.what() +
+                             "; metrics.address chooses another address, metrics.enabled = false "
+                             "goes without");
+  }
+}
+
 std::vector<std::string> Node::kernel_interfaces() const {
   std::vector<std::string> interfaces;
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
@@ -591,8 +603,14 @@ void Node::say_what_runs() const {
               std::to_string(config_.relay_port_min) + " to " +
               std::to_string(config_.relay_port_max));
   }
-  if (config_.metrics_enabled)
+  if (config_.metrics_enabled) {
     log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
+    if (is_open_to_strangers(config_.metrics.address)) {
+      log::warning("metrics ask for no password, and " + config_.metrics.address.to_string() +
+                   " may be reached by strangers: a firewall, or metrics.address = \"127.0.0.1:" +
+                   std::to_string(config_.metrics.port) + "\"");
+    }
+  }
   if (config_.test_time_scale != 1) {
     log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
                  " times too fast");
@@ -753,7 +771,7 @@ void Node::run(const Signals& signals) {
   for (const std::unique_ptr<EngineThread>& engine : engines_)
     engine->start();
   heartbeat_.beat(dataplane::real_ms());
-  if (config_.metrics_enabled) metrics_.emplace(config_.metrics, metrics_source());
+  start_metrics();
   say_what_runs();
   watch_addresses(true);
   log::info("ready");

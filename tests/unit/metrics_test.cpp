@@ -127,6 +127,14 @@ TEST_F(MetricsText, CountAStallOfASecondWithoutCallingTheNodeUnready) {
   EXPECT_EQ(why_not_ready(source), "");
 }
 
+TEST(MetricsAddress, IsOpenToStrangersUnlessItIsPrivate) {
+  for (const char* open : {"0.0.0.0", "::", "203.0.113.7", "2001:db8::1", "172.32.0.1", "::2"})
+    EXPECT_TRUE(is_open_to_strangers(*Address::parse(open))) << open;
+  for (const char* inside : {"127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.3.4", "100.64.0.1",
+                             "169.254.1.1", "::1", "fd20:1::1", "fe80::1"})
+    EXPECT_FALSE(is_open_to_strangers(*Address::parse(inside))) << inside;
+}
+
 TEST_F(MetricsText, CountAWorkersGapsByLength) {
   workers[1].stalls[0].add(3);
   workers[1].stalls[2].add(1);
