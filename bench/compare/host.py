@@ -55,7 +55,7 @@ def describe():
             "turnpike": output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
             "dpdk": dpdk, "coturn": output("dpkg-query", "-W", "-f", "${Version}", "coturn"),
             "pinning": f"relay on core {RELAY_CORE}, generator on core {GENERATOR_CORE}, "
-                       f"all other threads of the relay on core {GENERATOR_CORE}"}
+                       "the relay's other threads on the cores that its workers leave"}
 
 
 class Hugepages:
@@ -69,13 +69,6 @@ class Hugepages:
 
     def __exit__(self, *_):
         NR_HUGEPAGES.write_text(str(self.before))
-
-
-def pin_all_but(pid, prefix, core):
-    """Threads whose name doesn't begin with `prefix` go to `core`."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if not (task / "comm").read_text().startswith(prefix):
-            os.sched_setaffinity(int(task.name), {core})
 
 
 def cpu_seconds(pid):
@@ -167,8 +160,6 @@ exception = "none"
         super().__init__([TURNPIKE, "--config", configuration], Path(scratch, "relay.log"), netns=netns)
         self.await_log(" ready")
         self.netns = netns
-        if workers == 1:
-            pin_all_but(self.pid, "worker-", GENERATOR_CORE)
 
     def kill(self):
         super().kill()

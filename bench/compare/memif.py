@@ -2,6 +2,7 @@
 slices gives one ratio. The host's speed changes by itself, so only what was measured side by side is compared."""
 
 import contextlib
+import re
 import tempfile
 import time
 
@@ -80,17 +81,58 @@ def compare(pairs, relay, swapper, client, raw):
 
 @contextlib.contextmanager
 def relay(allocations=1000):
-    """A Turnpike that serves a memif: (scratch directory, socket)."""
+    """A Turnpike that serves a memif: (scratch directory, socket, the process)."""
     with tempfile.TemporaryDirectory() as scratch, host.Hugepages():
         socket = f"{scratch}/turnpike.sock"
         server = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096))
         try:
-            yield scratch, socket
+            yield scratch, socket, server
         finally:
             server.kill()
 
 
 def alone(allocations, *flags):
     """One run of the generator against one Turnpike over memif."""
-    with relay(allocations) as (_, socket):
+    with relay(allocations) as (_, socket, _server):
         return host.generate(device(socket), "--allocations", allocations, "--payload", 160, *flags)
+
+
+def percentile(before, after, name, share):
+    """Seconds that `share` of what a histogram took between two looks at the metrics doesn't exceed, all workers together;
+    within a bucket by straight line, as histogram_quantile() has it."""
+    counts = {}
+    for series, value in after.items():
+        if series.split("{")[0] == f"turnpike_{name}_bucket":
+            bound = float(re.search(r'le="([^"]+)"', series)[1].replace("+Inf", "inf"))
+            counts[bound] = counts.get(bound, 0) + value - before.get(series, 0)
+    total = counts.get(float("inf"), 0)
+    low, below = 0, 0
+    for bound in sorted(counts):
+        if counts[bound] >= share * total:
+            if bound == float("inf"):
+                return low
+            return low + (bound - low) * (share * total - below) / max(1, counts[bound] - below)
+        low, below = bound, counts[bound]
+    return low
+
+
+def watched(allocations, rate, seconds):
+    """One run of the generator, every packet stamped, and what the relay says of the same seconds: (report, relay's)."""
+    with relay(allocations) as (scratch, socket, server):
+        generator = host.Generator(scratch, "watched", device(socket), "--allocations", allocations, "--payload", 160,
+                                   light=False)
+        try:
+            generator.slice(0.3, rate)
+            before = server.metrics()
+            report = generator.slice(seconds, rate)
+            after = server.metrics()
+        finally:
+            generator.kill()
+            time.sleep(0.2)  # for the relay to see that its peer has gone
+
+    def stalls(over):
+        return sum(after[s] - before.get(s, 0) for s in after
+                   if s.split("{")[0] == "turnpike_worker_stalls_total" and f'over="{over}"' in s) / seconds
+    return report, {"residence_p50_us": percentile(before, after, "burst_seconds", 0.5) * 1e6,
+                    "residence_p99_us": percentile(before, after, "burst_seconds", 0.99) * 1e6,
+                    "stalls_over_20us_per_s": stalls("20us"), "stalls_over_100us_per_s": stalls("100us")}

@@ -101,6 +101,13 @@ void set_udp_checksum(std::uint8_t* frame, Family family, std::size_t payload_si
   store_be16(udp + udp::kChecksum, udp_checksum(pseudo_sum(ip, family, udp_size), udp, udp_size));
 }
 
+void add_to_udp_checksum(std::uint8_t* frame, Family family, std::uint16_t sum) {
+  std::uint8_t* field = ip_of(frame) + ip_size(family) + udp::kChecksum;
+  const std::uint16_t before = wire::minus(load_be16(field));
+  const std::uint16_t after = wire::minus(wire::fold(std::uint32_t{before} + sum));
+  store_be16(field, after == 0 ? std::uint16_t{0xFFFF} : after);
+}
+
 std::optional<Datagram> parse_datagram(Bytes frame) {
   const auto family = udp_family(frame);
   if (!family) return std::nullopt;

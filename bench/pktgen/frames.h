@@ -29,6 +29,8 @@ void write_headers(std::uint8_t* frame, const Macs& macs, const Endpoint& from, 
 void set_payload_size(std::uint8_t* frame, Family family, std::size_t payload_size);
 // Over the whole datagram as it stands.
 void set_udp_checksum(std::uint8_t* frame, Family family, std::size_t payload_size);
+// After zeros at an even place of the payload have become bytes whose sum is `sum`.
+void add_to_udp_checksum(std::uint8_t* frame, Family family, std::uint16_t sum);
 
 struct Datagram {
   Endpoint source, destination;

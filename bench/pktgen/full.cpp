@@ -2,7 +2,8 @@
 // its payload; each that arrives is checked whole, headers and checksums included.
 //
 // A payload: flow and direction (32 bits), sequence (32), time in cycles (64), CRC-32C over all but
-// itself (32), then filler that differs from packet to packet.
+// itself and the time (32), then filler that differs from packet to packet. The time is written
+// last, when a whole burst is ready; the UDP checksum guards it.
 #include <rte_hash_crc.h>
 
 #include <algorithm>
@@ -14,14 +15,16 @@
 #include "stop.h"
 #include "templates.h"
 #include "traffic.h"
+#include "wire/checksum.h"
 
 namespace turnpike::pktgen {
 namespace {
 
 constexpr std::size_t kSequenceAt = 4, kTimeAt = 8, kCrcAt = 16, kFillerAt = 20;
+constexpr std::size_t kTimeSize = kCrcAt - kTimeAt;
 
 std::uint32_t crc_of(const std::uint8_t* payload, std::size_t size) {
-  const std::uint32_t crc = rte_hash_crc(payload, kCrcAt, 0xFFFFFFFF);
+  const std::uint32_t crc = rte_hash_crc(payload, kTimeAt, 0xFFFFFFFF);
   return rte_hash_crc(payload + kFillerAt, static_cast<std::uint32_t>(size - kFillerAt), crc);
 }
 
@@ -157,6 +160,7 @@ class FullTraffic : public Traffic {
 
   static unsigned transmit(Port& port, Batch& batch, Tally& tally) {
     if (batch.count == 0) return 0;
+    stamp(batch);
     const std::uint16_t taken = port.transmit(batch.mbufs.data(), batch.count);
     for (std::uint16_t i = 0; i < taken; ++i)
       ++tally.directions[static_cast<std::size_t>(batch.directions[i])].sent;
@@ -170,6 +174,18 @@ class FullTraffic : public Traffic {
     return taken;
   }
 
+  // When all of a batch is ready: a packet must not be charged with the making of those behind it.
+  static void stamp(Batch& batch) {
+    std::array<std::uint8_t, kTimeSize> time;
+    wire::store_be64(time.data(), cycles_now());
+    const std::uint16_t sum = wire::sum_bytes(time);
+    for (std::uint16_t i = 0; i < batch.count; ++i) {
+      std::memcpy(Templates::payload(batch.mbufs[i]) + kTimeAt, time.data(), kTimeSize);
+      auto* frame = rte_pktmbuf_mtod(batch.mbufs[i], std::uint8_t*);
+      add_to_udp_checksum(frame, Templates::family(frame), sum);
+    }
+  }
+
   void build(rte_mbuf* mbuf, const std::uint8_t* at, Direction direction) {
     templates_.fill_any(mbuf, at);
     const auto& sizes = world_.options.payloads;
@@ -180,7 +196,7 @@ class FullTraffic : public Traffic {
     const std::uint32_t flow = wire::load_be32(payload) & ~kDownBit;
     const std::uint32_t sequence = track(flow, direction).next_to_send();
     wire::store_be32(payload + kSequenceAt, sequence);
-    wire::store_be64(payload + kTimeAt, cycles_now());
+    std::memset(payload + kTimeAt, 0, kTimeSize);
     std::memcpy(payload + kFillerAt, filler().data() + sequence % 1024, size - kFillerAt);
     wire::store_be32(payload + kCrcAt, crc_of(payload, size));
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);

@@ -39,6 +39,9 @@ class Stream {
       templates_.stride() == 64 ? fill<64>(count) : fill<128>(count);
     }
     if (pending_ == 0) return 0;
+    // Not before: a packet must not be charged with the making of those behind it, or with a wait
+    // for a ring that was full.
+    if (stamped_ < pending_) Templates::stamp(burst_[stamped_], cycles_now());
     const std::uint16_t taken = port_.transmit(burst_.data(), pending_);
     ++tally.transmits;
     if (taken < pending_) ++tally.refused_transmits;
@@ -49,13 +52,16 @@ class Stream {
       std::copy(burst_.begin() + taken, burst_.begin() + pending_, burst_.begin());
       std::copy(down_.begin() + taken, down_.begin() + pending_, down_.begin());
       pending_ = static_cast<std::uint16_t>(pending_ - taken);
-    } else if (taken < pending_) {
+      if (stamped_ != kNone)
+        stamped_ = stamped_ < taken ? kNone : static_cast<std::uint16_t>(stamped_ - taken);
+      return taken;
+    }
+    if (taken < pending_) {
       tally.refused += static_cast<std::uint64_t>(pending_ - taken);
       rte_pktmbuf_free_bulk(burst_.data() + taken, static_cast<unsigned>(pending_ - taken));
-      pending_ = 0;
-    } else {
-      pending_ = 0;
     }
+    pending_ = 0;
+    stamped_ = kNone;
     return taken;
   }
 
@@ -65,6 +71,9 @@ class Stream {
   }
 
  private:
+  static constexpr std::uint16_t kNone = 0xFFFF;
+  static_assert(kStampEvery >= kBurst);
+
   std::uint16_t count_ups(std::uint16_t among) const {
     std::uint16_t downs = 0;
     for (std::uint16_t i = 0; i < among; ++i)
@@ -85,8 +94,7 @@ class Stream {
       Templates::fill<kStride>(mbuf, at);
       down_[pending_] = Templates::framing(at) == Framing::kPlain;
       next_ = next_ + 1 == templates_.size() ? 0 : next_ + 1;
-      if (++sent_ % kStampEvery == 0 && Templates::payload_size(at) >= kStamp)
-        Templates::stamp(mbuf, cycles_now());
+      if (++sent_ % kStampEvery == 0 && Templates::payload_size(at) >= kStamp) stamped_ = pending_;
     }
   }
 
@@ -98,6 +106,7 @@ class Stream {
   std::array<rte_mbuf*, kBurst> burst_{};
   std::array<std::uint8_t, kBurst> down_{};
   std::uint16_t pending_ = 0;
+  std::uint16_t stamped_ = kNone;  // of burst_: the one that carries a time; at most one does
 };
 
 class LightTraffic : public Traffic {

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -19,12 +20,9 @@ namespace {
 constexpr std::size_t kBurst = 32;
 constexpr std::uint64_t kTenYearsS = 10ULL * 365 * 86400;
 constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
-constexpr int kSpins = 64;              // empty rounds before a nap
-constexpr auto kNap = std::chrono::microseconds(200);
-// Where a timer is dear, as in a virtual machine, naps alone take a tenth of a core: longer ones
-// for a shard that nobody asked for a second. Its first request still has its answer within 1 ms.
-constexpr std::uint64_t kLongIdleMs = 1000;
-constexpr auto kLongNap = std::chrono::microseconds(800);
+constexpr int kSpins = 64;              // empty rounds before it sleeps
+// While slots wait for the workers to go round, which nobody tells when they have.
+constexpr std::uint64_t kGraceNs = 1'000'000;
 
 std::uint64_t unix_s() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -71,14 +69,16 @@ EngineThread::~EngineThread() {
 }
 
 void EngineThread::start() {
-  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
+  heartbeat_.beat(dataplane::real_ms());
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "engine");
 }
 
 void EngineThread::stop() {
   stopping_.store(true, std::memory_order_relaxed);
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  wake();
+  thread_.join();
 }
 
 bool EngineThread::serve() {
@@ -95,7 +95,6 @@ bool EngineThread::serve() {
 void EngineThread::run() {
   dataplane::enter_sandbox();
   Instant next_tick = dataplane::clock_now();
-  std::uint64_t last_busy_ms = dataplane::real_ms();
   int idle = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
     peers_.refresh();
@@ -105,13 +104,15 @@ void EngineThread::run() {
       server_.tick(now);
       next_tick = now + kTickMs;
     }
-    writer_.housekeeping();
-    const std::uint64_t now_ms = dataplane::real_ms();
-    heartbeat_ms_.store(now_ms, std::memory_order_relaxed);
-    if (idle == 0) last_busy_ms = now_ms;
-    if (idle > kSpins)
-      std::this_thread::sleep_for(now_ms - last_busy_ms > kLongIdleMs ? kLongNap : kNap);
+    if (writer_.housekeeping()) idle = 0;
+    heartbeat_.beat(dataplane::real_ms());
+    if (idle > kSpins) sleep(next_tick);
   }
+}
+
+void EngineThread::sleep(Instant next_tick) {
+  const std::uint64_t due_ns = dataplane::real_ns_until(next_tick);
+  world_.port.wait(writer_.retired() == 0 ? due_ns : std::min(due_ns, kGraceNs));
 }
 
 void EngineThread::reply(RequestToken token, stun::Bytes message) {

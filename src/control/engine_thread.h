@@ -1,6 +1,7 @@
 // A shard's thread: takes requests from the workers' rings, lets its Server answer them, and is the
 // world that Server asks for keys, verdicts, random numbers and a place for flows. It never blocks
-// on I/O: when nothing comes it spins a little, then naps for less than a request may wait.
+// on I/O: when nothing comes it spins a little, then sleeps until a worker brings a request,
+// somebody wakes it, or it has something due.
 #pragma once
 
 #include <array>
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <thread>
 
+#include "base/heartbeat.h"
 #include "base/published.h"
 #include "base/qsbr.h"
 #include "control/credentials.h"
@@ -56,9 +58,10 @@ class EngineThread final : public ServerHost {
   // Ends the thread. Idempotent.
   void stop();
 
-  // Any thread.
+  // Any thread. For what comes by another way than a request: a change of routes, of keys.
+  void wake() { world_.port.wake(); }
   const ServerCounters& counters() const { return server_.counters(); }
-  std::uint64_t heartbeat_ms() const { return heartbeat_ms_.load(std::memory_order_relaxed); }
+  const Heartbeat& heartbeat() const { return heartbeat_; }
 
   // Control's thread: a refused login since the last call, if there was one.
   std::optional<LoginNote> take_login_note() { return login_notes_.take(); }
@@ -77,6 +80,7 @@ class EngineThread final : public ServerHost {
  private:
   void run();
   bool serve();  // whether there was anything to do
+  void sleep(Instant next_tick);
 
   World world_;
   Published<policy::PeerRules>::Reader peers_;
@@ -84,9 +88,9 @@ class EngineThread final : public ServerHost {
   RandomSource random_;
   Server server_;
   LoginNotes login_notes_;
-  std::uint64_t expired_for_s_ = 0;             // the credential that find_keys() refused last
-  std::atomic<bool> endless_{false};            // this thread: wo, control: ro
-  std::atomic<std::uint64_t> heartbeat_ms_{0};  // this thread: wo, others: ro
+  std::uint64_t expired_for_s_ = 0;   // the credential that find_keys() refused last
+  std::atomic<bool> endless_{false};  // this thread: wo, control: ro
+  Heartbeat heartbeat_;               // this thread: wo, others: ro
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

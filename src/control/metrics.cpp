@@ -1,13 +1,13 @@
-// Metrics and health by civetweb, which prometheus-cpp itself serves with. Its own Exposer has no
-// room for /healthz and /readyz, so the server is ours and prometheus-cpp writes the text.
+// prometheus-cpp writes the text; the server is ours: its own has no room for /healthz and /readyz,
+// and what it is made of (civetweb) has no IPv6 in Debian and is held up by silent connections.
 #include "control/metrics.h"
 
-#include <civetweb.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <sstream>
-#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -19,7 +19,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr std::uint64_t kStallMs = 1000;
+constexpr std::uint64_t kNotReadyMs = 3000;
 
 // One family under construction.
 class FamilyWriter {
@@ -38,6 +38,19 @@ class FamilyWriter {
   }
   void add(Labels labels, std::uint64_t value) {
     add(std::move(labels), static_cast<double>(value));
+  }
+  void add(Labels labels, const DurationHistogram& times, std::uint64_t ticks_per_second) {
+    ClientMetric& metric = family_.metric.emplace_back();
+    metric.label = std::move(labels);
+    double bound = DurationHistogram::kFirstBoundS;
+    for (std::size_t i = 0; i < DurationHistogram::kBuckets; ++i, bound *= 2) {
+      metric.histogram.sample_count += times.count(i);
+      const bool last = i + 1 == DurationHistogram::kBuckets;
+      metric.histogram.bucket.push_back(
+          {metric.histogram.sample_count, last ? std::numeric_limits<double>::infinity() : bound});
+    }
+    metric.histogram.sample_sum = static_cast<double>(times.ticks()) /
+                                  static_cast<double>(std::max<std::uint64_t>(ticks_per_second, 1));
   }
 
  private:
@@ -69,6 +82,27 @@ void by_number(std::vector<MetricFamily>& out, MetricType type, const char* name
   FamilyWriter family(out, type, name, help);
   for (std::size_t i = 0; i < all.size(); ++i)
     family.add({{label, std::to_string(i)}}, (all[i]->*member).get());
+}
+
+void collect_stalls(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  FamilyWriter family(out, MetricType::Counter, "worker_stalls_total",
+                      "Rounds that began later than this after the one before: the worker was kept "
+                      "from polling, or had so much to do");
+  for (std::size_t worker = 0; worker < source.workers.size(); ++worker) {
+    for (std::size_t i = 0; i < flow::kStallBounds.size(); ++i) {
+      family.add({{"worker", std::to_string(worker)}, {"over", flow::kStallBounds[i].label}},
+                 source.workers[worker]->stalls[i].get());
+    }
+  }
+}
+
+void collect_burst_times(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  FamilyWriter family(out, MetricType::Histogram, "burst_seconds",
+                      "How long bursts stay: from receive's return to transmit's");
+  for (std::size_t worker = 0; worker < source.workers.size(); ++worker) {
+    family.add({{"worker", std::to_string(worker)}}, source.workers[worker]->burst_time,
+               source.tsc_hz);
+  }
 }
 
 void collect_traffic(std::vector<MetricFamily>& out, const MetricsSource& source, bool bytes) {
@@ -277,17 +311,26 @@ void collect_conditions(std::vector<MetricFamily>& out, const Conditions& condit
     family.add({{"condition", std::string(kConditionInfo[i].label)}}, words[i].empty() ? 0.0 : 1.0);
 }
 
+std::uint64_t age_ms(const Heart& heart, std::uint64_t now_ms) {
+  const std::uint64_t last = heart.beat->last_ms();
+  return now_ms > last ? now_ms - last : 0;
+}
+
 void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  const std::vector<Heart> hearts = source.hearts();
   if (source.conditions != nullptr) collect_conditions(out, *source.conditions);
   {
     FamilyWriter age(out, MetricType::Gauge, "heartbeat_age_seconds",
-                     "How long ago a thread last went round; over 1 it is stalled");
-    const std::vector<Heart> hearts = source.hearts();
+                     "How long ago a thread last went round; over 3 the node isn't ready");
     const std::uint64_t now = source.now_ms();
-    for (const Heart& heart : hearts) {
-      const std::uint64_t ms = now > heart.heartbeat_ms ? now - heart.heartbeat_ms : 0;
-      age.add({{"thread", heart.thread}}, static_cast<double>(ms) / 1000.0);
-    }
+    for (const Heart& heart : hearts)
+      age.add({{"thread", heart.thread}}, static_cast<double>(age_ms(heart, now)) / 1000.0);
+  }
+  {
+    FamilyWriter late(out, MetricType::Counter, "heartbeat_stalls_total",
+                      "How often a thread did not go round for over a second");
+    for (const Heart& heart : hearts)
+      late.add({{"thread", heart.thread}}, heart.beat->late());
   }
   {
     FamilyWriter hz(out, MetricType::Gauge, "tsc_hertz", "TSC cycles in a second");
@@ -297,37 +340,18 @@ void collect_health(std::vector<MetricFamily>& out, const MetricsSource& source)
   build.add({{"version", source.version}}, 1.0);
 }
 
-void send(mg_connection* connection, int status, const char* phrase, const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-            "Content-Length: %zu\r\nConnection: close\r\n\r\n",
-            status, phrase, body.size());
-  mg_write(connection, body.data(), body.size());
-}
-
-int serve_metrics(mg_connection* connection, void* source) {
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, collect(*static_cast<MetricsSource*>(source)));
-  send(connection, 200, "OK", text.str());
-  return 200;
-}
-
-int serve_health(mg_connection* connection, void* /*source*/) {
-  send(connection, 200, "OK", "alive\n");
-  return 200;
-}
-
-int serve_readiness(mg_connection* connection, void* source) {
-  const std::string stalled = why_not_ready(*static_cast<MetricsSource*>(source));
-  const int status = stalled.empty() ? 200 : 503;
-  send(connection, status, status == 200 ? "OK" : "Service Unavailable",
-       stalled.empty() ? "ready\n" : stalled + "\n");
-  return status;
-}
-
-int serve_nothing(mg_connection* connection, void* /*source*/) {
-  send(connection, 404, "Not Found", "there are /metrics, /healthz and /readyz\n");
-  return 404;
+HttpServer::Answer serve(std::string_view path, const MetricsSource& source) {
+  if (path == "/metrics") {
+    std::ostringstream text;
+    prometheus::TextSerializer().Serialize(text, collect(source));
+    return {200, text.str()};
+  }
+  if (path == "/healthz") return {200, "alive\n"};
+  if (path == "/readyz") {
+    const std::string why = why_not_ready(source);
+    return why.empty() ? HttpServer::Answer{200, "ready\n"} : HttpServer::Answer{503, why + "\n"};
+  }
+  return {404, "there are /metrics, /healthz and /readyz\n"};
 }
 
 }  // namespace
@@ -345,6 +369,8 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   collect_workers(out, source);
+  collect_stalls(out, source);
+  collect_burst_times(out, source);
   collect_ratio(out, source, "worker_cycles_per_packet",
                 "TSC cycles for each frame received, since the start", &Worker::busy_cycles,
                 &Worker::received_packets);
@@ -360,7 +386,7 @@ std::string why_not_ready(const MetricsSource& source) {
   const std::vector<Heart> hearts = source.hearts();
   const std::uint64_t now = source.now_ms();
   for (const Heart& heart : hearts) {
-    if (now <= heart.heartbeat_ms + kStallMs) continue;
+    if (age_ms(heart, now) <= kNotReadyMs) continue;
     stalled += (stalled.empty() ? "stalled: " : ", ") + heart.thread;
   }
   if (source.conditions == nullptr) return stalled;
@@ -373,33 +399,16 @@ std::string why_not_ready(const MetricsSource& source) {
   return why;
 }
 
-struct Metrics::Impl {
-  MetricsSource source;
-  mg_context* server = nullptr;
-};
-
 Metrics::Metrics(const Endpoint& address, MetricsSource source)
-    : impl_(std::make_unique<Impl>(Impl{std::move(source), nullptr})) {
-  const std::string where = address.to_string();
-  const char* options[] = {"listening_ports",    where.c_str(), "num_threads", "2",
-                           "request_timeout_ms", "5000",        nullptr};
-  mg_init_library(0);
-  const mg_callbacks callbacks{};
-  impl_->server = mg_start(&callbacks, nullptr, options);
-  if (impl_->server == nullptr) {
-    mg_exit_library();
-    throw std::runtime_error("metrics: cannot listen on " + where +
-                             " (is the address taken? metrics.address chooses another)");
-  }
-  mg_set_request_handler(impl_->server, "/metrics$", serve_metrics, &impl_->source);
-  mg_set_request_handler(impl_->server, "/healthz$", serve_health, nullptr);
-  mg_set_request_handler(impl_->server, "/readyz$", serve_readiness, &impl_->source);
-  mg_set_request_handler(impl_->server, "**", serve_nothing, nullptr);
-}
+    : source_(std::move(source)),
+      server_(address, [this](std::string_view path) { return serve(path, source_); }) {}
 
-Metrics::~Metrics() {
-  mg_stop(impl_->server);
-  mg_exit_library();
+bool is_open_to_strangers(const Address& address) {
+  static constexpr std::array<const char*, 9> kInside{
+      "127.0.0.0/8",    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10",
+      "169.254.0.0/16", "::1",        "fc00::/7",      "fe80::/10"};
+  return std::none_of(kInside.begin(), kInside.end(),
+                      [&](const char* inside) { return Prefix::parse(inside)->contains(address); });
 }
 
 }  // namespace turnpike::control

@@ -7,11 +7,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "base/heartbeat.h"
 #include "control/conditions.h"
+#include "control/http_server.h"
 #include "flow/counters.h"
 #include "flow/tables.h"
 #include "turn/counters.h"
@@ -19,10 +20,10 @@
 
 namespace turnpike::control {
 
-// A thread that must go round; the time it last did, in the clock of MetricsSource::now_ms.
+// A thread that must go round; its times are in the clock of MetricsSource::now_ms.
 struct Heart {
   std::string thread;  // "worker 0", "engine 0", "control"
-  std::uint64_t heartbeat_ms = 0;
+  const Heartbeat* beat = nullptr;
 };
 
 struct Use {
@@ -45,19 +46,23 @@ struct MetricsSource {
 // All families, as they are now.
 std::vector<prometheus::MetricFamily> collect(const MetricsSource& source);
 
-// Empty: ready. Else which threads have not gone round for over a second, and which conditions that
-// matter hold.
+// Empty: ready. Else which conditions that matter hold, and which threads have not gone round for
+// over three seconds: longer than a thread of a host that is shared with others waits for its core,
+// which is no reason to take a node out of service.
 std::string why_not_ready(const MetricsSource& source);
 
 class Metrics {
  public:
   // Serves until it ends. Throws std::runtime_error when the address can't be had.
   Metrics(const Endpoint& address, MetricsSource source);
-  ~Metrics();
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  const MetricsSource source_;
+  HttpServer server_;
 };
+
+// Whether others than this host and its private networks may reach this address: nothing that is
+// served there asks for a password.
+bool is_open_to_strangers(const Address& address);
 
 }  // namespace turnpike::control

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
@@ -186,19 +185,6 @@ void keep_memory_private() {
   if (setrlimit(RLIMIT_CORE, &none) != 0 || prctl(PR_SET_DUMPABLE, 0) != 0)
     log::warning(std::string("core dumps can't be switched off: ") + std::strerror(errno));
 }
-
-// DPDK pins the thread that starts it; engines, metrics and control must not share that one core
-// with a worker.
-class AffinityKeeper {
- public:
-  AffinityKeeper() { sched_getaffinity(0, sizeof set_, &set_); }
-  ~AffinityKeeper() { sched_setaffinity(0, sizeof set_, &set_); }
-  AffinityKeeper(const AffinityKeeper&) = delete;
-  AffinityKeeper& operator=(const AffinityKeeper&) = delete;
-
- private:
-  cpu_set_t set_{};
-};
 
 // --- From the configuration to each part's own ---
 
@@ -413,12 +399,14 @@ class Node {
   flow::Setup make_setup();
   void make_engines();
   MetricsSource metrics_source();
+  void start_metrics();
   void say_what_runs() const;
   void watch_links();
   void watch_peers();
   void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
+  void tell_routes();
   std::string missing_addresses() const;
   std::string late_addresses() const;
   void watch_logins();
@@ -442,13 +430,14 @@ class Node {
   flow::Tables tables_;
   const flow::Setup setup_;
   std::vector<std::unique_ptr<EngineThread>> engines_;
-  std::atomic<std::uint64_t> heartbeat_ms_{0};  // control: wo, metrics: ro
-  std::vector<bool> link_up_;                   // by port, as last told
+  Heartbeat heartbeat_;        // control: wo, metrics: ro
+  std::vector<bool> link_up_;  // by port, as last told
   Conditions conditions_;
   std::vector<unsigned> interface_indexes_;  // by port, at the start; 0: none
   std::uint64_t gateways_due_ms_ = 0;
   bool said_own_host_ = false;
   bool told_of_endless_ = false;
+  std::uint32_t routes_told_ = 0;  // the epoch that engines were last woken for
   std::optional<Metrics> metrics_;
 };
 
@@ -505,7 +494,6 @@ void Node::reserve_ports() {
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   check_memory(limits_);
   reserve_ports();
-  const AffinityKeeper keeper;
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }
 
@@ -556,11 +544,11 @@ MetricsSource Node::metrics_source() {
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
   source.hearts = [this] {
-    std::vector<Heart> hearts{{"control", heartbeat_ms_.load(std::memory_order_relaxed)}};
+    std::vector<Heart> hearts{{"control", &heartbeat_}};
     for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
-      hearts.push_back({"worker " + std::to_string(worker), dataplane_->heartbeat_ms(worker)});
+      hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
-      hearts.push_back({"engine " + std::to_string(shard), engines_[shard]->heartbeat_ms()});
+      hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
     return hearts;
   };
   source.buffers = [this] {
@@ -572,6 +560,17 @@ MetricsSource Node::metrics_source() {
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
   return source;
+}
+
+void Node::start_metrics() {
+  if (!config_.metrics_enabled) return;
+  try {
+    metrics_.emplace(config_.metrics, metrics_source());
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(std::string("metrics: ") + error.what() +
+                             "; metrics.address chooses another address, metrics.enabled = false "
+                             "goes without");
+  }
 }
 
 std::vector<std::string> Node::kernel_interfaces() const {
@@ -606,8 +605,14 @@ void Node::say_what_runs() const {
               std::to_string(config_.relay_port_min) + " to " +
               std::to_string(config_.relay_port_max));
   }
-  if (config_.metrics_enabled)
+  if (config_.metrics_enabled) {
     log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
+    if (is_open_to_strangers(config_.metrics.address)) {
+      log::warning("metrics ask for no password, and " + config_.metrics.address.to_string() +
+                   " may be reached by strangers: a firewall, or metrics.address = \"127.0.0.1:" +
+                   std::to_string(config_.metrics.port) + "\"");
+    }
+  }
   if (config_.test_time_scale != 1) {
     log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
                  " times too fast");
@@ -754,13 +759,22 @@ void Node::watch_logins() {
   }
 }
 
+// Flows follow a change of routes at once, not when their engine wakes for another reason.
+void Node::tell_routes() {
+  const std::uint32_t epoch = neighbours_.epoch();
+  if (epoch == routes_told_) return;
+  routes_told_ = epoch;
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    engine->wake();
+}
+
 void Node::run(const Signals& signals) {
   drop_privileges(config_);
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
     engine->start();
-  heartbeat_ms_.store(dataplane::real_ms(), std::memory_order_relaxed);
-  if (config_.metrics_enabled) metrics_.emplace(config_.metrics, metrics_source());
+  heartbeat_.beat(dataplane::real_ms());
+  start_metrics();
   say_what_runs();
   watch_addresses(true);
   log::info("ready");
@@ -783,9 +797,10 @@ void Node::run(const Signals& signals) {
     poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
     if (signals.ends()) break;
     neighbours_.poll();
+    tell_routes();
     dataplane_->poll_exceptions();
     const std::uint64_t now = dataplane::real_ms();
-    heartbeat_ms_.store(now, std::memory_order_relaxed);
+    heartbeat_.beat(now);
     if (now >= nonce_key_due) {
       nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>());
       nonce_key_due = now + nonce_life_ms;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "dataplane/eal.h"
+#include "dataplane/placement.h"
 #include "dataplane/worker.h"
 
 namespace turnpike::dataplane {
@@ -88,6 +89,11 @@ Instant clock_now() {
   return {1000 + (rte_rdtsc() - clock_start_tsc) * clock_scale / clock_ticks_per_ms};
 }
 
+std::uint64_t real_ns_until(Instant when) {
+  const std::uint64_t now = clock_now().ms;
+  return when.ms <= now ? 0 : (when.ms - now) * 1'000'000 / clock_scale;
+}
+
 struct Dataplane::Impl {
   explicit Impl(const Options& asked) : options(asked) {}
 
@@ -97,6 +103,7 @@ struct Dataplane::Impl {
   void make_workers();
 
   Options options;
+  Placement placement;
   // In this order: ports give their buffers back before the pools go.
   std::vector<unsigned> buffers;  // by worker, of its pool
   std::vector<Pool> pools;        // by worker
@@ -162,15 +169,10 @@ void Dataplane::Impl::make_rings() {
 }
 
 void Dataplane::Impl::make_workers() {
-  const std::vector<int> cores = allowed_cores();
   for (std::uint16_t i = 0; i < options.workers; ++i) {
     Worker::Config config;
     config.number = i;
-    config.core = options.worker_cores.empty()
-                      ? cores[i % cores.size()]
-                      : options.worker_cores[i % options.worker_cores.size()];
-    // Engine and control want a core as well.
-    config.yields = options.workers + 1U > cores.size();
+    config.seat = placement.workers[i];
     config.idle_sleep_us = options.idle_sleep_us;
     config.pool = pools[i].get();
     config.large = large_pools[i].get();
@@ -180,7 +182,10 @@ void Dataplane::Impl::make_workers() {
 
 Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(options)) {
   impl_->buffers = buffers_by_worker(options);
+  impl_->placement = place_threads(allowed_cores(), options.workers, options.worker_cores,
+                                   options.idle_sleep_us != 0);
   EalOptions eal;
+  eal.cores = impl_->placement.others;
   eal.hugepages = options.hugepages;
   eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
@@ -274,8 +279,8 @@ const flow::WorkerCounters& Dataplane::counters(std::uint16_t worker) const {
   return impl_->workers[worker]->counters();
 }
 
-std::uint64_t Dataplane::heartbeat_ms(std::uint16_t worker) const {
-  return impl_->workers[worker]->heartbeat_ms();
+const Heartbeat& Dataplane::heartbeat(std::uint16_t worker) const {
+  return impl_->workers[worker]->heartbeat();
 }
 
 Dataplane::PoolUse Dataplane::pool_use() const {

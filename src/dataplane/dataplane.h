@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/heartbeat.h"
 #include "base/qsbr.h"
 #include "flow/counters.h"
 #include "flow/pipeline.h"
@@ -36,7 +37,7 @@ struct PortRange {
 struct Options {
   std::vector<PortSpec> ports;
   std::uint16_t workers = 1;
-  std::vector<int> worker_cores;  // empty: 0, 1, … modulo the cores there are
+  std::vector<int> worker_cores;  // empty: see place_threads()
   std::uint8_t shards = 1;
   bool hugepages = true;  // use 2 MiB pages if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
@@ -64,10 +65,17 @@ class EnginePort {
   // The reply is written into the request's own frame; the token is used up.
   virtual void reply(RequestToken token, stun::Bytes message) = 0;
   virtual void discard(RequestToken token) = 0;
+  // Sleeps until a request waits, somebody calls wake(), or so much time has passed. May return
+  // early.
+  virtual void wait(std::uint64_t most_ns) = 0;
+  // Any thread: for what comes to the shard by another way than its rings.
+  virtual void wake() = 0;
 };
 
 // The engine's clock: monotonic, from the TSC, times test_time_scale. Any thread.
 Instant clock_now();
+// How long until then, in nanoseconds of real time; 0 if it has come.
+std::uint64_t real_ns_until(Instant when);
 // The clock of heartbeats: monotonic milliseconds, never scaled. Any thread.
 std::uint64_t real_ms();
 
@@ -76,6 +84,9 @@ class Dataplane {
   // Step 1: EAL, pools, devices made and configured, XDP filter and rules in place; nothing polls
   // yet. Throws std::runtime_error with a message for the operator (what failed, on which port, and
   // what to do).
+  //
+  // The calling thread, and with it each that it makes later, is kept off the workers' cores where
+  // there are others.
   explicit Dataplane(const Options& options);
   // Stops, closes, and removes all that it made: interfaces, XDP programs, rules, runtime files.
   ~Dataplane();
@@ -101,8 +112,8 @@ class Dataplane {
   void poll_exceptions();
 
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
-  // When the worker last went round, as real_ms(); a stalled one is a readiness failure.
-  std::uint64_t heartbeat_ms(std::uint16_t worker) const;
+  // In real_ms().
+  const Heartbeat& heartbeat(std::uint16_t worker) const;
   // Buffers in use and in all, over all pools.
   struct PoolUse {
     std::uint32_t in_use, capacity;

@@ -48,26 +48,38 @@ void remove_runtime() {
   std::filesystem::remove(kRuntime, error);  // only if it is empty
 }
 
-// One lcore, the calling thread; workers register their own. It floats over all cores: DPDK would
-// pin it, and with it every thread made later.
-std::string lcores() {
+// One lcore, the calling thread; workers register their own. It floats over all of `cores`: DPDK
+// would pin it to one, and with it every thread made later.
+std::string lcores(const std::vector<int>& cores) {
   std::string list;
-  for (const int core : allowed_cores())
+  for (const int core : cores)
     list += (list.empty() ? "" : ",") + std::to_string(core);
   return "--lcores=0@(" + list + ")";
+}
+
+// DPDK gives its own threads the cores that the process has beside its lcores', or the lcores' if
+// there are none: so that they stay off the workers', the process must first have no others.
+void keep_to(const std::vector<int>& cores) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int core : cores)
+    CPU_SET(static_cast<unsigned>(core), &set);
+  sched_setaffinity(0, sizeof set, &set);
 }
 
 }  // namespace
 
 void start_eal(const EalOptions& options) {
   remove_stale_runtime();
+  const std::vector<int> cores = options.cores.empty() ? allowed_cores() : options.cores;
+  keep_to(cores);
   std::vector<std::string> words = {"turnpike",
                                     "--no-telemetry",
                                     "--log-level=lib.*:error",
                                     "--log-level=pmd.*:error",
                                     "--log-level=user1:error",
                                     "--file-prefix=" + prefix(),
-                                    lcores()};
+                                    lcores(cores)};
   const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;
   if (huge) {
     words.emplace_back("--in-memory");  // nothing in hugetlbfs to be left behind

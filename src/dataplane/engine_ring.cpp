@@ -38,7 +38,25 @@ EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers,
 
 bool EngineRings::submit(std::uint16_t worker, rte_mbuf* mbuf, bool known) {
   Lane& lane = lanes_[worker];
+  lane.submitted = true;
   return rte_ring_sp_enqueue(known ? lane.known.get() : lane.strangers.get(), mbuf) == 0;
+}
+
+void EngineRings::ring(std::uint16_t worker) {
+  Lane& lane = lanes_[worker];
+  if (!lane.submitted) return;
+  lane.submitted = false;
+  bell_.ring();
+}
+
+void EngineRings::wait(std::uint64_t most_ns) {
+  bell_.wait(most_ns, [this] { return !is_empty(); });
+}
+
+bool EngineRings::is_empty() const {
+  return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+    return rte_ring_empty(lane.known.get()) != 0 && rte_ring_empty(lane.strangers.get()) != 0;
+  });
 }
 
 unsigned EngineRings::collect(std::uint16_t worker, rte_mbuf** out, unsigned most) {

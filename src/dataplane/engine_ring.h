@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/doorbell.h"
 
 namespace turnpike::dataplane {
 
@@ -41,12 +42,18 @@ class EngineRings final : public EnginePort {
 
   // Worker side; false: full.
   bool submit(std::uint16_t worker, rte_mbuf* mbuf, bool known);
+  // After all of a round has been submitted and sent: wakes the shard if something was for it.
+  void ring(std::uint16_t worker);
   unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);
 
   // Shard side.
   std::size_t receive(std::span<EngineRequest> out) override;
   void reply(RequestToken token, stun::Bytes message) override;
   void discard(RequestToken token) override;
+  void wait(std::uint64_t most_ns) override;
+
+  // Any thread.
+  void wake() override { bell_.wake(); }
 
   // After all threads have ended.
   void drain();
@@ -56,11 +63,15 @@ class EngineRings final : public EnginePort {
     Ring known;
     Ring strangers;
     Ring back;
+    bool submitted = false;  // since the last ring(): worker's own
   };
   std::size_t take(rte_ring* ring, std::span<EngineRequest> out);
   void give_back(rte_mbuf* mbuf, std::size_t reply_size);
 
+  bool is_empty() const;
+
   std::vector<Lane> lanes_;  // by worker
+  Doorbell bell_;
   const std::vector<flow::Listener>& listeners_;
   std::size_t next_ = 0;  // whose strangers come first: shard's own
 };

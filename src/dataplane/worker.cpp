@@ -71,7 +71,7 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
   pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_);
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
-  heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
+  heartbeat_.beat(real_ms());
   thread_ = std::thread([this] { run(); });
 }
 
@@ -82,28 +82,15 @@ void Worker::stop() {
 
 void Worker::run() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  CPU_SET(static_cast<unsigned>(config_.core), &cores);
-  pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+  if (config_.seat.core >= 0) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(static_cast<unsigned>(config_.seat.core), &cores);
+    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+  }
   rte_thread_register();
   enter_sandbox();
-
-  unsigned idle = 0;
-  for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {
-    const std::uint64_t begin = rte_rdtsc();
-    const Instant now = clock_now();
-    const bool busy = round(now);
-    qsbr_->quiescent(config_.number);
-    if (polls % kHousekeepingPolls == 0) housekeeping();
-    counters_.polls.add();
-    if (busy) {
-      counters_.busy_cycles.add(rte_rdtsc() - begin);
-      idle = 0;
-    } else if (++idle >= kIdlePolls) {
-      rest();
-    }
-  }
+  run_rounds();
   flush_all();
   for (rte_mbuf* mbuf : waiting_)
     rte_pktmbuf_free(mbuf);
@@ -112,27 +99,70 @@ void Worker::run() {
   rte_thread_unregister();
 }
 
+void Worker::run_rounds() {
+  counters_.burst_time.set_clock(rte_get_tsc_hz());
+  for (std::size_t i = 0; i < stall_cycles_.size(); ++i)
+    stall_cycles_[i] = flow::kStallBounds[i].us * (rte_get_tsc_hz() / 1'000'000);
+  unsigned idle = 0;
+  std::uint64_t last = rte_rdtsc();
+  for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {
+    const std::uint64_t begin = rte_rdtsc();
+    if (begin - last > stall_cycles_[0]) [[unlikely]]
+      count_stall(begin - last);
+    last = begin;
+    const Instant now = clock_now();
+    const bool busy = round(now);
+    qsbr_->quiescent(config_.number);
+    if (polls % kHousekeepingPolls == 0) housekeeping();
+    counters_.polls.add();
+    if (busy) {
+      counters_.busy_cycles.add(rte_rdtsc() - begin);
+      idle = 0;
+    } else if (++idle >= kIdlePolls && rest()) {
+      last = rte_rdtsc();  // what it was told to sleep is no stall
+    }
+  }
+}
+
+void Worker::count_stall(std::uint64_t cycles) {
+  for (std::size_t i = 0; i < stall_cycles_.size(); ++i) {
+    if (cycles > stall_cycles_[i]) counters_.stalls[i].add();
+  }
+}
+
 // Nothing came for a while: the core is others', if the configuration or the number of cores says
-// so.
-void Worker::rest() {
+// so. True if it slept.
+bool Worker::rest() {
   if (config_.idle_sleep_us != 0) {
     usleep(config_.idle_sleep_us);
     housekeeping();  // which after so many sleeps would come late
-  } else if (config_.yields) {
-    sched_yield();
+    return true;
   }
+  if (config_.seat.yields) sched_yield();
+  return false;
 }
 
 // Once through everything; true if there was something to do.
 bool Worker::round(Instant now) {
   bool busy = false;
+  received_at_ = 0;
   for (const Queue& queue : queues_)
     busy |= receive(now, queue);
   busy |= collect_replies();
   busy |= take_handoffs();
   busy |= take_exceptions();
-  if (busy) flush_all();
-  return busy;
+  if (!busy) return false;
+  flush_all();
+  if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
+  if (asked_engines_) wake_engines();
+  return true;
+}
+
+// A system call for each engine that sleeps, so only now that all frames are sent.
+void Worker::wake_engines() {
+  asked_engines_ = false;
+  for (const std::unique_ptr<EngineRings>& engine : fabric_.engines)
+    engine->ring(config_.number);
 }
 
 bool Worker::receive(Instant now, const Queue& queue) {
@@ -140,6 +170,7 @@ bool Worker::receive(Instant now, const Queue& queue) {
   const std::uint16_t n =
       rte_eth_rx_burst(fabric_.ports[queue.port]->id(), queue.queue, frames.data(), kBurst);
   if (n == 0) return false;
+  if (received_at_ == 0) received_at_ = rte_rdtsc();
   counters_.bursts.add();
   counters_.received_packets.add(n);
   process(now, frames.data(), n, queue.port, false);
@@ -295,6 +326,7 @@ void Worker::to_engine(flow::Packet& packet) {
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
   notes.worker = config_.number;
+  asked_engines_ = true;
   if (fabric_.engines[packet.shard]->submit(config_.number, mbuf, packet.has_allocation)) return;
   count_drop(flow::Drop::kEngineRingFull);
   rte_pktmbuf_free(mbuf);
@@ -410,7 +442,7 @@ void Worker::count_drop(flow::Drop reason, std::uint64_t n) {
 
 void Worker::housekeeping() {
   const std::uint64_t now_ms = real_ms();
-  heartbeat_ms_.store(now_ms, std::memory_order_relaxed);
+  heartbeat_.beat(now_ms);
   if (!waiting_.empty()) retry_waiting(now_ms);
 }
 

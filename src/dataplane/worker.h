@@ -11,9 +11,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/heartbeat.h"
 #include "base/qsbr.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
+#include "dataplane/placement.h"
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
 #include "flow/fragment.h"
@@ -45,8 +47,7 @@ class Worker final : private flow::FragmentSink {
  public:
   struct Config {
     std::uint16_t number = 0;
-    int core = 0;
-    bool yields = false;  // other threads of ours need this core
+    Placement::Seat seat;
     std::uint32_t idle_sleep_us = 0;
     rte_mempool* pool = nullptr;   // for fragments
     rte_mempool* large = nullptr;  // for reassembled datagrams
@@ -60,7 +61,7 @@ class Worker final : private flow::FragmentSink {
   void stop();
 
   const flow::WorkerCounters& counters() const { return counters_; }
-  std::uint64_t heartbeat_ms() const { return heartbeat_ms_.load(std::memory_order_relaxed); }
+  const Heartbeat& heartbeat() const { return heartbeat_; }
 
  private:
   static constexpr std::uint16_t kBurst = 32;
@@ -78,7 +79,10 @@ class Worker final : private flow::FragmentSink {
   };
 
   void run();
+  void run_rounds();
   bool round(Instant now);
+  void count_stall(std::uint64_t cycles);
+  void wake_engines();
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
@@ -100,7 +104,7 @@ class Worker final : private flow::FragmentSink {
   void flush_all();
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   void housekeeping();
-  void rest();
+  bool rest();
 
   std::span<std::uint8_t> take(std::size_t size) override;
   void done(std::size_t size) override;
@@ -117,9 +121,12 @@ class Worker final : private flow::FragmentSink {
   Qsbr* qsbr_ = nullptr;
   std::uint32_t fragment_id_;  // no two workers' are equal
   const flow::NextHop* fragment_hop_ = nullptr;
-  rte_mbuf* fragment_ = nullptr;                            // being filled
-  bool out_of_buffers_ = false;                             // the last take() had none
-  alignas(64) std::atomic<std::uint64_t> heartbeat_ms_{0};  // worker: wo, others: ro
+  rte_mbuf* fragment_ = nullptr;   // being filled
+  bool out_of_buffers_ = false;    // the last take() had none
+  bool asked_engines_ = false;     // in this round
+  std::uint64_t received_at_ = 0;  // when this round's first burst was there; 0: none
+  std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};
+  alignas(64) Heartbeat heartbeat_;  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

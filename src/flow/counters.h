@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/counter.h"
+#include "base/duration_histogram.h"
 #include "flow/drop.h"
 
 namespace turnpike::flow {
@@ -15,6 +16,15 @@ struct Traffic {
   Counter packets;
   Counter bytes;  // of UDP payload relayed, without TURN's framing
 };
+
+// A worker that isn't polling: how long from the begin of one round to the next, work and all. What
+// takes longer counts under each bound that it exceeds.
+struct StallBound {
+  std::uint32_t us;
+  const char* label;
+};
+inline constexpr std::array<StallBound, 3> kStallBounds{
+    {{20, "20us"}, {100, "100us"}, {1000, "1ms"}}};
 
 struct alignas(64) WorkerCounters {
   // By family_index() of the side named.
@@ -32,6 +42,8 @@ struct alignas(64) WorkerCounters {
   Counter bursts;       // non-empty receive bursts
   Counter busy_cycles;  // TSC cycles of iterations that had packets
   Counter polls;
+  std::array<Counter, kStallBounds.size()> stalls;
+  DurationHistogram burst_time;  // from receive's return to transmit's, by burst of a round
   std::array<Counter, static_cast<std::size_t>(Drop::kCount)> drops;
 };
 

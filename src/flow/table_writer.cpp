@@ -331,11 +331,12 @@ void TableWriter::Impl::follow_routes() {
   }
 }
 
-void TableWriter::housekeeping() {
+bool TableWriter::housekeeping() {
   for (SlotPool* pool : {&impl_->channels, &impl_->permissions, &impl_->allocations}) {
     pool->reclaim(impl_->qsbr, kReclaimsPerCall);
   }
   impl_->follow_routes();
+  return impl_->to_visit > 0;
 }
 
 std::uint32_t TableWriter::retired() const {

@@ -179,7 +179,8 @@ class TableWriter final : public FlowSink {
 
   // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the
   // resolver's epoch has changed. Call often; returns quickly.
-  void housekeeping();
+  // True if there is more to be done at once.
+  bool housekeeping();
 
   std::uint32_t retired() const;  // slots waiting for their grace period
 

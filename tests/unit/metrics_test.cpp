@@ -30,6 +30,18 @@ class MetricsText : public testing::Test {
 
   std::array<flow::WorkerCounters, 2> workers;
   ServerCounters shard;
+  // Control, worker 0 and engine 0 go round at these times.
+  void beat(std::initializer_list<std::uint64_t> times) {
+    static constexpr std::array<const char*, 3> kNames{"control", "worker 0", "engine 0"};
+    hearts.clear();
+    for (const std::uint64_t time : times) {
+      const std::size_t i = hearts.size();
+      beats[i].beat(time);
+      hearts.push_back({kNames[i], &beats[i]});
+    }
+  }
+
+  std::array<Heartbeat, 3> beats;
   std::vector<Heart> hearts;
   MetricsSource source;
 };
@@ -80,12 +92,12 @@ TEST_F(MetricsText, AreOfOneFamilyPerName) {
 }
 
 TEST_F(MetricsText, CallANodeReadyWhileAllHeartsBeat) {
-  hearts = {{"control", 9'900}, {"worker 0", 9'000}};  // a second is still in time
+  beat({9'900, 7'000});  // three seconds are still in time
   EXPECT_EQ(why_not_ready(source), "");
 }
 
 TEST_F(MetricsText, NameTheThreadsThatStall) {
-  hearts = {{"control", 9'900}, {"worker 0", 8'999}, {"engine 0", 0}};
+  beat({9'900, 6'999, 1});
   EXPECT_EQ(why_not_ready(source), "stalled: worker 0, engine 0");
 }
 
@@ -100,10 +112,49 @@ TEST_F(MetricsText, TellConditionsAndWhetherTheyKeepFromBeingReady) {
   EXPECT_TRUE(conditions.set(Condition::kMissingAddress, "192.0.2.1"));
   EXPECT_FALSE(conditions.set(Condition::kMissingAddress, "192.0.2.1")) << "no news";
   EXPECT_EQ(why_not_ready(source), "missing_address: 192.0.2.1");
-  hearts = {{"worker 0", 1}};
+  beat({9'900, 1});
   EXPECT_EQ(why_not_ready(source), "stalled: worker 0\nmissing_address: 192.0.2.1");
   EXPECT_TRUE(conditions.set(Condition::kMissingAddress, ""));
   EXPECT_TRUE(says(R"(turnpike_condition{condition="missing_address"} 0)"));
+}
+
+// A thread of a shared host that waits for its core for a second is told of, and no more.
+TEST_F(MetricsText, CountAStallOfASecondWithoutCallingTheNodeUnready) {
+  beat({5'000, 5'000});
+  beat({9'900, 8'400});
+  EXPECT_TRUE(says(R"(turnpike_heartbeat_stalls_total{thread="worker 0"} 1)"));
+  EXPECT_TRUE(says(R"(turnpike_heartbeat_age_seconds{thread="worker 0"} 1.6)"));
+  EXPECT_EQ(why_not_ready(source), "");
+}
+
+TEST(MetricsAddress, IsOpenToStrangersUnlessItIsPrivate) {
+  for (const char* open : {"0.0.0.0", "::", "203.0.113.7", "2001:db8::1", "172.32.0.1", "::2"})
+    EXPECT_TRUE(is_open_to_strangers(*Address::parse(open))) << open;
+  for (const char* inside : {"127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.3.4", "100.64.0.1",
+                             "169.254.1.1", "::1", "fd20:1::1", "fe80::1"})
+    EXPECT_FALSE(is_open_to_strangers(*Address::parse(inside))) << inside;
+}
+
+TEST_F(MetricsText, CountAWorkersGapsByLength) {
+  workers[1].stalls[0].add(3);
+  workers[1].stalls[2].add(1);
+  EXPECT_TRUE(says(R"(turnpike_worker_stalls_total{worker="1",over="20us"} 3)"));
+  EXPECT_TRUE(says(R"(turnpike_worker_stalls_total{worker="1",over="100us"} 0)"));
+  EXPECT_TRUE(says(R"(turnpike_worker_stalls_total{worker="1",over="1ms"} 1)"));
+}
+
+TEST_F(MetricsText, GiveBurstTimesAsACumulativeHistogram) {
+  source.tsc_hz = 1'000'000'000;
+  workers[0].burst_time.set_clock(source.tsc_hz);
+  workers[0].burst_time.record(3'000);
+  workers[0].burst_time.record(3'500);
+  workers[0].burst_time.record(70'000'000);
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_bucket{worker="0",le="2e-06"} 0)"));
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_bucket{worker="0",le="4e-06"} 2)"));
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_bucket{worker="0",le="0.065536"} 2)"));
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_bucket{worker="0",le="+Inf"} 3)"));
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_count{worker="0"} 3)"));
+  EXPECT_TRUE(says(R"(turnpike_burst_seconds_sum{worker="0"} 0.0700065)"));
 }
 
 }  // namespace

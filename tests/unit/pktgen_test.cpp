@@ -10,6 +10,7 @@
 #include "histogram.h"
 #include "neighbour.h"
 #include "plan.h"
+#include "wire/checksum.h"
 
 namespace turnpike::pktgen {
 namespace {
@@ -167,6 +168,23 @@ TEST(Frames, ComeBackAsTheyWereWritten) {
     EXPECT_EQ(datagram->destination, Endpoint::parse(to));
     EXPECT_EQ(datagram->payload.size(), 5U);
     EXPECT_TRUE(checksums_good(frame, false));
+  }
+}
+
+TEST(Frames, KeepARightChecksumWhereATimeIsWrittenLast) {
+  for (const auto& [from, to] : {std::pair("10.204.0.1:10000", "10.203.0.1:3478"),
+                                 {"[fd00:204::1]:10000", "[fd00:203::1]:3478"}}) {
+    const Endpoint source = *Endpoint::parse(from);
+    const Family family = source.address.family;
+    for (std::uint32_t time = 1; time < 70'000; time += 13) {
+      auto frame = frame_of(source, *Endpoint::parse(to));  // payload 1, 2, 3, 4, 5
+      std::uint8_t* at = frame.data() + headers_size(family);
+      wire::store_be32(at, 0);
+      set_udp_checksum(frame.data(), family, 5);
+      wire::store_be32(at, time * 2654435761U);
+      add_to_udp_checksum(frame.data(), family, wire::sum_bytes(at, 4));
+      ASSERT_TRUE(checksums_good(frame, false)) << time;
+    }
   }
 }
 
