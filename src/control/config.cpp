@@ -631,7 +631,7 @@ Take read_auth(Config& config) {
         {"rest_format",
          parsed(config.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
         {"strict_expiry", boolean(config.strict_expiry)},
-        {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 86400)},
+        {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 3600)},
     };
     reader.read_table(value, path, fields);
   });
@@ -663,7 +663,18 @@ Take read_limits(Config& config) {
         {"allocations", integer(config.max_allocations, 1, 1'000'000)},
         {"permissions_per_allocation", integer(config.max_permissions_per_allocation, 1, 4096)},
         {"channels_per_allocation", integer(config.max_channels_per_allocation, 1, 4096)},
+        {"permissions_average", integer(config.permissions_average, 1, 4096)},
+        {"channels_average", integer(config.channels_average, 1, 4096)},
         {"allocations_per_user", integer(config.user_quota, 0, 1'000'000)},
+        {"requests_per_allocation_per_second",
+         integer(config.requests_per_allocation, 0, 1'000'000)},
+        {"requests_per_allocation_burst",
+         integer(config.requests_per_allocation_burst, 1, 1'000'000)},
+        {"requests_per_source_per_second", integer(config.requests_per_source, 0, 1'000'000)},
+        {"requests_per_source_burst", integer(config.requests_per_source_burst, 1, 1'000'000)},
+        {"challenges_per_source_per_second", integer(config.challenges_per_source, 0, 1'000'000)},
+        {"challenges_per_source_burst", integer(config.challenges_per_source_burst, 1, 1'000'000)},
+        {"challenges_per_second", integer(config.challenges, 0, 100'000'000)},
         {"lifetime_min_s", integer(config.lifetime_min_s, 1, 86400)},
         {"lifetime_max_s", integer(config.lifetime_max_s, 1, 86400)},
     };
@@ -716,6 +727,7 @@ Take read_root(Config& config) {
                          "a realm of 1 to 127 characters, without quotes, backslashes or control "
                          "characters")},
         {"software", parsed(config.software, parse_software, "at most 127 characters")},
+        {"classic_stun", boolean(config.classic_stun)},
         {"channel_numbers",
          parsed(config.rfc5766_channels, parse_channel_numbers, "\"rfc8656\" or \"rfc5766\"")},
         {"workers", integer(config.workers, 1, static_cast<std::int64_t>(Qsbr::kMaxReaders))},

@@ -88,6 +88,7 @@ struct Config {
   bool strict_expiry = false;
   std::string software = "Turnpike";
   bool rfc5766_channels = false;
+  bool classic_stun = true;  // Binding of RFC 3489 is answered
   std::vector<Prefix> allow_peers, deny_peers, nat64_prefixes;
   std::uint32_t nonce_lifetime_s = 3600;
 
@@ -102,7 +103,15 @@ struct Config {
   std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
   std::uint32_t max_allocations = 10000;  // of the node, all shards together
   std::uint32_t max_permissions_per_allocation = 256, max_channels_per_allocation = 256;
-  std::uint32_t user_quota = 0;  // allocations per user; 0: none
+  // What tables hold for each allocation on average; a single one may have all of its limit.
+  std::uint32_t permissions_average = 8, channels_average = 2;
+  std::uint32_t user_quota = 32;  // allocations per user; 0: no limit of anything
+  // Requests that a worker hands to the engine, in a second and at once; 0: no limit.
+  std::uint32_t requests_per_allocation = 20, requests_per_allocation_burst = 64;
+  std::uint32_t requests_per_source = 500, requests_per_source_burst = 2000;
+  // Challenges and errors to strangers in a second, each worker for itself; 0: no limit.
+  std::uint32_t challenges_per_source = 500, challenges_per_source_burst = 2000;
+  std::uint32_t challenges = 50'000;
   Endpoint metrics{Address::v4(127, 0, 0, 1), 9641};
   bool metrics_enabled = true;
   std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster

@@ -101,8 +101,8 @@ void EngineThread::run() {
     idle = serve() ? 0 : idle + 1;
     const Instant now = dataplane::clock_now();
     if (now >= next_tick) {
-      server_.tick(now);
-      next_tick = now + kTickMs;
+      const bool more = server_.tick(now);
+      next_tick = more ? now : now + kTickMs;
     }
     if (writer_.housekeeping()) idle = 0;
     heartbeat_.beat(dataplane::real_ms());

@@ -68,6 +68,32 @@ bool udp_checksum_holds(const Packet& packet) {
   return udp_checksum_good(pseudo, header, udp_size);
 }
 
+constexpr std::uint16_t kSendIndication = 0x0016;
+
+// Reads the packet's payload as STUN; drops it if it isn't any.
+bool parse(Packet& packet, stun::MessageView& message) {
+  const stun::Bytes payload(packet.data + packet.payload, packet.payload_size);
+  switch (stun::MessageView::parse(payload, message)) {
+    case stun::ParseError::kNone:
+      return true;
+    case stun::ParseError::kNotStun:
+      drop(packet, Drop::kNotStun);
+      return false;
+    case stun::ParseError::kTooManyAttributes:
+      drop(packet, Drop::kTooManyAttributes);
+      return false;
+    case stun::ParseError::kRequestTooLong:
+      drop(packet, Drop::kRequestTooLong);
+      return false;
+    case stun::ParseError::kBadLength:
+    case stun::ParseError::kBadAttribute:
+    case stun::ParseError::kBadFingerprint:
+      break;
+  }
+  drop(packet, Drop::kBadStun);
+  return false;
+}
+
 }  // namespace
 
 std::optional<std::uint16_t> Pipeline::listener_at(const Endpoint& endpoint) const {
@@ -190,26 +216,62 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     return;
   }
   if (payload[0] > 3) return drop(packet, Drop::kNotStun);
-  stun::MessageView message;
-  const stun::ParseError error = stun::MessageView::parse({payload, size}, message);
-  if (error == stun::ParseError::kNotStun) return drop(packet, Drop::kNotStun);
-  if (error != stun::ParseError::kNone) return drop(packet, Drop::kBadStun);
-  if (message.method() == stun::Method::kSend &&
-      message.message_class() == stun::Class::kIndication) {
-    return open_send(packet, message);
+  // Whose it is comes before what is in it: a stranger's Send isn't read any further.
+  if (size >= stun::kHeaderSize && load_be16(payload) == kSendIndication &&
+      load_be32(payload + 4) == stun::kMagicCookie) {
+    packet.lane = Lane::kSend;
+    return;
   }
-  answer_or_admit(now, packet, message);
+  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
+    return answer_classic(now, packet);
+  stun::MessageView message;
+  if (parse(packet, message)) answer_or_admit(now, packet, message);
+}
+
+// Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
+// would have us flood a network, or talk to ourselves.
+bool Pipeline::is_answerable(const Address& source) const {
+  const auto is_listening = [&](const Listener& one) { return one.endpoint.address == source; };
+  return is_one_host(source) && !is_relayed(source) &&
+         std::none_of(setup_.listeners.begin(), setup_.listeners.end(), is_listening) &&
+         std::find(setup_.broadcast.begin(), setup_.broadcast.end(), source) ==
+             setup_.broadcast.end();
+}
+
+// RFC 3489 (PROTOCOL.md 34).
+void Pipeline::answer_classic(Instant now, Packet& packet) {
+  std::array<std::uint8_t, kAnswerMax> bytes;
+  const stun::ClassicResult result = door_.answer_classic(
+      {packet.data + packet.payload, packet.payload_size}, packet.source, bytes);
+  if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
+  if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
+  if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
+  if (result.what == stun::Classic::kSharedSecret) return drop(packet, Drop::kSharedSecret);
+  if (!strangers_.take(now, packet.source.address))
+    return drop(packet, Drop::kChallengeSourceLimit);
+  answer(packet, std::span(bytes).first(result.size));
+  if (packet.verdict != Verdict::kTransmitBack) return;
+  (result.what == stun::Classic::kSuccess ? counters_.binding_success : counters_.answered_420)
+      .add();
+}
+
+// Sends the packet back with other bytes in it.
+void Pipeline::answer(Packet& packet, std::span<const std::uint8_t> bytes) {
+  const std::size_t room = packet.length - packet.payload + packet.tailroom;
+  if (bytes.size() > room) return drop(packet, Drop::kNoHeadroom);
+  std::memcpy(packet.data + packet.payload, bytes.data(), bytes.size());
+  turn_round(packet, bytes.size());
 }
 
 // RFC 8656 §11.2. Media too: Firefox never binds a channel (PROTOCOL.md 25).
-void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
-  std::array<std::uint16_t, 1> unknown{};
+void Pipeline::open_send(Packet& packet) {
+  stun::MessageView message;
+  if (!parse(packet, message)) return;
+  if (!message.complete() || message.has_unknown()) return drop(packet, Drop::kBadSend);
   const auto peer = message.xor_address(stun::Attribute::kXorPeerAddress);
   const auto data = message.find(stun::Attribute::kData);
-  if (!peer || !data || peer->port == 0 || stun::unknown_attributes(message, unknown) != 0) {
-    return drop(packet, Drop::kBadSend);
-  }
-  packet.lane = Lane::kSend;
+  if (!peer || peer->port == 0) return drop(packet, Drop::kBadSend);
   packet.peer = *peer;
   packet.dont_fragment = message.has(stun::Attribute::kDontFragment);
   const std::ptrdiff_t body = data->value.data() - packet.data;
@@ -218,45 +280,66 @@ void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
   packet.body_size = static_cast<std::uint16_t>(data->value.size());
 }
 
+// Takes the answer from what the source, and all sources, may have; drops the packet if there is
+// nothing left.
+bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
+  if (!strangers_.take(now, packet.source.address)) {
+    drop(packet, Drop::kChallengeSourceLimit);
+    return false;
+  }
+  if (!all_strangers_.take(now)) {
+    drop(packet, Drop::kChallengeLimit);
+    return false;
+  }
+  return true;
+}
+
+// To the engine, as long as its sender keeps to what clients have reason to ask.
+void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& message,
+                     std::optional<AllocationSlot> known) {
+  packet.lane = Lane::kRequest;
+  if (const auto token = message.find(stun::Attribute::kReservationToken)) {
+    packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
+    packet.body_size = static_cast<std::uint16_t>(token->value.size());
+  }
+  packet.has_allocation = known.has_value();
+  if (known) packet.allocation = *known;
+  const Drop refused = known ? requests_.known(now, *known, tables_.allocation(*known).generation)
+                             : requests_.stranger(now, packet.source.address);
+  if (refused != Drop::kNone) drop(packet, refused);
+}
+
 // The front door needs to know whether the five-tuple is known: that alone is looked up at once.
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   // A request without integrity can only be answered here; beyond the limit not even that work is
-  // done for it. A Binding's success costs less than what the limit is for: a challenge with a
-  // nonce, or an error.
+  // done for it.
   const bool binding = message.method() == stun::Method::kBinding;
   const bool has_integrity = message.has(stun::Attribute::kMessageIntegrity) ||
                              message.has(stun::Attribute::kMessageIntegritySha256);
-  if (answers_left_ == 0 && !has_integrity && !binding &&
-      message.message_class() == stun::Class::kRequest) {
-    return drop(packet, Drop::kStatelessLimit);
-  }
+  const bool surely_stranger =
+      !has_integrity && !binding && message.message_class() == stun::Class::kRequest;
+  if (surely_stranger && !may_answer_stranger(now, packet)) return;
   const auto known = tables_.find_client(packet.listener, packet.source);
-  std::array<std::uint8_t, 576> answer;
+  std::array<std::uint8_t, kAnswerMax> bytes;
   const Endpoint& server = setup_.listeners[packet.listener].endpoint;
   const DoorResult result =
-      door_.answer(now, message, packet.source, server, known.has_value(), answer);
+      door_.answer(now, message, packet.source, server, known.has_value(), bytes);
   switch (result.door) {
     case Door::kIgnoreMalformed:
       return drop(packet, Drop::kUnknownMethod);
     case Door::kIgnoreIndication:
       return drop(packet, Drop::kBindingIndication);
+    case Door::kTooLong:
+      return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
-      packet.lane = Lane::kRequest;
-      packet.has_allocation = known.has_value();
-      if (known) packet.allocation = *known;
-      return;
+      return admit(now, packet, message, known);
     case Door::kAnswered:
       break;
   }
-  if (result.answer != DoorAnswer::kBindingSuccess) {
-    if (answers_left_ == 0) return drop(packet, Drop::kStatelessLimit);
-    --answers_left_;
-  }
-  const std::size_t room = packet.length - packet.payload + packet.tailroom;
-  if (result.size > room) return drop(packet, Drop::kNoHeadroom);
-  std::memcpy(packet.data + packet.payload, answer.data(), result.size);
-  turn_round(packet, result.size);
+  if (result.to_stranger && !surely_stranger && !may_answer_stranger(now, packet)) return;
+  answer(packet, std::span(bytes).first(result.size));
+  if (packet.verdict != Verdict::kTransmitBack) return;
   switch (result.answer) {
     case DoorAnswer::kBindingSuccess:
       return counters_.binding_success.add();

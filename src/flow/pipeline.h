@@ -17,10 +17,13 @@
 #include "flow/fast_lane.h"
 #include "flow/next_hop.h"
 #include "flow/packet.h"
+#include "flow/request_limits.h"
+#include "flow/source_buckets.h"
 #include "flow/tables.h"
 #include "turnpike/server.h"
 #include "wire/front_door.h"
 #include "wire/reservation_token.h"
+#include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
 
@@ -34,26 +37,41 @@ struct Listener {
   Endpoint endpoint;  // as the wire of this node has it
 };
 
+// How much each worker answers to those who haven't shown that they are where they say: challenges
+// and errors, which are larger than what asks for them (PROTOCOL.md 9). A Binding's success is not
+// counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
+struct StrangerLimits {
+  TokenRate per_source{500, 2000};
+  TokenRate all{50'000};
+  std::size_t sources = 16384;  // remembered; 256 KiB a worker
+  HashKey key{};                // secret
+};
+
 // What is the same for all workers and does not change after the start.
 struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
+  // Broadcast addresses of connected networks, as they were at the start.
+  std::vector<Address> broadcast;
   std::uint16_t channel_max = 0x4FFF;
-  std::uint32_t stateless_answers_per_burst = 16;  // challenges and errors; not Binding's success
-  std::uint32_t icmp_per_second = 100;             // our own errors, per worker
+  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
-  bool fast_lane = true;  // false: to measure or test the general stages alone
+  RequestRates requests;
+  StrangerLimits strangers;
+  TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
+  bool fast_lane = true;                  // false: to measure or test the general stages alone
 };
 
 class Pipeline {
  public:
   static constexpr std::size_t kMaxBurst = 64;
 
-  // Keeps references; all outlive it. One Pipeline per worker, called by it alone. `counters` is
-  // written by this worker only.
+  // Keeps references; all outlive it. One Pipeline per worker, whose number is its own, called by
+  // it alone. `counters` is written by this worker only.
   Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters);
+           const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
+           std::uint16_t worker = 0);
 
   // At most kMaxBurst packets. Wall time doesn't matter here: `now` is the engine's clock.
   void process(Instant now, std::span<Packet> burst);
@@ -69,8 +87,14 @@ class Pipeline {
   void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
   void classify_from_client(Instant now, Packet& packet);
   void classify_icmp(Packet& packet, std::size_t l4_size);
-  void open_send(Packet& packet, const stun::MessageView& message);
+  void open_send(Packet& packet);
+  void answer_classic(Instant now, Packet& packet);
+  void answer(Packet& packet, std::span<const std::uint8_t> bytes);
+  bool is_answerable(const Address& source) const;
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
+  bool may_answer_stranger(Instant now, Packet& packet);
+  void admit(Instant now, Packet& packet, const stun::MessageView& message,
+             std::optional<AllocationSlot> known);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
   bool is_relayed(const Address& address) const;
 
@@ -102,8 +126,11 @@ class Pipeline {
   const FrontDoor& door_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
-  std::uint32_t answers_left_ = 0;  // of this burst
-  std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
+  SourceBuckets strangers_;
+  TokenBucket all_strangers_;
+  TransactionIds ids_;
+  RequestLimits requests_;
+  std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;
   std::optional<FastLane> fast_lane_;  // none if Setup says so

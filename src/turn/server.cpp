@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "turn/server_impl.h"
+#include "turn/tunnels.h"
 #include "wire/headers.h"
 
 namespace turnpike {
@@ -15,18 +16,9 @@ using stun::MessageView;
 using stun::MessageWriter;
 using stun::Method;
 
-constexpr std::size_t kUnknownMax = 16;
+constexpr std::size_t kUnknownMax = stun::kAttributesMax;
 // Reservations hold at most one port of so many: they cost a client nothing.
 constexpr std::size_t kReservedShare = 4;
-
-// RFC 8656 §21.4: tunnels' addresses let a client reach what the tunnel's other end forbids.
-bool is_tunnelled(const Address& client) {
-  if (client.family == Family::kIpv4) return false;
-  const auto& b = client.bytes;
-  const bool teredo = b[0] == 0x20 && b[1] == 0x01 && b[2] == 0 && b[3] == 0;
-  const bool six_to_four = b[0] == 0x20 && b[1] == 0x02;
-  return teredo || six_to_four;
-}
 
 HashKey random_key(ServerHost& host) {
   HashKey key{};
@@ -59,7 +51,7 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
       quotas_(quotas),
       algorithms_(config.sha256_offered, true),
       allocations_(config.max_allocations, FiveTupleHash(random_key(host))),
-      tombstones_(1024, FiveTupleHash(random_key(host))) {
+      tombstones_(config.max_allocations, FiveTupleHash(random_key(host))) {
   std::size_t ports = 0;
   for (std::size_t i = 0; i < config_.relayed.size(); ++i) {
     pools_.emplace_back(config_.port_min, config_.port_max, config_.shard, config_.shard_count);
@@ -99,10 +91,12 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   std::array<std::uint16_t, kUnknownMax> unknown{};
   if (const std::size_t n = stun::unknown_attributes(request.message, unknown); n != 0)
     return refuse_unknown(request, std::span(unknown).first(n));
-  // RFC 8656 §5: the whole username, whichever way it was given.
-  if (allocation != nullptr && allocation->owner.username != request.user.username)
-    return refuse(request, 441);
   const Method method = request.message.method();
+  // RFC 8656 §5: the whole username, whichever way it was given.
+  if (method != Method::kAllocate && allocation != nullptr &&
+      allocation->owner.username != request.user.username) {
+    return refuse(request, 441);
+  }
   const bool opens = method == Method::kAllocate || method == Method::kChannelBind;
   if (opens && is_tunnelled(request.five_tuple.client.address)) return refuse(request, 403);
   if (method == Method::kAllocate) return allocate(request, allocation);
@@ -194,8 +188,8 @@ void Server::keys_arrived(Instant now, const UserName& user, std::string_view re
   impl_->keys_arrived(now, user, realm, keys);
 }
 
-void Server::tick(Instant now) {
-  impl_->tick(now);
+bool Server::tick(Instant now) {
+  return impl_->tick(now);
 }
 
 const ServerCounters& Server::counters() const {

@@ -22,7 +22,8 @@ enum class NonceState : std::uint8_t {
 
 class NonceKeeper {
  public:
-  static constexpr std::size_t kMaxSize = 64;
+  static constexpr std::size_t kMaxSize = 64;  // PROTOCOL.md 6
+  static constexpr std::size_t kSize = 29;     // of every nonce
 
   struct Config {
     std::string realm;
@@ -43,14 +44,19 @@ class NonceKeeper {
   std::size_t mint(Instant now, const Endpoint& client, const Endpoint& server,
                    std::array<char, kMaxSize>& out) const;
   NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
-                   std::string_view nonce) const;
+                   std::string_view nonce) const {
+    return check(now, client, server, nonce, config_.lifetime_s);
+  }
+  // The same, but it must not be as old as `lifetime_s`.
+  NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
+                   std::string_view nonce, std::uint32_t lifetime_s) const;
 
   // All const members are safe from any thread.
   const Config& config() const { return config_; }
 
  private:
   using Key = std::array<std::uint8_t, 16>;
-  using Mac = std::array<std::uint8_t, 16>;
+  using Mac = std::array<std::uint8_t, 8>;
   // A key as it is used: its two halves, and what it makes of the realm.
   struct Prepared {
     std::uint64_t k0 = 0, k1 = 0, realm_hash = 0;

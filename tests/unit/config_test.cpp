@@ -58,17 +58,23 @@ bool contains(const std::string& text, const std::string& part) {
 // until it is told apart.
 auto defaults_of(const Config& config) {
   const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, rest_format,
-               strict_expiry, software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
-               nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
-               relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-               max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
+               strict_expiry, software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+               nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+               idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
+               max_allocations, max_permissions, max_channels, permissions_average,
+               channels_average, user_quota, requests_per_allocation, requests_per_allocation_burst,
+               requests_per_source, requests_per_source_burst, challenges_per_source,
+               challenges_per_source_burst, challenges, metrics, metrics_enabled, test_time_scale,
                log_level, user, core_dumps, warnings] = config;
   return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
-                    software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
-                    nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
-                    relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-                    max_permissions, max_channels, user_quota, metrics, metrics_enabled,
-                    test_time_scale, log_level, user, core_dumps, warnings);
+                    software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+                    nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+                    idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
+                    max_allocations, max_permissions, max_channels, permissions_average,
+                    channels_average, user_quota, requests_per_allocation,
+                    requests_per_allocation_burst, requests_per_source, requests_per_source_burst,
+                    challenges_per_source, challenges_per_source_burst, challenges, metrics,
+                    metrics_enabled, test_time_scale, log_level, user, core_dumps, warnings);
 }
 
 // --- The example.
@@ -300,6 +306,13 @@ void PrintTo(const Mistake& mistake, std::ostream* out) {
   *out << mistake.name;
 }
 
+std::string times(const std::string& text, int n) {
+  std::string all;
+  for (int i = 0; i < n; ++i)
+    all += text;
+  return all;
+}
+
 std::string more(const std::string& text) {
   return kEnough + text;
 }
@@ -515,7 +528,13 @@ const Mistake kMistakes[] = {
      "[\"s\", \"s\"]\n",
      4, "auth.rest_secrets[1]", "each secret once", "found one again"},
     {"NonceForever", more("auth.nonce_lifetime_s = 0\n"), 4, "auth.nonce_lifetime_s",
-     "from 1 to 86400", "found 0"},
+     "from 1 to 3600", "found 0"},
+    {"NonceForADay", more("auth.nonce_lifetime_s = 86400\n"), 4, "auth.nonce_lifetime_s",
+     "from 1 to 3600", "found 86400"},
+    {"RealmThatFillsAPacket",
+     "realm = \"" + times("\xF0\x9D\x94\xB8", 116) +
+         "\"\nport = [{ device = \"af_xdp:eth0\" }]\n[auth]\nrest_secrets = [\"s\"]\n",
+     1, "realm", "at most 460 bytes", "found 464"},
 
     {"PeerWithHostBits", more("[peers]\nallow = [\"10.0.0.1/8\"]\n"), 5, "peers.allow[0]",
      "without bits beyond its length", "found \"10.0.0.1/8\""},
@@ -528,6 +547,8 @@ const Mistake kMistakes[] = {
     {"Nat64OfIpv4", more("[peers]\nnat64_prefixes = [\"10.0.0.0/32\"]\n"), 5,
      "peers.nat64_prefixes[0]", "an IPv6 prefix", "found \"10.0.0.0/32\""},
 
+    {"NoChallengesAtOnce", more("[limits]\nchallenges_per_source_burst = 0\n"), 5,
+     "limits.challenges_per_source_burst", "from 1 to 1000000", "found 0"},
     {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",
      "from 1 to 1000000", "found 0"},
     {"LifetimesReversed", more("[limits]\nlifetime_min_s = 700\nlifetime_max_s = 650\n"), 5,
@@ -725,6 +746,13 @@ TEST_F(CommandLine, FlagsWinOverTheFileAndLeaveTheRestOfIt) {
   EXPECT_EQ(config.max_allocations, 7u);
   EXPECT_EQ(config.log_level, "error");
   EXPECT_EQ(config.users.at(0).username, "alice");
+}
+
+TEST_F(CommandLine, TheQuotaOfAUserIsAFlagToo) {
+  const char* path = file(kEnough + "[limits]\nallocations_per_user = 7\nallocations = 9\n");
+  const Config config = accepted_flags({"--config", path, "--user-quota", "1000"});
+  EXPECT_EQ(config.user_quota, 1000u);
+  EXPECT_EQ(config.max_allocations, 9u);
 }
 
 TEST_F(CommandLine, FileMayBeCompletedByFlags) {

@@ -96,6 +96,16 @@ TEST(StaticUser, IsPreparedAsOpaqueStringOnBothSides) {
             KeyState::kFound);
 }
 
+TEST(AnyUser, WhoseNameIsNoOpaqueStringIsUnknown) {
+  Config config = base();
+  config.rest_secrets = {"secret"};
+  const Credentials credentials(config);
+  UserKeys keys;
+  EXPECT_EQ(find(credentials, "9999999999:zoë", keys), KeyState::kFound);
+  for (const char* name : {"9999999999:zoe\u0308", "9999999999:a\u200Bb", "9999999999:a\xFF"})
+    EXPECT_EQ(find(credentials, name, keys), KeyState::kUnknown) << name;
+}
+
 // RFC 8489 §9.2.2: the key of user "user", realm "realm", password "pass" is known.
 TEST(Md5User, HasTheGivenKeyAndNoOther) {
   Config config;
