@@ -127,13 +127,14 @@ class FlowWorld {
   // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`. The world
   // sees kRelay4 as `external`, where there is one.
   explicit FlowWorld(Family client, bool channels = true,
-                     std::optional<Address> external = std::nullopt, bool fast_lane = true,
-                     const std::string& software = "")
+                     std::optional<Address> external = std::nullopt, bool fast_lane = true)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
         server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort},
-        door_({.realm = "example.org", .software = software}, nonces_) {
+        door_({.realm = "example.org"}, nonces_) {
     setup_.ports.resize(1);
     setup_.fast_lane = fast_lane;
+    setup_.strangers.sources = 64;
+    setup_.strangers.key = kHashKey;
     for (const Address& address : {kServer4, kServer6})
       setup_.listeners.push_back({{address, kPort}});
     setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};

@@ -120,10 +120,10 @@ void burst(benchmark::State& state, Conversion conversion) {
   setup.ports.resize(1);
   setup.listeners = {{kListener}};
   setup.relayed = at.relayed;
-  setup.stateless_answers_per_burst = kBurst;
+  setup.strangers = {.per_source = {0}, .all = {0}};
   OneRoute routes;
   const NonceKeeper nonces({.realm = "example.org", .key = {1}});
-  const FrontDoor door({.realm = "example.org", .software = ""}, nonces);
+  const FrontDoor door({.realm = "example.org"}, nonces);
   const TokenSealer tokens({2});
   WorkerCounters counters;
   Pipeline pipeline(setup, at.tables(), routes, door, tokens, counters);

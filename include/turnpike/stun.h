@@ -155,7 +155,7 @@ class MessageWriter {
   void add_channel_number(std::uint16_t number);
   void add_address(Attribute type, const Endpoint& endpoint);
   void add_xor_address(Attribute type, const Endpoint& endpoint);
-  // ERROR-CODE with the RFC's reason phrase for `code`.
+  // ERROR-CODE with the RFC's reason phrase for `code`, or another, fewer than 128 characters.
   void add_error_code(std::uint16_t code);
   void add_error_code(std::uint16_t code, std::string_view reason);
   // ADDRESS-ERROR-CODE (RFC 8656 §18.12).

@@ -625,7 +625,7 @@ Take read_auth(Config& config) {
         {"rest_format",
          parsed(config.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
         {"strict_expiry", boolean(config.strict_expiry)},
-        {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 86400)},
+        {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 3600)},
     };
     reader.read_table(value, path, fields);
   });
@@ -658,6 +658,9 @@ Take read_limits(Config& config) {
         {"permissions_per_allocation", integer(config.max_permissions_per_allocation, 1, 4096)},
         {"channels_per_allocation", integer(config.max_channels_per_allocation, 1, 4096)},
         {"allocations_per_user", integer(config.user_quota, 0, 1'000'000)},
+        {"challenges_per_source_per_second", integer(config.challenges_per_source, 0, 1'000'000)},
+        {"challenges_per_source_burst", integer(config.challenges_per_source_burst, 1, 1'000'000)},
+        {"challenges_per_second", integer(config.challenges, 0, 100'000'000)},
         {"lifetime_min_s", integer(config.lifetime_min_s, 1, 86400)},
         {"lifetime_max_s", integer(config.lifetime_max_s, 1, 86400)},
     };

@@ -103,6 +103,9 @@ struct Config {
   std::uint32_t max_allocations = 10000;  // of the node, all shards together
   std::uint32_t max_permissions_per_allocation = 256, max_channels_per_allocation = 256;
   std::uint32_t user_quota = 0;  // allocations per user; 0: none
+  // Challenges and errors to strangers in a second, each worker for itself; 0: no limit.
+  std::uint32_t challenges_per_source = 500, challenges_per_source_burst = 2000;
+  std::uint32_t challenges = 50'000;
   Endpoint metrics{Address::v4(127, 0, 0, 1), 9641};
   bool metrics_enabled = true;
   std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster

@@ -5,6 +5,7 @@
 
 #include "control/config_value.h"
 #include "turnpike/integrity.h"
+#include "wire/front_door.h"
 
 namespace turnpike::control {
 namespace {
@@ -319,6 +320,12 @@ class Checker {
     if (config_.realm.empty()) {
       refuse("realm",
              "expected a realm (realm = \"example.org\", or --realm example.org), found none");
+    }
+    if (FrontDoor::challenge_size(config_.realm.size()) > kAnswerMax) {
+      refuse("realm", "expected a realm of at most " +
+                          std::to_string(kAnswerMax - FrontDoor::challenge_size(0)) +
+                          " bytes, so that a challenge fits an IP packet of 576 bytes, found " +
+                          std::to_string(config_.realm.size()));
     }
     if (config_.users.empty() && config_.rest_secrets.empty()) {
       refuse("auth",

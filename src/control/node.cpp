@@ -360,7 +360,6 @@ NonceKeeper::Config nonce_config(const Config& config, const Credentials& creden
   NonceKeeper::Config nonce;
   nonce.realm = config.realm;
   nonce.lifetime_s = config.nonce_lifetime_s;
-  nonce.password_algorithms = credentials.sha256_offered();
   nonce.username_anonymity = credentials.anonymity_offered();
   nonce.key = random_bytes<decltype(nonce.key)>();
   return nonce;
@@ -369,7 +368,6 @@ NonceKeeper::Config nonce_config(const Config& config, const Credentials& creden
 FrontDoor::Config door_config(const Config& config, const Credentials& credentials) {
   FrontDoor::Config door;
   door.realm = config.realm;
-  door.software = config.software;
   door.sha256_offered = credentials.sha256_offered();
   door.stun_only = config.listeners.front().stun_only;
   door.turn_only = config.listeners.front().turn_only;
@@ -526,6 +524,9 @@ flow::Setup Node::make_setup() {
   setup.relayed = config_.relayed;
   setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config_.shards;
+  setup.strangers.per_source = {config_.challenges_per_source, config_.challenges_per_source_burst};
+  setup.strangers.all = {config_.challenges};
+  setup.strangers.key = random_bytes<HashKey>();
   return setup;
 }
 
@@ -606,6 +607,13 @@ void Node::say_what_runs() const {
   }
   if (config_.metrics_enabled)
     log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
+  // Without a realm of such a length a challenge is at most three times the smallest request.
+  if (config_.turn_enabled() && config_.realm.size() > FrontDoor::kRealmSmall) {
+    log::warning(
+        "realm: longer than " + std::to_string(FrontDoor::kRealmSmall) +
+        " bytes: challenges can be more than three times their request, which is of use to "
+        "whoever forges its source");
+  }
   if (config_.test_time_scale != 1) {
     log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
                  " times too fast");

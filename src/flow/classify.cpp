@@ -218,21 +218,33 @@ void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
   packet.body_size = static_cast<std::uint16_t>(data->value.size());
 }
 
+// Takes the answer from what the source, and all sources, may have; drops the packet if there is
+// nothing left.
+bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
+  if (!strangers_.take(now, packet.source.address)) {
+    drop(packet, Drop::kChallengeSourceLimit);
+    return false;
+  }
+  if (!all_strangers_.take(now)) {
+    drop(packet, Drop::kChallengeLimit);
+    return false;
+  }
+  return true;
+}
+
 // The front door needs to know whether the five-tuple is known: that alone is looked up at once.
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   // A request without integrity can only be answered here; beyond the limit not even that work is
-  // done for it. A Binding's success costs less than what the limit is for: a challenge with a
-  // nonce, or an error.
+  // done for it.
   const bool binding = message.method() == stun::Method::kBinding;
   const bool has_integrity = message.has(stun::Attribute::kMessageIntegrity) ||
                              message.has(stun::Attribute::kMessageIntegritySha256);
-  if (answers_left_ == 0 && !has_integrity && !binding &&
-      message.message_class() == stun::Class::kRequest) {
-    return drop(packet, Drop::kStatelessLimit);
-  }
+  const bool surely_stranger =
+      !has_integrity && !binding && message.message_class() == stun::Class::kRequest;
+  if (surely_stranger && !may_answer_stranger(now, packet)) return;
   const auto known = tables_.find_client(packet.listener, packet.source);
-  std::array<std::uint8_t, 576> answer;
+  std::array<std::uint8_t, kAnswerMax> answer;
   const Endpoint& server = setup_.listeners[packet.listener].endpoint;
   const DoorResult result =
       door_.answer(now, message, packet.source, server, known.has_value(), answer);
@@ -241,6 +253,8 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       return drop(packet, Drop::kUnknownMethod);
     case Door::kIgnoreIndication:
       return drop(packet, Drop::kBindingIndication);
+    case Door::kTooLong:
+      return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
       packet.lane = Lane::kRequest;
       packet.has_allocation = known.has_value();
@@ -249,10 +263,7 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case Door::kAnswered:
       break;
   }
-  if (result.answer != DoorAnswer::kBindingSuccess) {
-    if (answers_left_ == 0) return drop(packet, Drop::kStatelessLimit);
-    --answers_left_;
-  }
+  if (result.to_stranger && !surely_stranger && !may_answer_stranger(now, packet)) return;
   const std::size_t room = packet.length - packet.payload + packet.tailroom;
   if (result.size > room) return drop(packet, Drop::kNoHeadroom);
   std::memcpy(packet.data + packet.payload, answer.data(), result.size);

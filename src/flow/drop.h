@@ -36,8 +36,11 @@ namespace turnpike::flow {
   X(kNoHeadroom, "no_headroom", "no room to grow headers")                                        \
   X(kNoRoute, "no_route", "the kernel has no route to the destination")                           \
   X(kNoNeighbour, "no_neighbour", "the next hop's MAC address stayed unknown")                    \
-  X(kStatelessLimit, "stateless_limit",                                                           \
-    "more challenges and errors wanted in a burst than are made")                                 \
+  X(kChallengeSourceLimit, "challenge_source_limit",                                              \
+    "more challenges and errors wanted from one address (IPv6: /64) than it gets")                \
+  X(kChallengeLimit, "challenge_limit",                                                           \
+    "more challenges and errors wanted from all sources together than a worker gives")            \
+  X(kAnswerTooLong, "answer_too_long", "the answer would not fit an IP packet of 576 bytes")      \
   X(kEngineRingFull, "engine_ring_full", "requests come faster than the engine answers")          \
   X(kEngineDiscard, "engine_discard", "the engine gave the request up without an answer")         \
   X(kExceptionRingFull, "exception_ring_full",                                                    \

@@ -193,7 +193,7 @@ void FastLane::make_binding_answer(const FrontDoor& door) {
   const std::array<std::uint8_t, stun::kHeaderSize> request = {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42};
   stun::MessageView message;
   (void)stun::MessageView::parse(request, message);
-  std::array<std::uint8_t, 576> answer{};
+  std::array<std::uint8_t, kAnswerMax> answer{};
   const Endpoint nobody{Address::v4(0, 0, 0, 0), 0};
   const DoorResult result = door.answer(Instant{}, message, nobody, nobody, false, answer);
   if (result.answer != DoorAnswer::kBindingSuccess) return;

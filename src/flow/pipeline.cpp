@@ -13,14 +13,15 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       next_hops_(next_hops),
       door_(door),
       tokens_(tokens),
-      counters_(counters) {
+      counters_(counters),
+      strangers_(setup.strangers.per_source, setup.strangers.sources, setup.strangers.key),
+      all_strangers_(setup.strangers.all) {
   if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
   if (fast_lane_ && fast_lane_->process(now_s(now), burst) == burst.size()) return;
-  answers_left_ = setup_.stateless_answers_per_burst;
   classify(now, burst);
   look_up(now, burst);
   rewrite(now, burst);

@@ -17,6 +17,7 @@
 #include "flow/fast_lane.h"
 #include "flow/next_hop.h"
 #include "flow/packet.h"
+#include "flow/source_buckets.h"
 #include "flow/tables.h"
 #include "turnpike/server.h"
 #include "wire/front_door.h"
@@ -34,15 +35,25 @@ struct Listener {
   Endpoint endpoint;  // as the wire of this node has it
 };
 
+// How much each worker answers to those who haven't shown that they are where they say: challenges
+// and errors, which are larger than what asks for them (PROTOCOL.md 9). A Binding's success is not
+// counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
+struct StrangerLimits {
+  TokenRate per_source{500, 2000};
+  TokenRate all{50'000};
+  std::size_t sources = 16384;  // remembered; 256 KiB a worker
+  HashKey key{};                // secret
+};
+
 // What is the same for all workers and does not change after the start.
 struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
   std::uint16_t channel_max = 0x4FFF;
-  std::uint32_t stateless_answers_per_burst = 16;  // challenges and errors; not Binding's success
-  std::uint32_t icmp_per_second = 100;             // our own errors, per worker
+  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
+  StrangerLimits strangers;
   bool fast_lane = true;  // false: to measure or test the general stages alone
 };
 
@@ -71,6 +82,7 @@ class Pipeline {
   void classify_icmp(Packet& packet, std::size_t l4_size);
   void open_send(Packet& packet, const stun::MessageView& message);
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
+  bool may_answer_stranger(Instant now, Packet& packet);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
   bool is_relayed(const Address& address) const;
 
@@ -102,8 +114,9 @@ class Pipeline {
   const FrontDoor& door_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
-  std::uint32_t answers_left_ = 0;  // of this burst
-  std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
+  SourceBuckets strangers_;
+  TokenBucket all_strangers_;
+  std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;
   std::optional<FastLane> fast_lane_;  // none if Setup says so

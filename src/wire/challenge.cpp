@@ -29,8 +29,7 @@ void add_challenge(MessageWriter& writer, std::string_view realm, std::string_vi
                    bool sha256_offered, bool md5_offered) {
   writer.add_text(Attribute::kRealm, realm);
   writer.add_text(Attribute::kNonce, nonce);
-  if (!sha256_offered) return;
-  writer.add(Attribute::kPasswordAlgorithms, AlgorithmList(true, md5_offered).view());
+  writer.add(Attribute::kPasswordAlgorithms, AlgorithmList(sha256_offered, md5_offered).view());
 }
 
 std::optional<std::uint16_t> password_algorithm(const MessageView& request) {

@@ -28,7 +28,7 @@ class AlgorithmList {
   std::size_t size_ = 0;
 };
 
-// REALM, NONCE and, where SHA-256 is offered, PASSWORD-ALGORITHMS.
+// REALM, NONCE and PASSWORD-ALGORITHMS.
 void add_challenge(MessageWriter& writer, std::string_view realm, std::string_view nonce,
                    bool sha256_offered, bool md5_offered);
 

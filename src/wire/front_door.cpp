@@ -1,6 +1,12 @@
 // The stateless part of the server. Every path either answers from the request alone or admits it;
 // nothing is remembered, so a flood costs its own packets and no more (PROTOCOL.md 1, 9).
+//
+// Whoever forges a source has the answer sent there, so answers are small: SOFTWARE is left to the
+// engine's, which go to those who have proved themselves, and a challenge is at most three times
+// its request in IP bytes, if need be without a reason phrase (a SHOULD, RFC 8489 §14.8).
 #include "wire/front_door.h"
+
+#include <algorithm>
 
 #include "wire/challenge.h"
 
@@ -44,72 +50,98 @@ DoorAnswer answer_of(std::uint16_t code) {
 }
 
 // The end that all answers share.
-DoorResult close(MessageWriter& writer, const MessageView& request, std::string_view software,
-                 DoorAnswer answer) {
-  if (!software.empty()) writer.add_text(Attribute::kSoftware, software);
+DoorResult close(MessageWriter& writer, const MessageView& request, DoorAnswer answer,
+                 bool to_stranger) {
   if (request.has_fingerprint()) writer.add_fingerprint();
   const std::size_t size = writer.finish().size();
-  if (size == 0) return {};  // does not fit: a configuration with a giant realm; say nothing
-  return {Door::kAnswered, answer, size};
+  if (size == 0) return {Door::kTooLong, DoorAnswer::kNone, 0, to_stranger};
+  return {Door::kAnswered, answer, size, to_stranger};
 }
 
-DoorResult refuse(const MessageView& request, std::uint16_t code, std::string_view software,
+DoorResult refuse(const MessageView& request, std::uint16_t code, bool to_stranger,
                   std::span<std::uint8_t> out) {
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
   writer.add_error_code(code);
-  return close(writer, request, software, answer_of(code));
+  return close(writer, request, answer_of(code), to_stranger);
 }
 
 DoorResult answer_binding(const MessageView& request, const Endpoint& client,
-                          std::string_view software, std::span<std::uint8_t> out) {
+                          std::span<std::uint8_t> out) {
   std::array<std::uint16_t, kUnknownMax> unknown;
   const std::size_t count = stun::unknown_attributes(request, unknown);
   if (count != 0) {
     MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
     writer.add_error_code(420);
     writer.add_unknown_attributes(std::span(unknown).first(count));
-    return close(writer, request, software, DoorAnswer::k420);
+    return close(writer, request, DoorAnswer::k420, true);
   }
   MessageWriter writer(out, Class::kSuccess, request.method(), request.transaction_id());
   writer.add_xor_address(Attribute::kXorMappedAddress, client);
-  return close(writer, request, software, DoorAnswer::kBindingSuccess);
+  return close(writer, request, DoorAnswer::kBindingSuccess, false);
 }
 
-DoorResult challenge(std::uint16_t code, const MessageView& request,
+constexpr std::size_t kAmplificationMax = 3;
+constexpr std::size_t kPasswordAlgorithmsSize = 4 + 8;
+constexpr std::size_t kFingerprintSize = 8;
+
+constexpr std::size_t attribute_size(std::size_t value_size) {
+  return 4 + (value_size + 3) / 4 * 4;
+}
+
+// Of the headers around a STUN message.
+constexpr std::size_t ip_udp_size(Family family) {
+  return (family == Family::kIpv4 ? 20 : 40) + 8;
+}
+
+DoorResult challenge(std::uint16_t code, const MessageView& request, Family family,
                      const FrontDoor::Config& config, std::string_view nonce,
                      std::span<std::uint8_t> out) {
+  const std::string_view reason = stun::reason_phrase(code);
+  const std::size_t around = ip_udp_size(family);
+  const std::size_t allowed =
+      std::min(kAmplificationMax * (around + request.bytes().size()) - around, kAnswerMax);
+  const std::size_t bare = FrontDoor::challenge_size(config.realm.size()) -
+                           (request.has_fingerprint() ? 0 : kFingerprintSize);
+  const bool fits = bare + attribute_size(reason.size()) - 4 <= allowed;
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
-  writer.add_error_code(code);
+  writer.add_error_code(code, fits ? reason : std::string_view());
   stun::add_challenge(writer, config.realm, nonce, config.sha256_offered, config.md5_offered);
-  return close(writer, request, config.software, answer_of(code));
+  return close(writer, request, answer_of(code), true);
 }
 
 }  // namespace
 
+std::size_t FrontDoor::challenge_size(std::size_t realm_size) {
+  return stun::kHeaderSize + attribute_size(4) + attribute_size(realm_size) +
+         attribute_size(NonceKeeper::kSize) + kPasswordAlgorithmsSize + kFingerprintSize;
+}
+
 DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endpoint& client,
                              const Endpoint& server, bool known,
-                             std::span<std::uint8_t> out) const {
+                             std::span<std::uint8_t> room) const {
+  const std::span<std::uint8_t> out = room.first(std::min(room.size(), kAnswerMax));
   const std::uint16_t raw_method = request.raw_method();
   const bool binding = request.method() == Method::kBinding;
   if (!is_request_method(raw_method) || (binding ? config_.turn_only : config_.stun_only)) {
     return {};
   }
   if (request.message_class() == Class::kIndication && binding) {
-    return {Door::kIgnoreIndication, DoorAnswer::kNone, 0};
+    return {Door::kIgnoreIndication, DoorAnswer::kNone, 0, false};
   }
   if (request.message_class() != Class::kRequest) return {};
-  if (binding) return answer_binding(request, client, config_.software, out);
+  if (binding) return answer_binding(request, client, out);
 
   std::array<char, NonceKeeper::kMaxSize> fresh;
   const auto challenge_with = [&](std::uint16_t code) {
     const std::size_t size = nonces_.mint(now, client, server, fresh);
-    return challenge(code, request, config_, std::string_view(fresh.data(), size), out);
+    return challenge(code, request, client.address.family, config_,
+                     std::string_view(fresh.data(), size), out);
   };
   if (!request.has(Attribute::kMessageIntegrity) &&
       !request.has(Attribute::kMessageIntegritySha256)) {
     return challenge_with(401);
   }
-  if (!credentials_complete(request)) return refuse(request, 400, config_.software, out);
+  if (!credentials_complete(request)) return refuse(request, 400, true, out);
 
   // Before the user and the integrity, against §9.2.4's order: see PROTOCOL.md 9. An old generation
   // ends here too, with the new list, and not at the bid-down check's 400 (PROTOCOL.md 6).
@@ -120,9 +152,9 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
   // §9.2.4, third check. The nonce is ours, so its cookie's bit is ours as well.
   const stun::AlgorithmList offered(config_.sha256_offered, config_.md5_offered);
   if (nonces_.config().password_algorithms && !stun::algorithms_untampered(request, offered)) {
-    return refuse(request, 400, config_.software, out);
+    return refuse(request, 400, false, out);
   }
-  return {Door::kAdmit, DoorAnswer::kNone, 0};
+  return {Door::kAdmit, DoorAnswer::kNone, 0, false};
 }
 
 }  // namespace turnpike

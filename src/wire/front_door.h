@@ -19,7 +19,12 @@ enum class Door : std::uint8_t {
   kAdmit,             // for the engine: credentials are there and the nonce is ours and fresh
   kIgnoreMalformed,   // dropped silently: unknown method, or a class that no server takes
   kIgnoreIndication,  // Binding indication: accepted in silence
+  kTooLong,           // the answer would be longer than kAnswerMax: none is given
 };
+
+// How much an answer may weigh (RFC 8489 §6.1: IP packets of 576 bytes where the path MTU isn't
+// known).
+inline constexpr std::size_t kAnswerMax = 576 - 20 - 8;
 
 // Which answer it was, for the counters.
 enum class DoorAnswer : std::uint8_t { kNone, kBindingSuccess, k400, k401, k420, k438 };
@@ -28,14 +33,16 @@ struct DoorResult {
   Door door = Door::kIgnoreMalformed;
   DoorAnswer answer = DoorAnswer::kNone;
   std::size_t size = 0;  // of the answer in `out`
+  // The request hasn't shown that its sender is where it says, and the answer costs more than it:
+  // limited by source (PROTOCOL.md 9).
+  bool to_stranger = false;
 };
 
 class FrontDoor {
  public:
   struct Config {
     std::string realm;
-    std::string software;        // empty: none
-    bool sha256_offered = true;  // PASSWORD-ALGORITHMS: SHA-256, MD5 (else attribute left out)
+    bool sha256_offered = true;  // PASSWORD-ALGORITHMS: SHA-256, MD5
     bool md5_offered = true;
     bool stun_only = false;  // TURN methods are ignored as unknown
     bool turn_only = false;  // Binding likewise
@@ -45,9 +52,16 @@ class FrontDoor {
   // `request` is a parsed message of class request or indication other than Send. `known` says that
   // the five-tuple has an allocation: then a nonce that is ours and only stale is admitted, because
   // the engine must first recognise a retransmission (it answers 438 itself). `out` doesn't overlap
-  // the request and has at least 512 bytes. Any thread; no allocation, no lock.
+  // the request and has at least kAnswerMax bytes. Any thread; no allocation, no lock.
   DoorResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
                     const Endpoint& server, bool known, std::span<std::uint8_t> out) const;
+
+  // The size of a challenge to a request with FINGERPRINT, reason phrase left out, for a realm of
+  // so many bytes. What a bare request of 20 bytes gets has 8 less.
+  static std::size_t challenge_size(std::size_t realm_size);
+  // The longest realm with which a challenge to the smallest request, over IPv4, is at most three
+  // times as long.
+  static constexpr std::size_t kRealmSmall = 32;
 
  private:
   Config config_;

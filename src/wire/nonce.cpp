@@ -1,9 +1,13 @@
 // Nonces that are checked without having been kept.
 //
 // Form: "obMatJos2", four base64 characters of the 24 security feature bits (RFC 8489 §9.2.1; bits
-// counted from the right, as its example and every client do), then base64 of birth (4 bytes),
-// generation (1) and MAC (16). SipHash gives 64 bits; two, told apart by their first byte, make a
-// MAC too long to guess.
+// counted from the right, as its example and every client do), then base64 of birth (4 bytes) and
+// MAC (8): 29 characters, because a challenge must not be much larger than what asks for it.
+//
+// 64 bits of MAC are enough here. A guess can only be tried on us, a packet a guess, and says
+// nothing about another; with two keys in use one in 2^63 is right: at ten million packets a second
+// one in thirty thousand years. And who guesses right has shown nothing but that he can receive at
+// an address: the integrity is still to be passed.
 #include "wire/nonce.h"
 
 #include <algorithm>
@@ -22,12 +26,12 @@ constexpr std::string_view kAlphabet =
 constexpr std::uint32_t kPasswordAlgorithmsBit = 0x000001;
 constexpr std::uint32_t kUsernameAnonymityBit = 0x000002;
 
-constexpr std::size_t kMacSize = 16;
-constexpr std::size_t kSealedSize = 4 + 1 + kMacSize;
+constexpr std::size_t kMacSize = 8;
+constexpr std::size_t kSealedSize = 4 + kMacSize;
 constexpr std::size_t kPrefixSize = kCookie.size() + 4;
 constexpr std::size_t kNonceSize = kPrefixSize + kSealedSize / 3 * 4;
 static_assert(kSealedSize % 3 == 0, "base64 without padding");
-static_assert(kNonceSize <= NonceKeeper::kMaxSize);
+static_assert(kNonceSize == NonceKeeper::kSize && kNonceSize <= NonceKeeper::kMaxSize);
 
 // Workers' clocks are read once a burst, so one may check what another has minted a moment later.
 constexpr std::uint32_t kClockSkewSeconds = 2;
@@ -102,8 +106,8 @@ NonceKeeper::Prepared NonceKeeper::prepare(const Key& key) const {
 
 NonceKeeper::Mac NonceKeeper::mac(const Prepared& key, std::uint32_t born_s, const Endpoint& client,
                                   const Endpoint& server) const {
-  std::array<std::uint8_t, 1 + 4 + 1 + 4 + 8 + 2 * 19> input{};
-  std::uint8_t* at = input.data() + 1;
+  std::array<std::uint8_t, 4 + 1 + 4 + 8 + 2 * 19> input{};
+  std::uint8_t* at = input.data();
   wire::store_be32(at, born_s);
   at[4] = config_.generation;
   wire::store_be32(at + 5, feature_bits(config_));
@@ -111,10 +115,7 @@ NonceKeeper::Mac NonceKeeper::mac(const Prepared& key, std::uint32_t born_s, con
   append_endpoint(append_endpoint(at + 17, client), server);
 
   Mac result;
-  for (std::uint8_t half = 0; half < 2; ++half) {
-    input[0] = half;
-    wire::store_be64(result.data() + 8 * half, siphash24(key.k0, key.k1, input));
-  }
+  wire::store_be64(result.data(), siphash24(key.k0, key.k1, input));
   return result;
 }
 
@@ -123,10 +124,9 @@ std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoin
   const std::uint32_t born_s = now_s(now);
   Sealed sealed;
   wire::store_be32(sealed.data(), born_s);
-  sealed[4] = config_.generation;
   const Mac seal =
       mac(keys_[current_.load(std::memory_order_acquire) % keys_.size()], born_s, client, server);
-  std::copy(seal.begin(), seal.end(), sealed.begin() + 5);
+  std::copy(seal.begin(), seal.end(), sealed.begin() + 4);
 
   char* at = out.data() + write_prefix(config_, out.data());
   for (std::size_t i = 0; i < kSealedSize; i += 3, at += 4) {
@@ -138,7 +138,8 @@ std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoin
 
 NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoint& server,
                               std::string_view nonce) const {
-  // Bits and generation of another algorithm list: the client must learn the new one first.
+  // Bits of another algorithm list: the client must learn the new one first. Its generation, which
+  // isn't written out, is under the MAC.
   std::array<char, kPrefixSize> prefix;
   write_prefix(config_, prefix.data());
   if (nonce.size() != kNonceSize ||
@@ -146,10 +147,10 @@ NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoin
     return NonceState::kInvalid;
   }
   const auto sealed = decode_sealed(nonce.substr(kPrefixSize));
-  if (!sealed || (*sealed)[4] != config_.generation) return NonceState::kInvalid;
+  if (!sealed) return NonceState::kInvalid;
 
   const std::uint32_t born_s = wire::load_be32(sealed->data());
-  const stun::Bytes seal = stun::Bytes(*sealed).subspan(5);
+  const stun::Bytes seal = stun::Bytes(*sealed).subspan(4);
   const std::uint32_t current = current_.load(std::memory_order_acquire);
   const auto made_with = [&](std::uint32_t key) {
     return stun::equal_constant_time(seal, mac(keys_[key % keys_.size()], born_s, client, server));

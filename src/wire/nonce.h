@@ -22,7 +22,8 @@ enum class NonceState : std::uint8_t {
 
 class NonceKeeper {
  public:
-  static constexpr std::size_t kMaxSize = 64;
+  static constexpr std::size_t kMaxSize = 64;  // PROTOCOL.md 6
+  static constexpr std::size_t kSize = 29;     // of every nonce
 
   struct Config {
     std::string realm;
@@ -50,7 +51,7 @@ class NonceKeeper {
 
  private:
   using Key = std::array<std::uint8_t, 16>;
-  using Mac = std::array<std::uint8_t, 16>;
+  using Mac = std::array<std::uint8_t, 8>;
   // A key as it is used: its two halves, and what it makes of the realm.
   struct Prepared {
     std::uint64_t k0 = 0, k1 = 0, realm_hash = 0;

@@ -37,7 +37,7 @@ const NonceKeeper& nonces() {
   return keeper;
 }
 const FrontDoor& front_door() {
-  static const FrontDoor door({.realm = "example.org", .software = "Turnpike"}, nonces());
+  static const FrontDoor door({.realm = "example.org"}, nonces());
   return door;
 }
 

@@ -24,7 +24,6 @@ struct Scene {
   bool channel_ends = false;
   bool allocation_ends = false;
   bool no_route = false;
-  bool software = false;
 };
 
 class World : public FlowWorld {
@@ -32,7 +31,7 @@ class World : public FlowWorld {
   World(const Scene& scene, bool fast_lane)
       : FlowWorld(Family::kIpv4, scene.channels,
                   scene.external ? std::optional(Address::v4(203, 0, 113, 77)) : std::nullopt,
-                  fast_lane, scene.software ? "Turnpike" : "") {
+                  fast_lane) {
     for (std::size_t i = 0; i < scene.more_channels; ++i) {
       const auto port = static_cast<std::uint16_t>(kPeerPort + 1 + i);
       channels_.push_back(*writer_->publish_channel({allocation_, permissions_[0],
@@ -65,7 +64,6 @@ Scene any_scene() {
   scene.more_channels = *rc::gen::inRange<std::size_t>(0, 4);
   scene.permission_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
   scene.channel_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
-  scene.software = *rc::gen::arbitrary<bool>();
   scene.allocation_ends = *rc::gen::weightedElement<bool>({{1, true}, {9, false}});
   return scene;
 }

@@ -586,7 +586,7 @@ class World {
   NonceKeeper nonces_{{.realm = kRealm, .lifetime_s = 1200, .key = {7}}};
   TokenSealer tokens_{{8}};
   QuotaLedger quotas_{kQuota, 0, true};
-  FrontDoor door_{{.realm = kRealm, .software = ""}, nonces_};
+  FrontDoor door_{{.realm = kRealm}, nonces_};
   std::set<RelayEndpoint> ports_;
   std::uint64_t free_ports_ = 0;
   std::unique_ptr<Model> model_;

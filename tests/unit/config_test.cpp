@@ -61,14 +61,16 @@ auto defaults_of(const Config& config) {
                strict_expiry, software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
                nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
                relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-               max_permissions, max_channels, user_quota, metrics, metrics_enabled, test_time_scale,
+               max_permissions, max_channels, user_quota, challenges_per_source,
+               challenges_per_source_burst, challenges, metrics, metrics_enabled, test_time_scale,
                log_level, core_dumps, warnings] = config;
-  return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
-                    software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
-                    nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
-                    relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-                    max_permissions, max_channels, user_quota, metrics, metrics_enabled,
-                    test_time_scale, log_level, core_dumps, warnings);
+  return std::tuple(relayed.size(), external, rest_secrets, rest_format, strict_expiry, software,
+                    rfc5766_channels, allow_peers, deny_peers, nat64_prefixes, nonce_lifetime_s,
+                    workers, shards, worker_cores, hugepages, idle_sleep_us, relay_port_min,
+                    relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
+                    max_permissions, max_channels, user_quota, challenges_per_source,
+                    challenges_per_source_burst, challenges, metrics, metrics_enabled,
+                    test_time_scale, log_level, core_dumps);
 }
 
 // --- The example.
@@ -300,6 +302,13 @@ void PrintTo(const Mistake& mistake, std::ostream* out) {
   *out << mistake.name;
 }
 
+std::string times(const std::string& text, int n) {
+  std::string all;
+  for (int i = 0; i < n; ++i)
+    all += text;
+  return all;
+}
+
 std::string more(const std::string& text) {
   return kEnough + text;
 }
@@ -515,7 +524,13 @@ const Mistake kMistakes[] = {
      "[\"s\", \"s\"]\n",
      4, "auth.rest_secrets[1]", "each secret once", "found one again"},
     {"NonceForever", more("auth.nonce_lifetime_s = 0\n"), 4, "auth.nonce_lifetime_s",
-     "from 1 to 86400", "found 0"},
+     "from 1 to 3600", "found 0"},
+    {"NonceForADay", more("auth.nonce_lifetime_s = 86400\n"), 4, "auth.nonce_lifetime_s",
+     "from 1 to 3600", "found 86400"},
+    {"RealmThatFillsAPacket",
+     "realm = \"" + times("\xF0\x9D\x94\xB8", 116) +
+         "\"\nport = [{ device = \"af_xdp:eth0\" }]\n[auth]\nrest_secrets = [\"s\"]\n",
+     1, "realm", "at most 460 bytes", "found 464"},
 
     {"PeerWithHostBits", more("[peers]\nallow = [\"10.0.0.1/8\"]\n"), 5, "peers.allow[0]",
      "without bits beyond its length", "found \"10.0.0.1/8\""},
@@ -528,6 +543,8 @@ const Mistake kMistakes[] = {
     {"Nat64OfIpv4", more("[peers]\nnat64_prefixes = [\"10.0.0.0/32\"]\n"), 5,
      "peers.nat64_prefixes[0]", "an IPv6 prefix", "found \"10.0.0.0/32\""},
 
+    {"NoChallengesAtOnce", more("[limits]\nchallenges_per_source_burst = 0\n"), 5,
+     "limits.challenges_per_source_burst", "from 1 to 1000000", "found 0"},
     {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",
      "from 1 to 1000000", "found 0"},
     {"LifetimesReversed", more("[limits]\nlifetime_min_s = 700\nlifetime_max_s = 650\n"), 5,

@@ -604,27 +604,6 @@ TEST_F(Requests, WithoutCredentialsAreChallengedInPlace) {
   EXPECT_EQ(world_.counters_.answered_401.get(), 1U);
 }
 
-TEST_F(Requests, BeyondTheBurstsLimitAreDroppedAndTheNextBurstIsAnswered) {
-  world_.setup_.stateless_answers_per_burst = 2;
-  const auto frame = frame_of(
-      message(world_, stun::Class::kRequest, stun::Method::kAllocate, [](MessageWriter&) {}));
-  for (int round = 1; round <= 2; ++round) {
-    std::array<std::vector<std::uint8_t>, 5> buffers;
-    std::array<Packet, 5> burst;
-    for (std::size_t i = 0; i < burst.size(); ++i) {
-      buffers[i] = frame;
-      buffers[i].resize(frame.size() + 512);
-      burst[i].data = buffers[i].data();
-      burst[i].length = static_cast<std::uint32_t>(frame.size());
-      burst[i].tailroom = 512;
-    }
-    world_.pipeline_->process(world_.now_, burst);
-    EXPECT_EQ(burst[1].verdict, Verdict::kTransmitBack);
-    EXPECT_EQ(burst[2].drop, Drop::kStatelessLimit);
-    EXPECT_EQ(world_.drops(Drop::kStatelessLimit), 3U * static_cast<unsigned>(round));
-  }
-}
-
 TEST_F(Requests, GetTheEnginesReplyInTheirOwnFrame) {
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     FlowWorld world(family);

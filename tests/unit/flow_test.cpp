@@ -114,15 +114,6 @@ TEST_P(BindingOf, IsAnsweredInPlace) {
 }
 INSTANTIATE_TEST_SUITE_P(EachFamily, BindingOf, testing::Values(Family::kIpv4, Family::kIpv6));
 
-TEST(Flow, StatelessAnswersAreLimitedByBurst) {
-  FlowWorld world(Family::kIpv4);
-  world.setup_.stateless_answers_per_burst = 0;
-  EXPECT_EQ(world.run(frame_of(request(world, stun::Method::kAllocate))).drop,
-            Drop::kStatelessLimit);
-  EXPECT_EQ(world.run(frame_of(request(world, stun::Method::kBinding))).verdict,
-            Verdict::kTransmitBack);
-}
-
 TEST(Flow, HairpinReachesTheOtherClientOnce) {
   FlowWorld world(Family::kIpv4);
   const ClientEndpoint other{{kClient4, 40001}};

@@ -797,10 +797,7 @@ class FrontDoorTest : public testing::Test {
  protected:
   using Buffer = std::vector<std::uint8_t>;
 
-  FrontDoorTest() {
-    config.realm = "example.org";
-    config.software = "Turnpike";
-  }
+  FrontDoorTest() { config.realm = "example.org"; }
 
   DoorResult knock(const Buffer& request, bool known = false, Instant now = kStart) {
     request_ = request;
@@ -842,7 +839,7 @@ class FrontDoorTest : public testing::Test {
 
   FrontDoor::Config config;
   NonceKeeper nonces{nonce_config()};
-  std::array<std::uint8_t, 512> out{};
+  std::array<std::uint8_t, kAnswerMax> out{};
 
  private:
   Buffer request_;
@@ -860,7 +857,7 @@ TEST_F(FrontDoorTest, BindingIsAnsweredWithTheSendersAddress) {
   EXPECT_EQ(view.method(), Method::kBinding);
   EXPECT_EQ(view.transaction_id(), (stun::TransactionId{7, 7, 7}));
   EXPECT_EQ(view.xor_address(Attribute::kXorMappedAddress), kClient);
-  EXPECT_EQ(view.text(Attribute::kSoftware), "Turnpike");
+  EXPECT_FALSE(view.has(Attribute::kSoftware));
   EXPECT_FALSE(view.has_fingerprint());
 }
 
@@ -869,11 +866,6 @@ TEST_F(FrontDoorTest, AnswersCarryAFingerprintIffTheRequestDid) {
   EXPECT_TRUE(answer(knock(request(Method::kBinding, with))).has_fingerprint());
   EXPECT_TRUE(answer(knock(request(Method::kAllocate, with))).has_fingerprint());
   EXPECT_FALSE(answer(knock(request(Method::kAllocate))).has_fingerprint());
-}
-
-TEST_F(FrontDoorTest, SoftwareIsLeftOutWhereNoneIsConfigured) {
-  config.software.clear();
-  EXPECT_FALSE(answer(knock(request(Method::kBinding))).has(Attribute::kSoftware));
 }
 
 TEST_F(FrontDoorTest, BindingWithUnknownRequiredAttributesGets420AndTheirList) {
@@ -953,13 +945,17 @@ TEST_F(FrontDoorTest, RequestWithoutIntegrityIsChallenged) {
   }
 }
 
-TEST_F(FrontDoorTest, AlgorithmsAreListedOnlyWhereSha256IsOffered) {
-  config.sha256_offered = false;
-  EXPECT_FALSE(answer(knock(request(Method::kAllocate))).has(Attribute::kPasswordAlgorithms));
-  config.sha256_offered = true;
-  config.md5_offered = false;
-  const MessageView view = answer(knock(request(Method::kAllocate)));
-  EXPECT_EQ(view.find(Attribute::kPasswordAlgorithms)->value.size(), 4U);
+TEST_F(FrontDoorTest, ListsWhichAlgorithmsAreOffered) {
+  const auto listed = [&](bool sha256, bool md5) {
+    config.sha256_offered = sha256;
+    config.md5_offered = md5;
+    const auto list =
+        answer(knock(request(Method::kAllocate))).find(Attribute::kPasswordAlgorithms)->value;
+    return Buffer(list.begin(), list.end());
+  };
+  EXPECT_EQ(listed(true, true), kOffered);
+  EXPECT_EQ(listed(true, false), kChooseSha256);
+  EXPECT_EQ(listed(false, true), kChooseMd5) << "RFC 8489 §9.2.4: a MUST, whoever the users are";
 }
 
 TEST_F(FrontDoorTest, IntegrityWithoutTheRestIs400) {
@@ -1055,7 +1051,7 @@ TEST_F(FrontDoorTest, OldAlgorithmGenerationIs438AndNever400) {
 
 TEST_F(FrontDoorTest, AnswerThatDoesNotFitIsNotSent) {
   config.realm = std::string(600, 'r');
-  EXPECT_EQ(knock(request(Method::kAllocate)).door, Door::kIgnoreMalformed);
+  EXPECT_EQ(knock(request(Method::kAllocate)).door, Door::kTooLong);
 }
 
 }  // namespace

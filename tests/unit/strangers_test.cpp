@@ -1,0 +1,225 @@
+// What those get who haven't shown that they are where they say: challenges that are no use to a
+// reflector, so many for a source and for all of them in a second, and none for a request that a
+// nonce vouches for (PROTOCOL.md 9).
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "flow_world.h"
+#include "turnpike/stun.h"
+
+namespace turnpike::flow::test {
+namespace {
+
+using stun::Attribute;
+using stun::Class;
+using stun::MessageView;
+using stun::MessageWriter;
+using stun::Method;
+
+constexpr std::size_t kIpUdpV4 = 28;
+constexpr std::size_t kIpUdpV6 = 48;
+const Endpoint kServer{kServer4, kPort};
+
+template <typename Fill>
+std::vector<std::uint8_t> message(Method method, Fill fill) {
+  std::array<std::uint8_t, 1024> buffer;
+  MessageWriter writer(buffer, Class::kRequest, method, {9, 8, 7});
+  fill(writer);
+  const auto bytes = writer.finish();
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<std::uint8_t> allocate() {
+  return message(Method::kAllocate, [](MessageWriter&) {});
+}
+
+// With a nonce of `nonces` for `client`; the integrity is the engine's to judge.
+std::vector<std::uint8_t> signed_allocate(const NonceKeeper& nonces, const Endpoint& client,
+                                          Instant now) {
+  std::array<char, NonceKeeper::kMaxSize> text;
+  const std::size_t size = nonces.mint(now, client, kServer, text);
+  return message(Method::kAllocate, [&](MessageWriter& writer) {
+    writer.add_text(Attribute::kUsername, "alice");
+    writer.add_text(Attribute::kRealm, "example.org");
+    writer.add_text(Attribute::kNonce, {text.data(), size});
+    writer.add_message_integrity(std::vector<std::uint8_t>{1});
+  });
+}
+
+// --- How large a challenge is.
+
+class Challenge : public testing::Test {
+ protected:
+  // The answer to `request` by a node of `realm`.
+  std::vector<std::uint8_t> answer(const std::string& realm, const Endpoint& client,
+                                   const std::vector<std::uint8_t>& request) {
+    const NonceKeeper nonces({.realm = realm, .key = {1}});
+    MessageView view;
+    EXPECT_EQ(MessageView::parse(request, view), stun::ParseError::kNone);
+    std::array<std::uint8_t, kAnswerMax> out;
+    const FrontDoor door({.realm = realm}, nonces);
+    const DoorResult result = door.answer(Instant{1'000'000}, view, client, kServer, false, out);
+    EXPECT_EQ(result.door, Door::kAnswered) << realm.size();
+    EXPECT_TRUE(result.to_stranger);
+    return {out.begin(), out.begin() + static_cast<std::ptrdiff_t>(result.size)};
+  }
+  std::string reason(const std::vector<std::uint8_t>& bytes) {
+    MessageView view;
+    EXPECT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
+    const auto value = view.find(Attribute::kErrorCode)->value.subspan(4);
+    return {value.begin(), value.end()};
+  }
+
+  const Endpoint client4_{kClient4, kClientPort};
+  const Endpoint client6_{kClient6, kClientPort};
+};
+
+TEST_F(Challenge, IsAtMostThreeTimesItsRequestForRealmsTo32Bytes) {
+  for (std::size_t size = 1; size <= FrontDoor::kRealmSmall; ++size) {
+    const std::string realm(size, 'r');
+    const auto request = allocate();
+    EXPECT_LE(kIpUdpV4 + answer(realm, client4_, request).size(), 3 * (kIpUdpV4 + request.size()))
+        << size;
+    EXPECT_LE(kIpUdpV6 + answer(realm, client6_, request).size(), 3 * (kIpUdpV6 + request.size()))
+        << size;
+  }
+}
+
+// What clients send has REQUESTED-TRANSPORT, and often more.
+TEST_F(Challenge, ToAnEverydayRequestIsAtMostThreeTimesAsLongForEveryCommonRealm) {
+  const auto request = message(Method::kAllocate, [](MessageWriter& writer) {
+    writer.add_u8_rfffu(Attribute::kRequestedTransport, 17);
+  });
+  for (std::size_t size = 1; size <= 56; ++size) {
+    EXPECT_LE(kIpUdpV4 + answer(std::string(size, 'r'), client4_, request).size(),
+              3 * (kIpUdpV4 + request.size()))
+        << size;
+  }
+}
+
+TEST_F(Challenge, IsNeverWithheldForALongRealm) {
+  for (std::size_t size = 1; size <= 127; ++size) {
+    MessageView view;
+    const auto bytes = answer(std::string(size, 'r'), client4_, allocate());
+    ASSERT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
+    EXPECT_EQ(view.text(Attribute::kRealm)->size(), size);
+    EXPECT_EQ(view.error_code(), 401);
+  }
+}
+
+TEST_F(Challenge, SaysItsReasonWhereThereIsRoom) {
+  const auto large = message(Method::kAllocate, [](MessageWriter& writer) {
+    writer.add_text(Attribute::kSoftware, "a client with a long name");
+  });
+  EXPECT_EQ(reason(answer("example.org", client4_, large)), "Unauthenticated");
+  EXPECT_EQ(reason(answer(std::string(32, 'r'), client4_, allocate())), "");
+}
+
+TEST_F(Challenge, OfALongestRealmFitsAPacketOf576Bytes) {
+  std::size_t longest = 0;
+  while (FrontDoor::challenge_size(longest + 1) <= kAnswerMax)
+    ++longest;
+  EXPECT_EQ(longest, 460U);
+  const auto with_fingerprint =
+      message(Method::kAllocate, [](MessageWriter& writer) { writer.add_fingerprint(); });
+  EXPECT_EQ(answer(std::string(longest, 'r'), client4_, with_fingerprint).size(), kAnswerMax);
+}
+
+TEST_F(Challenge, HasNoSoftware) {
+  MessageView view;
+  const auto bytes = answer("example.org", client4_, allocate());
+  ASSERT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
+  EXPECT_FALSE(view.has(Attribute::kSoftware));
+}
+
+// --- How many there are.
+
+class Strangers : public testing::Test {
+ protected:
+  explicit Strangers(const StrangerLimits& limits = {}) {
+    world_.setup_.strangers = limits;
+    world_.setup_.strangers.key = kHashKey;
+    world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
+                                                  world_.door_, world_.tokens_, world_.counters_);
+  }
+
+  Packet knock(const Address& source, std::uint16_t port,
+               const std::vector<std::uint8_t>& payload) {
+    return world_.run(frame_of({{source, port}, kServer, payload}));
+  }
+  // How many of `tries` requests of one source are answered.
+  unsigned answered(const Address& source, unsigned tries) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < tries; ++i) {
+      count += knock(source, static_cast<std::uint16_t>(1024 + i), allocate()).verdict ==
+                       Verdict::kTransmitBack
+                   ? 1
+                   : 0;
+    }
+    return count;
+  }
+
+  FlowWorld world_{Family::kIpv4};
+};
+
+TEST_F(Strangers, AThousandOfOneAddressAreChallengedAtOnce) {
+  EXPECT_EQ(answered(kClient4, 1000), 1000U);
+}
+
+TEST_F(Strangers, OfOneAddressGetABurstAndThenItsRate) {
+  EXPECT_EQ(answered(kClient4, 5000), 2000U);
+  EXPECT_EQ(world_.drops(Drop::kChallengeSourceLimit), 3000U);
+  EXPECT_EQ(answered(Address::v4(198, 51, 100, 99), 10), 10U) << "another's is its own";
+  world_.now_ = world_.now_ + 1000;
+  EXPECT_EQ(answered(kClient4, 5000), 500U);
+}
+
+TEST_F(Strangers, WithAValidNonceAreNeverCharged) {
+  answered(kClient4, 5000);
+  const Endpoint client{kClient4, 777};
+  const auto request = signed_allocate(world_.nonces_, client, world_.now_);
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(knock(kClient4, 777, request).verdict, Verdict::kEngine);
+}
+
+TEST_F(Strangers, WithAForgedNonceAreCharged) {
+  const NonceKeeper other({.realm = "example.org", .key = {2}});
+  const auto request = signed_allocate(other, {kClient4, 777}, world_.now_);
+  for (int i = 0; i < 2000; ++i)
+    EXPECT_EQ(knock(kClient4, 777, request).verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(knock(kClient4, 777, request).drop, Drop::kChallengeSourceLimit);
+}
+
+TEST_F(Strangers, BindingsOfAnAddressWithoutTokensAreAnsweredAllTheSame) {
+  answered(kClient4, 5000);
+  EXPECT_EQ(knock(kClient4, 777, message(Method::kBinding, [](MessageWriter&) {})).verdict,
+            Verdict::kTransmitBack);
+  const auto unknown = message(Method::kBinding, [](MessageWriter& writer) {
+    writer.add_u32(static_cast<Attribute>(0x0003), 0);
+  });
+  EXPECT_EQ(knock(kClient4, 777, unknown).drop, Drop::kChallengeSourceLimit);
+}
+
+class StrangersOfAllSources : public Strangers {
+ protected:
+  StrangersOfAllSources()
+      : Strangers({.per_source = {500, 2000}, .all = {1000}, .sources = 4096, .key = {}}) {}
+};
+
+TEST_F(StrangersOfAllSources, GetNoMoreThanTheCeilingInASecond) {
+  unsigned count = 0;
+  for (unsigned i = 0; i < 5000; ++i) {
+    const auto source =
+        Address::v4(203, 0, static_cast<std::uint8_t>(i >> 8), static_cast<std::uint8_t>(i));
+    count += answered(source, 1);
+  }
+  EXPECT_EQ(count, 1000U);
+  EXPECT_EQ(world_.drops(Drop::kChallengeLimit), 4000U);
+  world_.now_ = world_.now_ + 1000;
+  EXPECT_EQ(answered(kClient4, 10), 10U);
+}
+
+}  // namespace
+}  // namespace turnpike::flow::test
