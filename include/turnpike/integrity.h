@@ -41,7 +41,7 @@ std::string rest_password(std::string_view secret, std::string_view username);
 // Whether the message's MESSAGE-INTEGRITY (20 bytes) is right under `key`. Constant time in the
 // value; false if the attribute is missing or has another size.
 bool check_message_integrity(const MessageView& message, Bytes key);
-// Likewise MESSAGE-INTEGRITY-SHA256: 16 to 32 bytes, a multiple of 4 (RFC 8489 §14.6).
+// Likewise MESSAGE-INTEGRITY-SHA256, of 32 bytes (RFC 8489 §14.6).
 bool check_message_integrity_sha256(const MessageView& message, Bytes key);
 
 // Equal, in a time that depends on the sizes alone.

@@ -19,6 +19,11 @@ constexpr std::uint32_t kMagicCookie = 0x2112A442;
 constexpr std::size_t kHeaderSize = 20;
 constexpr std::size_t kChannelDataHeaderSize = 4;
 
+// What no client sends, and what would cost a stranger's victim more time than the stranger:
+// attributes of a message, a CreatePermission's XOR-PEER-ADDRESS not counted; bytes of a request.
+constexpr std::size_t kAttributesMax = 64;
+constexpr std::size_t kRequestMax = 4096;
+
 enum class Class : std::uint8_t { kRequest = 0, kIndication = 1, kSuccess = 2, kError = 3 };
 
 enum class Method : std::uint16_t {
@@ -73,10 +78,12 @@ using TransactionId = std::array<std::uint8_t, 12>;
 // Why bytes are not a STUN message that may be looked at (RFC 8489 §6.3; PROTOCOL.md 1).
 enum class ParseError : std::uint8_t {
   kNone = 0,
-  kNotStun,         // first two bits, or the cookie
-  kBadLength,       // the length field: not a multiple of 4, or not that of the datagram
-  kBadAttribute,    // an attribute reaches beyond the message
-  kBadFingerprint,  // FINGERPRINT is there and wrong, or isn't last
+  kNotStun,            // first two bits, or the cookie
+  kBadLength,          // the length field: not a multiple of 4, or not that of the datagram
+  kBadAttribute,       // an attribute reaches beyond the message
+  kBadFingerprint,     // FINGERPRINT is there and wrong, or isn't last
+  kTooManyAttributes,  // more than kAttributesMax
+  kRequestTooLong,     // more than kRequestMax
 };
 
 // One attribute, where it stands in the message.
@@ -90,7 +97,8 @@ struct AttributeView {
 // After a successful parse every attribute lies within the message; values are checked by the
 // getters. Finds the first attribute of a type; what stands after MESSAGE-INTEGRITY (and after
 // MESSAGE-INTEGRITY-SHA256) is invisible, but for MESSAGE-INTEGRITY-SHA256 and FINGERPRINT
-// (RFC 8489 §14.5–14.7). Any thread; no allocation.
+// (RFC 8489 §14.5–14.7). Where each attribute of the table stands is noted in the one walk that
+// parse() makes, so that find() is a look into an array. Any thread; no allocation.
 class MessageView {
  public:
   // `bytes` is exactly one datagram. On success `out` is set. A FINGERPRINT that is there is
@@ -103,6 +111,11 @@ class MessageView {
   Method method() const { return static_cast<Method>(raw_method()); }
   TransactionId transaction_id() const;
   bool has_fingerprint() const { return has_fingerprint_; }
+
+  // Whether everything is there that must be, in a message of this class and method.
+  bool complete() const;
+  // Whether an attribute is visible that must be understood and isn't in the table.
+  bool has_unknown() const { return has_unknown_; }
 
   bool has(Attribute type) const { return find(type).has_value(); }
   std::optional<AttributeView> find(Attribute type) const;
@@ -133,13 +146,18 @@ class MessageView {
   std::optional<std::uint16_t> error_code() const;  // 300–699
 
  private:
+  static constexpr std::size_t kPlaces = 32;
+
   bool next(std::size_t& at, AttributeView& attribute) const;
 
   Bytes bytes_;
-  std::uint32_t integrity_at_ = 0;         // offset of MESSAGE-INTEGRITY; 0: none
-  std::uint32_t integrity_sha256_at_ = 0;  // likewise
+  // By an attribute's place in the table: the offset of the first that is visible; 0: none.
+  std::array<std::uint16_t, kPlaces> at_{};
+  std::uint32_t present_ = 0;  // a bit for each of them
   bool has_fingerprint_ = false;
+  bool has_unknown_ = false;
 };
+static_assert(sizeof(MessageView) <= 96, "copied with requests");
 
 // Builds a message in the caller's buffer. Once something does not fit, everything further is
 // ignored and finish() returns an empty span; so callers check once, at the end. Padding is zero.

@@ -68,6 +68,32 @@ bool udp_checksum_holds(const Packet& packet) {
   return udp_checksum_good(pseudo, header, udp_size);
 }
 
+constexpr std::uint16_t kSendIndication = 0x0016;
+
+// Reads the packet's payload as STUN; drops it if it isn't any.
+bool parse(Packet& packet, stun::MessageView& message) {
+  const stun::Bytes payload(packet.data + packet.payload, packet.payload_size);
+  switch (stun::MessageView::parse(payload, message)) {
+    case stun::ParseError::kNone:
+      return true;
+    case stun::ParseError::kNotStun:
+      drop(packet, Drop::kNotStun);
+      return false;
+    case stun::ParseError::kTooManyAttributes:
+      drop(packet, Drop::kTooManyAttributes);
+      return false;
+    case stun::ParseError::kRequestTooLong:
+      drop(packet, Drop::kRequestTooLong);
+      return false;
+    case stun::ParseError::kBadLength:
+    case stun::ParseError::kBadAttribute:
+    case stun::ParseError::kBadFingerprint:
+      break;
+  }
+  drop(packet, Drop::kBadStun);
+  return false;
+}
+
 }  // namespace
 
 std::optional<std::uint16_t> Pipeline::listener_at(const Endpoint& endpoint) const {
@@ -190,26 +216,24 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     return;
   }
   if (payload[0] > 3) return drop(packet, Drop::kNotStun);
-  stun::MessageView message;
-  const stun::ParseError error = stun::MessageView::parse({payload, size}, message);
-  if (error == stun::ParseError::kNotStun) return drop(packet, Drop::kNotStun);
-  if (error != stun::ParseError::kNone) return drop(packet, Drop::kBadStun);
-  if (message.method() == stun::Method::kSend &&
-      message.message_class() == stun::Class::kIndication) {
-    return open_send(packet, message);
+  // Whose it is comes before what is in it: a stranger's Send isn't read any further.
+  if (size >= stun::kHeaderSize && load_be16(payload) == kSendIndication &&
+      load_be32(payload + 4) == stun::kMagicCookie) {
+    packet.lane = Lane::kSend;
+    return;
   }
-  answer_or_admit(now, packet, message);
+  stun::MessageView message;
+  if (parse(packet, message)) answer_or_admit(now, packet, message);
 }
 
 // RFC 8656 §11.2. Media too: Firefox never binds a channel (PROTOCOL.md 25).
-void Pipeline::open_send(Packet& packet, const stun::MessageView& message) {
-  std::array<std::uint16_t, 1> unknown{};
+void Pipeline::open_send(Packet& packet) {
+  stun::MessageView message;
+  if (!parse(packet, message)) return;
+  if (!message.complete() || message.has_unknown()) return drop(packet, Drop::kBadSend);
   const auto peer = message.xor_address(stun::Attribute::kXorPeerAddress);
   const auto data = message.find(stun::Attribute::kData);
-  if (!peer || !data || peer->port == 0 || stun::unknown_attributes(message, unknown) != 0) {
-    return drop(packet, Drop::kBadSend);
-  }
-  packet.lane = Lane::kSend;
+  if (!peer || peer->port == 0) return drop(packet, Drop::kBadSend);
   packet.peer = *peer;
   packet.dont_fragment = message.has(stun::Attribute::kDontFragment);
   const std::ptrdiff_t body = data->value.data() - packet.data;
@@ -257,6 +281,10 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
       packet.lane = Lane::kRequest;
+      if (const auto token = message.find(stun::Attribute::kReservationToken)) {
+        packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
+        packet.body_size = static_cast<std::uint16_t>(token->value.size());
+      }
       packet.has_allocation = known.has_value();
       if (known) packet.allocation = *known;
       return;

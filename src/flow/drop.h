@@ -21,6 +21,8 @@ namespace turnpike::flow {
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \
+  X(kTooManyAttributes, "too_many_attributes", "STUN with more attributes than any client sends") \
+  X(kRequestTooLong, "request_too_long", "STUN request of more than 4 KiB")                       \
   X(kUnknownMethod, "unknown_method", "STUN of a method or class that a server doesn't take")     \
   X(kBindingIndication, "binding_indication", "Binding indication, accepted in silence")          \
   X(kBadChannelData, "bad_channel_data", "ChannelData longer than its datagram")                  \

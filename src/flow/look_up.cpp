@@ -35,6 +35,8 @@ void Pipeline::look_up(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
     if (packet.verdict != Verdict::kContinue) continue;
     if (packet.lane == Lane::kRequest) choose_shard(packet);
+    if (packet.lane == Lane::kSend) open_send(packet);
+    if (packet.verdict != Verdict::kContinue) continue;
     if (from_client(packet)) find_way_to_peer(seconds, packet);
   }
   look_up_relays(burst);
@@ -179,12 +181,8 @@ void Pipeline::choose_shard(Packet& packet) {
     return;
   }
   packet.shard = tables_.home_shard(packet.listener, packet.source);
-  stun::MessageView message;
-  const stun::Bytes bytes(packet.data + packet.payload, packet.payload_size);
-  if (stun::MessageView::parse(bytes, message) != stun::ParseError::kNone) return;
-  const auto token = message.find(stun::Attribute::kReservationToken);
-  if (!token) return;
-  const auto content = tokens_.open(token->value);
+  if (packet.body_size == 0) return;
+  const auto content = tokens_.open({packet.data + packet.body, packet.body_size});
   if (content && content->shard < setup_.shard_count) packet.shard = content->shard;
 }
 

@@ -66,7 +66,8 @@ struct Packet {
   std::uint16_t listener = 0;  // lanes from clients
   Endpoint source;             // of UDP; when looped, our own public face
   Endpoint destination;
-  // The application's bytes within the payload: what remains when TURN's framing is off.
+  // The application's bytes within the payload: what remains when TURN's framing is off. Of a
+  // request: its RESERVATION-TOKEN, if it has one.
   std::uint16_t body = 0;  // offset from data
   std::uint16_t body_size = 0;
   Endpoint peer;               // where the body goes, or came from

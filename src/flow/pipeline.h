@@ -80,7 +80,7 @@ class Pipeline {
   void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
   void classify_from_client(Instant now, Packet& packet);
   void classify_icmp(Packet& packet, std::size_t l4_size);
-  void open_send(Packet& packet, const stun::MessageView& message);
+  void open_send(Packet& packet);
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   bool may_answer_stranger(Instant now, Packet& packet);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;

@@ -15,7 +15,7 @@ using stun::MessageView;
 using stun::MessageWriter;
 using stun::Method;
 
-constexpr std::size_t kUnknownMax = 16;
+constexpr std::size_t kUnknownMax = stun::kAttributesMax;
 // Reservations hold at most one port of so many: they cost a client nothing.
 constexpr std::size_t kReservedShare = 4;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 namespace turnpike::stun {
 namespace {
@@ -20,8 +21,8 @@ constexpr MethodSet kAnswered = kBinding | kTurn;
 constexpr MethodSet kAll = kAnswered | kSend | kData;
 
 constexpr std::uint16_t kAny = 0xFFFF;
-// RFC 8489 §14.3: fewer than 509 bytes. §14.9, §14.10, §14.14: at most 763 bytes.
-constexpr std::uint16_t kUsernameMax = 508;
+// RFC 8489 §14.3: USERNAME is made of fewer than 509 bytes, but up to 763 must be understood.
+// §14.9, §14.10, §14.14: at most 763 bytes.
 constexpr std::uint16_t kTextMax = 763;
 
 constexpr Placement kNowhere{};
@@ -35,11 +36,12 @@ constexpr Placement may_must(MethodSet may_set, MethodSet must_set) {
   return {static_cast<MethodSet>(may_set | must_set), must_set};
 }
 
-// Columns: sizes, request or indication, success response, error response.
+// Columns: sizes, request or indication, success response, error response. A parsed message notes
+// its attributes by their place here.
 constexpr std::array kRules{
     AttributeRule{Attribute::kMappedAddress, "MAPPED-ADDRESS", 8, 20, kNowhere, may(kBinding),
                   kNowhere},
-    AttributeRule{Attribute::kUsername, "USERNAME", 1, kUsernameMax, may(kAnswered), kNowhere,
+    AttributeRule{Attribute::kUsername, "USERNAME", 1, kTextMax, may(kAnswered), kNowhere,
                   kNowhere},
     AttributeRule{Attribute::kMessageIntegrity, "MESSAGE-INTEGRITY", 20, 20, may(kAll),
                   may(kAnswered), may(kAnswered)},
@@ -68,7 +70,7 @@ constexpr std::array kRules{
                   kNowhere, kNowhere},
     AttributeRule{Attribute::kDontFragment, "DONT-FRAGMENT", 0, 0, may(kAllocate | kSend), kNowhere,
                   kNowhere},
-    AttributeRule{Attribute::kMessageIntegritySha256, "MESSAGE-INTEGRITY-SHA256", 16, 32, may(kAll),
+    AttributeRule{Attribute::kMessageIntegritySha256, "MESSAGE-INTEGRITY-SHA256", 32, 32, may(kAll),
                   may(kAnswered), may(kAnswered)},
     AttributeRule{Attribute::kPasswordAlgorithm, "PASSWORD-ALGORITHM", 4, kAny, may(kAnswered),
                   kNowhere, kNowhere},
@@ -93,14 +95,6 @@ constexpr std::array kRules{
     AttributeRule{Attribute::kFingerprint, "FINGERPRINT", 4, 4, may(kAll), may(kAnswered),
                   may(kAnswered)},
 };
-
-constexpr bool sorted_by_type() {
-  for (std::size_t i = 1; i < kRules.size(); ++i) {
-    if (kRules[i - 1].type >= kRules[i].type) return false;
-  }
-  return true;
-}
-static_assert(sorted_by_type(), "find_attribute_rule() searches by halves");
 
 MethodSet bit_of(Method method) {
   switch (method) {
@@ -141,13 +135,39 @@ std::span<const AttributeRule> attribute_rules() {
   return kRules;
 }
 
+constexpr std::array<std::uint8_t, 2 * kPlacesOfRange> kPlaceOfType = [] {
+  std::array<std::uint8_t, 2 * kPlacesOfRange> places{};
+  places.fill(kNoPlace);
+  for (std::size_t i = 0; i < kRules.size(); ++i) {
+    const auto type = static_cast<std::uint16_t>(kRules[i].type);
+    places.at((type >> 15) * kPlacesOfRange + (type & 0x7FFFU)) = static_cast<std::uint8_t>(i);
+  }
+  return places;
+}();
+
 const AttributeRule* find_attribute_rule(std::uint16_t type) {
-  const auto wanted = static_cast<Attribute>(type);
-  const auto* at = std::lower_bound(
-      kRules.data(), kRules.data() + kRules.size(), wanted,
-      [](const AttributeRule& rule, Attribute value) { return rule.type < value; });
-  if (at == kRules.data() + kRules.size() || at->type != wanted) return nullptr;
-  return at;
+  const std::uint8_t place = place_of(type);
+  return place == kNoPlace ? nullptr : &kRules[place];
+}
+
+std::uint32_t must_have(Method method, Class message_class) {
+  static constexpr auto kMust = [] {
+    std::array<std::array<std::uint32_t, 8>, 3> must{};
+    for (std::size_t i = 0; i < kRules.size(); ++i) {
+      const Placement* columns[] = {&kRules[i].request, &kRules[i].success, &kRules[i].error};
+      for (std::size_t column = 0; column < 3; ++column) {
+        for (std::size_t bit = 0; bit < 8; ++bit)
+          must[column][bit] |= (columns[column]->must >> bit & 1U) << i;
+      }
+    }
+    return must;
+  }();
+  const MethodSet bit = bit_of(method);
+  if (bit == kNone) return 0;
+  const std::size_t column = message_class == Class::kSuccess ? 1
+                             : message_class == Class::kError ? 2
+                                                              : 0;
+  return kMust[column][static_cast<std::size_t>(std::countr_zero(bit))];
 }
 
 Presence presence(Attribute type, Method method, Class message_class) {
@@ -170,6 +190,7 @@ bool is_understood(std::uint16_t type, Method method) {
 
 std::size_t unknown_attributes(const MessageView& message, std::span<std::uint16_t> out) {
   std::size_t count = 0;
+  if (!message.has_unknown() && is_known_method(message.raw_method())) return count;
   message.for_each([&](const AttributeView& attribute) {
     if (!comprehension_required(attribute.type) ||
         is_understood(attribute.type, message.method())) {

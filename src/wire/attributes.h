@@ -3,6 +3,7 @@
 // says the same a second time.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -41,5 +42,18 @@ std::span<const AttributeRule> attribute_rules();
 const AttributeRule* find_attribute_rule(std::uint16_t type);
 
 Presence presence(Attribute type, Method method, Class message_class);
+
+// Attributes by their place in the table, which is what a parsed message notes them by. Types lie
+// in two narrow ranges, from 0x0000 and from 0x8000 up.
+constexpr std::uint8_t kNoPlace = 0xFF;
+constexpr unsigned kPlacesOfRange = 64;
+extern const std::array<std::uint8_t, 2 * kPlacesOfRange> kPlaceOfType;
+inline std::uint8_t place_of(std::uint16_t type) {
+  const unsigned low = type & 0x7FFFU;
+  return low < kPlacesOfRange ? kPlaceOfType[(type >> 15) * kPlacesOfRange + low] : kNoPlace;
+}
+
+// A bit, by place, for each attribute that must be in such a message.
+std::uint32_t must_have(Method method, Class message_class);
 
 }  // namespace turnpike::stun

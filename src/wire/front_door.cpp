@@ -19,8 +19,9 @@ using stun::MessageView;
 using stun::MessageWriter;
 using stun::Method;
 
-// How many unknown attributes a 420 names: as many as leave room for everything else.
-constexpr std::size_t kUnknownMax = 16;
+// A 420 names every unknown attribute that a message can have.
+constexpr std::size_t kUnknownMax = stun::kAttributesMax;
+static_assert(stun::kHeaderSize + 4 + 4 + 20 + 4 + 2 * kUnknownMax + 8 <= kAnswerMax);
 
 // Send and Data are never requests (RFC 8656 §17).
 bool is_request_method(std::uint16_t raw_method) {

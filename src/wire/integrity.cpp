@@ -133,8 +133,8 @@ bool check_message_integrity(const MessageView& message, Bytes key) {
 bool check_message_integrity_sha256(const MessageView& message, Bytes key) {
   const auto attribute = message.find(Attribute::kMessageIntegritySha256);
   if (!attribute) return false;
-  const std::size_t size = attribute->value.size();
-  if (size < 16 || size > kSha256Size || size % 4 != 0) return false;
+  // RFC 8489 §14.6: no truncation where the usage doesn't allow it, and TURN doesn't.
+  if (attribute->value.size() != kSha256Size) return false;
   return check(message, key, Digest::kSha256, *attribute);
 }
 

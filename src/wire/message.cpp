@@ -15,6 +15,11 @@ constexpr std::size_t kAttributeHeaderSize = 4;
 constexpr std::size_t kMaxMessageSize = 65535;
 constexpr std::uint32_t kFingerprintXor = 0x5354554E;  // "STUN", RFC 8489 §14.7
 
+const std::uint8_t kIntegrityPlace =
+    place_of(static_cast<std::uint16_t>(Attribute::kMessageIntegrity));
+const std::uint8_t kIntegritySha256Place =
+    place_of(static_cast<std::uint16_t>(Attribute::kMessageIntegritySha256));
+
 constexpr std::size_t padded(std::size_t size) {
   return (size + 3) & ~std::size_t{3};
 }
@@ -62,29 +67,49 @@ ParseError MessageView::parse(Bytes bytes, MessageView& out) {
   if (const ParseError error = check_header(bytes); error != ParseError::kNone) return error;
   MessageView view;
   view.bytes_ = bytes;
+  const Class message_class = view.message_class();
+  if (message_class == Class::kRequest && bytes.size() > kRequestMax) {
+    return ParseError::kRequestTooLong;
+  }
+  const bool lists_peers = view.method() == Method::kCreatePermission;
+  std::size_t counted = 0;
+  bool sealed = false;  // behind the first integrity
   for (std::size_t at = kHeaderSize; at < bytes.size();) {
     // Both `at` and the size are multiples of four, so a header is whole.
-    const auto type = static_cast<Attribute>(load_be16(bytes.data() + at));
-    const std::size_t value_size = load_be16(bytes.data() + at + 2);
+    const std::uint32_t head = load_be32(bytes.data() + at);
+    const auto raw_type = static_cast<std::uint16_t>(head >> 16);
+    const auto type = static_cast<Attribute>(raw_type);
+    const std::size_t value_size = head & 0xFFFF;
     if (padded(value_size) > bytes.size() - at - kAttributeHeaderSize) {
       return ParseError::kBadAttribute;
     }
-    if (type == Attribute::kFingerprint) {
+    if (!lists_peers || type != Attribute::kXorPeerAddress) ++counted;
+    if (counted > kAttributesMax) return ParseError::kTooManyAttributes;
+    const bool fingerprint = type == Attribute::kFingerprint;
+    const bool sha256 = type == Attribute::kMessageIntegritySha256;
+    if (fingerprint) {
       if (!fingerprint_good(bytes, at, value_size)) return ParseError::kBadFingerprint;
       view.has_fingerprint_ = true;
     }
     // §14.5, §14.6: after SHA-256's, SHA-1's integrity is among what is ignored.
-    if (type == Attribute::kMessageIntegrity && view.integrity_at_ == 0 &&
-        view.integrity_sha256_at_ == 0) {
-      view.integrity_at_ = static_cast<std::uint32_t>(at);
-    }
-    if (type == Attribute::kMessageIntegritySha256 && view.integrity_sha256_at_ == 0) {
-      view.integrity_sha256_at_ = static_cast<std::uint32_t>(at);
+    if (!sealed || sha256 || fingerprint) {
+      const std::uint8_t place = place_of(raw_type);
+      if (place == kNoPlace) {
+        view.has_unknown_ |= comprehension_required(raw_type);
+      } else if (view.at_[place] == 0) {
+        view.at_[place] = static_cast<std::uint16_t>(at);
+        view.present_ |= std::uint32_t{1} << place;
+      }
+      sealed |= sha256 || type == Attribute::kMessageIntegrity;
     }
     at += kAttributeHeaderSize + padded(value_size);
   }
   out = view;
   return ParseError::kNone;
+}
+
+bool MessageView::complete() const {
+  return (must_have(method(), message_class()) & ~present_) == 0;
 }
 
 Class MessageView::message_class() const {
@@ -106,15 +131,17 @@ TransactionId MessageView::transaction_id() const {
 
 // Steps to the next visible attribute at or after `at`, and `at` beyond it.
 bool MessageView::next(std::size_t& at, AttributeView& attribute) const {
+  const std::size_t sha1_at = at_[kIntegrityPlace];
+  const std::size_t sha256_at = at_[kIntegritySha256Place];
   while (at < bytes_.size()) {
     const std::size_t here = at;
     const std::uint16_t type = load_be16(bytes_.data() + here);
     const std::size_t size = load_be16(bytes_.data() + here + 2);
     at = here + kAttributeHeaderSize + padded(size);
 
-    const bool after_sha1 = integrity_at_ != 0 && here > integrity_at_;
-    const bool after_sha256 = integrity_sha256_at_ != 0 && here > integrity_sha256_at_;
-    const bool visible = (!after_sha1 && !after_sha256) || here == integrity_sha256_at_ ||
+    const bool after_sha1 = sha1_at != 0 && here > sha1_at;
+    const bool after_sha256 = sha256_at != 0 && here > sha256_at;
+    const bool visible = (!after_sha1 && !after_sha256) || here == sha256_at ||
                          static_cast<Attribute>(type) == Attribute::kFingerprint;
     if (!visible) continue;
     attribute = {type, static_cast<std::uint32_t>(here),
@@ -125,12 +152,13 @@ bool MessageView::next(std::size_t& at, AttributeView& attribute) const {
 }
 
 std::optional<AttributeView> MessageView::find(Attribute type) const {
-  std::size_t at = kHeaderSize;
-  AttributeView attribute;
-  while (next(at, attribute)) {
-    if (attribute.type == static_cast<std::uint16_t>(type)) return attribute;
-  }
-  return std::nullopt;
+  const auto raw_type = static_cast<std::uint16_t>(type);
+  const std::uint8_t place = place_of(raw_type);
+  if (place == kNoPlace || at_[place] == 0) return std::nullopt;
+  const std::size_t at = at_[place];
+  return AttributeView{
+      raw_type, static_cast<std::uint32_t>(at),
+      bytes_.subspan(at + kAttributeHeaderSize, load_be16(bytes_.data() + at + 2))};
 }
 
 std::optional<Endpoint> MessageView::address(Attribute type) const {

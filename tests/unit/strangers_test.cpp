@@ -3,6 +3,7 @@
 // nonce vouches for (PROTOCOL.md 9).
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -219,6 +220,35 @@ TEST_F(StrangersOfAllSources, GetNoMoreThanTheCeilingInASecond) {
   EXPECT_EQ(world_.drops(Drop::kChallengeLimit), 4000U);
   world_.now_ = world_.now_ + 1000;
   EXPECT_EQ(answered(kClient4, 10), 10U);
+}
+
+// --- What isn't looked into, and who isn't answered.
+
+TEST_F(Strangers, SendIsNotReadBeforeItsAllocationIsFound) {
+  std::vector<std::uint8_t> bomb(1428, 0);
+  put16(bomb.data(), 0x0016);
+  put16(bomb.data() + 2, 1408);
+  std::memcpy(bomb.data() + 4, "\x21\x12\xA4\x42", 4);
+  for (std::size_t at = 20; at < bomb.size(); at += 4)
+    put16(bomb.data() + at, 0x8022);
+  EXPECT_EQ(knock(kClient4, 777, bomb).drop, Drop::kNoAllocation);
+  EXPECT_EQ(knock(kClient4, kClientPort, bomb).drop, Drop::kTooManyAttributes);
+}
+
+TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
+  std::vector<std::uint8_t> bomb(1428, 0);
+  put16(bomb.data(), 0x0003);
+  put16(bomb.data() + 2, 1408);
+  std::memcpy(bomb.data() + 4, "\x21\x12\xA4\x42", 4);
+  for (std::size_t at = 20; at < bomb.size(); at += 4)
+    put16(bomb.data() + at, 0x8022);
+  EXPECT_EQ(knock(kClient4, 777, bomb).drop, Drop::kTooManyAttributes);
+  std::vector<std::uint8_t> giant(4104, 0);
+  std::memcpy(giant.data(), bomb.data(), 20);
+  put16(giant.data() + 2, static_cast<std::uint16_t>(giant.size() - 20));
+  put16(giant.data() + 20, 0x8022);
+  put16(giant.data() + 22, static_cast<std::uint16_t>(giant.size() - 24));
+  EXPECT_EQ(knock(kClient4, 777, giant).drop, Drop::kRequestTooLong);
 }
 
 }  // namespace
