@@ -713,6 +713,7 @@ Take read_root(Config& config) {
                          "a realm of 1 to 127 characters, without quotes, backslashes or control "
                          "characters")},
         {"software", parsed(config.software, parse_software, "at most 127 characters")},
+        {"classic_stun", boolean(config.classic_stun)},
         {"channel_numbers",
          parsed(config.rfc5766_channels, parse_channel_numbers, "\"rfc8656\" or \"rfc5766\"")},
         {"workers", integer(config.workers, 1, static_cast<std::int64_t>(Qsbr::kMaxReaders))},

@@ -88,6 +88,7 @@ struct Config {
   bool strict_expiry = false;
   std::string software = "Turnpike";
   bool rfc5766_channels = false;
+  bool classic_stun = true;  // Binding of RFC 3489 is answered
   std::vector<Prefix> allow_peers, deny_peers, nat64_prefixes;
   std::uint32_t nonce_lifetime_s = 3600;
 

@@ -371,6 +371,7 @@ FrontDoor::Config door_config(const Config& config, const Credentials& credentia
   door.sha256_offered = credentials.sha256_offered();
   door.stun_only = config.listeners.front().stun_only;
   door.turn_only = config.listeners.front().turn_only;
+  door.classic = config.classic_stun;
   return door;
 }
 
@@ -522,11 +523,13 @@ flow::Setup Node::make_setup() {
   for (const ListenerConfig& listener : config_.listeners)
     setup.listeners.push_back({listener.endpoint});
   setup.relayed = config_.relayed;
+  setup.broadcast = addresses_.broadcast();
   setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config_.shards;
   setup.strangers.per_source = {config_.challenges_per_source, config_.challenges_per_source_burst};
   setup.strangers.all = {config_.challenges};
   setup.strangers.key = random_bytes<HashKey>();
+  setup.transaction_key = random_bytes<TransactionIds::Key>();
   return setup;
 }
 

@@ -67,7 +67,8 @@ Worker::~Worker() {
 void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                    flow::NextHopResolver& next_hops, const FrontDoor& door,
                    const TokenSealer& tokens, Qsbr& qsbr) {
-  pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_);
+  pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_,
+                                               config_.number);
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
   heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);

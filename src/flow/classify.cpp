@@ -222,8 +222,46 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     packet.lane = Lane::kSend;
     return;
   }
+  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
+    return answer_classic(now, packet);
   stun::MessageView message;
   if (parse(packet, message)) answer_or_admit(now, packet, message);
+}
+
+// Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
+// would have us flood a network, or talk to ourselves.
+bool Pipeline::is_answerable(const Address& source) const {
+  const auto is_listening = [&](const Listener& one) { return one.endpoint.address == source; };
+  return is_one_host(source) && !is_relayed(source) &&
+         std::none_of(setup_.listeners.begin(), setup_.listeners.end(), is_listening) &&
+         std::find(setup_.broadcast.begin(), setup_.broadcast.end(), source) ==
+             setup_.broadcast.end();
+}
+
+// RFC 3489 (PROTOCOL.md 34).
+void Pipeline::answer_classic(Instant now, Packet& packet) {
+  std::array<std::uint8_t, kAnswerMax> bytes;
+  const stun::ClassicResult result = door_.answer_classic(
+      {packet.data + packet.payload, packet.payload_size}, packet.source, bytes);
+  if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
+  if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
+  if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
+  if (result.what == stun::Classic::kSharedSecret) return drop(packet, Drop::kSharedSecret);
+  if (!strangers_.take(now, packet.source.address))
+    return drop(packet, Drop::kChallengeSourceLimit);
+  answer(packet, std::span(bytes).first(result.size));
+  if (packet.verdict != Verdict::kTransmitBack) return;
+  (result.what == stun::Classic::kSuccess ? counters_.binding_success : counters_.answered_420)
+      .add();
+}
+
+// Sends the packet back with other bytes in it.
+void Pipeline::answer(Packet& packet, std::span<const std::uint8_t> bytes) {
+  const std::size_t room = packet.length - packet.payload + packet.tailroom;
+  if (bytes.size() > room) return drop(packet, Drop::kNoHeadroom);
+  std::memcpy(packet.data + packet.payload, bytes.data(), bytes.size());
+  turn_round(packet, bytes.size());
 }
 
 // RFC 8656 §11.2. Media too: Firefox never binds a channel (PROTOCOL.md 25).
@@ -268,10 +306,10 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       !has_integrity && !binding && message.message_class() == stun::Class::kRequest;
   if (surely_stranger && !may_answer_stranger(now, packet)) return;
   const auto known = tables_.find_client(packet.listener, packet.source);
-  std::array<std::uint8_t, kAnswerMax> answer;
+  std::array<std::uint8_t, kAnswerMax> bytes;
   const Endpoint& server = setup_.listeners[packet.listener].endpoint;
   const DoorResult result =
-      door_.answer(now, message, packet.source, server, known.has_value(), answer);
+      door_.answer(now, message, packet.source, server, known.has_value(), bytes);
   switch (result.door) {
     case Door::kIgnoreMalformed:
       return drop(packet, Drop::kUnknownMethod);
@@ -292,10 +330,8 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       break;
   }
   if (result.to_stranger && !surely_stranger && !may_answer_stranger(now, packet)) return;
-  const std::size_t room = packet.length - packet.payload + packet.tailroom;
-  if (result.size > room) return drop(packet, Drop::kNoHeadroom);
-  std::memcpy(packet.data + packet.payload, answer.data(), result.size);
-  turn_round(packet, result.size);
+  answer(packet, std::span(bytes).first(result.size));
+  if (packet.verdict != Verdict::kTransmitBack) return;
   switch (result.answer) {
     case DoorAnswer::kBindingSuccess:
       return counters_.binding_success.add();

@@ -21,6 +21,7 @@ namespace turnpike::flow {
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \
+  X(kSharedSecret, "shared_secret", "Shared Secret request of RFC 3489")                          \
   X(kTooManyAttributes, "too_many_attributes", "STUN with more attributes than any client sends") \
   X(kRequestTooLong, "request_too_long", "STUN request of more than 4 KiB")                       \
   X(kUnknownMethod, "unknown_method", "STUN of a method or class that a server doesn't take")     \
@@ -30,6 +31,8 @@ namespace turnpike::flow {
   X(kNoChannel, "no_channel", "ChannelData on a channel that is not bound, or has expired")       \
   X(kNoPermission, "no_permission", "no live permission for this peer")                           \
   X(kNoRelay, "no_relay", "from a peer to a relay port that nobody has")                          \
+  X(kUnanswerable, "unanswerable",                                                                \
+    "request from a multicast, broadcast or loopback address, or from one of our own")            \
   X(kBadSend, "bad_send",                                                                         \
     "Send indication without a peer address or data, or with unknown attributes")                 \
   X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \
@@ -39,7 +42,7 @@ namespace turnpike::flow {
   X(kNoRoute, "no_route", "the kernel has no route to the destination")                           \
   X(kNoNeighbour, "no_neighbour", "the next hop's MAC address stayed unknown")                    \
   X(kChallengeSourceLimit, "challenge_source_limit",                                              \
-    "more challenges and errors wanted from one address (IPv6: /64) than it gets")                \
+    "more challenges, errors and answers of RFC 3489 wanted by an address (IPv6: /64)")           \
   X(kChallengeLimit, "challenge_limit",                                                           \
     "more challenges and errors wanted from all sources together than a worker gives")            \
   X(kAnswerTooLong, "answer_too_long", "the answer would not fit an IP packet of 576 bytes")      \

@@ -2,6 +2,7 @@
 // doesn't mind, as long as what is stored was computed from what was loaded (RFC 1071 §2.B).
 #include "flow/fast_lane.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cassert>
@@ -151,12 +152,12 @@ TURNPIKE_INLINE void finish_packet(Packet& packet, std::uint8_t* frame, std::siz
 }
 
 // All of a Data indication but the data and its padding.
-void write_data_framing(std::uint8_t* at, std::uint32_t peer, std::uint16_t peer_port,
-                        std::uint16_t body_size) {
+void write_data_framing(std::uint8_t* at, TransactionIds& ids, std::uint32_t peer,
+                        std::uint16_t peer_port, std::uint16_t body_size) {
   const std::uint32_t padded = (std::uint32_t{body_size} + 3) & ~std::uint32_t{3};
   store_be32(at, std::uint32_t{kDataIndication} << 16 | (12 + 4 + padded));
   store_be32(at + 4, kMagicCookie);
-  std::memcpy(at + 8, kDataTransaction.data(), kDataTransaction.size());
+  ids.next(at + 8);
   std::uint8_t* attribute = at + stun::kHeaderSize;
   store_be32(attribute, kPeerAttribute);
   store_be32(attribute + 4, std::uint32_t{1} << 16 | (peer_port ^ kMagicCookie >> 16));
@@ -171,7 +172,8 @@ bool may_fragment(const Kept& kept) {
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id)
+                   const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id,
+                   TransactionIds& ids)
     : setup_(setup),
       tables_(*tables.impl_),
       allocations_(tables_.allocations.get()),
@@ -179,11 +181,20 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
       permissions_(tables_.permissions.get()),
       next_hops_(next_hops.table()),
       counters_(counters),
-      next_ip_id_(next_ip_id) {
+      next_ip_id_(next_ip_id),
+      ids_(ids) {
   for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
     const Endpoint& endpoint = setup.listeners[i].endpoint;
     if (endpoint.address.family == Family::kIpv4)
       listeners_.push_back({v4_of(endpoint.address), endpoint.port, static_cast<std::uint16_t>(i)});
+  }
+  std::vector<Address> ours = setup.broadcast;
+  for (const Listener& listener : setup.listeners)
+    ours.push_back(listener.endpoint.address);
+  for (const RelayedAddress& relayed : setup.relayed)
+    ours.push_back(relayed.internal);
+  for (const Address& address : ours) {
+    if (address.family == Family::kIpv4) unanswerable_.push_back(v4_of(address));
   }
   make_binding_answer(door);
 }
@@ -204,6 +215,13 @@ void FastLane::make_binding_answer(const FrontDoor& door) {
     binding_answer_sum_ += load32(binding_answer_.data() + i);
 }
 
+// As Pipeline::is_answerable() has it.
+TURNPIKE_INLINE bool FastLane::is_answerable(std::uint32_t source) const {
+  const std::uint32_t first = from_be32(source) >> 24;
+  return first != 0 && first != 127 && first < 224 &&
+         std::find(unanswerable_.begin(), unanswerable_.end(), source) == unanswerable_.end();
+}
+
 // A right Binding request without attributes, in its own frame.
 TURNPIKE_INLINE bool FastLane::answer_binding(Packet& packet, std::size_t udp_size) {
   std::uint8_t* frame = packet.data;
@@ -211,7 +229,8 @@ TURNPIKE_INLINE bool FastLane::answer_binding(Packet& packet, std::size_t udp_si
   std::uint8_t* header = frame + kUdp;
   std::uint8_t* message = frame + kPayload;
   if (udp_size != udp::kSize + stun::kHeaderSize || binding_answer_.empty() ||
-      load32(message) != from_be32(kBareBinding) || load32(message + 4) != from_be32(kMagicCookie))
+      load32(message) != from_be32(kBareBinding) ||
+      load32(message + 4) != from_be32(kMagicCookie) || !is_answerable(load32(ip + ipv4::kSource)))
     return false;
   const std::uint32_t ports = load32(header);
   const std::uint64_t transaction =
@@ -455,7 +474,7 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   Kept kept = take_off(packet.data, 0);
   std::uint8_t* at = body - framing;
   if (indication) {
-    write_data_framing(at, item.peer, item.peer_port, item.body_size);
+    write_data_framing(at, ids_, item.peer, item.peer_port, item.body_size);
     std::memset(body + item.body_size, 0, padding);
   } else {
     store32(at, from_be32(std::uint32_t{channel} << 16 | item.body_size));

@@ -15,6 +15,7 @@
 #include "flow/packet.h"
 #include "flow/tables.h"
 #include "wire/front_door.h"
+#include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
 
@@ -24,9 +25,11 @@ class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `next_ip_id` is the worker's, shared with the general stages.
+  // Keeps references, `door` apart. `next_ip_id` and `ids` are the worker's, shared with the
+  // general stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id);
+           const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id,
+           TransactionIds& ids);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
@@ -63,6 +66,7 @@ class FastLane {
 
   bool open(Packet& packet, Item& item);
   void make_binding_answer(const FrontDoor& door);
+  bool is_answerable(std::uint32_t source) const;
   bool answer_binding(Packet& packet, std::size_t udp_size);
   bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
   bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
@@ -82,7 +86,9 @@ class FastLane {
   const NextHop* next_hops_;
   WorkerCounters& counters_;
   std::uint16_t& next_ip_id_;
+  TransactionIds& ids_;
   std::vector<ListenerV4> listeners_;
+  std::vector<std::uint32_t> unanswerable_;  // our own addresses, and broadcast
   // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
   std::vector<std::uint8_t> binding_answer_;
   std::uint64_t binding_answer_sum_ = 0;

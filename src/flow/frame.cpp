@@ -196,4 +196,17 @@ void turn_round(Packet& packet, std::size_t payload_size) {
   packet.verdict = Verdict::kTransmitBack;
 }
 
+bool is_one_host(const Address& address) {
+  if (address.is_unspecified()) return false;
+  if (address.family == Family::kIpv4)
+    return address.bytes[0] != 0 && address.bytes[0] != 127 && address.bytes[0] < 224;
+  static constexpr Address kLoopback = [] {
+    Address loopback;
+    loopback.family = Family::kIpv6;
+    loopback.bytes[15] = 1;
+    return loopback;
+  }();
+  return address.bytes[0] != 0xFF && address != kLoopback;
+}
+
 }  // namespace turnpike::flow

@@ -41,7 +41,8 @@ std::uint16_t pseudo_sum(const Packet& packet, std::size_t udp_size);
 // destination change places, Ethernet's too. `payload_size` bytes of payload are in place.
 void turn_round(Packet& packet, std::size_t payload_size);
 
-// Of every Data indication. It need not be unpredictable: nothing answers it (RFC 8489 §6).
-inline constexpr stun::TransactionId kDataTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
+// Whether an address can be one host's: nothing is sent to others in answer (RFC 1122 §3.2.1.3,
+// RFC 4443 §2.4 (e)).
+bool is_one_host(const Address& address);
 
 }  // namespace turnpike::flow

@@ -44,14 +44,6 @@ bool checksum_holds(const Packet& packet, std::size_t l4_size) {
   return fold(std::uint32_t{pseudo} + sum_bytes(packet.data + packet.l4, l4_size)) == 0xFFFF;
 }
 
-// No error goes to what can't be one host (RFC 1122 §3.2.2, RFC 4443 §2.4 (e)).
-bool may_be_told(const Address& sender) {
-  if (sender.is_unspecified()) return false;
-  return sender.family == Family::kIpv4
-             ? sender.bytes[0] != 0 && sender.bytes[0] != 127 && sender.bytes[0] < 224
-             : sender.bytes[0] != 0xFF;
-}
-
 constexpr std::size_t kQuoteV4 = 548;   // a whole error fits the minimum MTU (RFC 1812 §4.3.2.3)
 constexpr std::size_t kQuoteV6 = 1232;  // RFC 4443 §2.4 (c)
 
@@ -96,9 +88,8 @@ void Pipeline::rewrite_icmp(Packet& packet) {
   if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
   const std::uint8_t* icmp = packet.data + packet.l4;
   const bool v4 = packet.family == Family::kIpv4;
-  static constexpr stun::TransactionId kTransaction{'t', 'u', 'r', 'n', 'p', 'i', 'k', 'e'};
   std::array<std::uint8_t, 128> message;
-  stun::MessageWriter writer(message, stun::Class::kIndication, stun::Method::kData, kTransaction);
+  stun::MessageWriter writer(message, stun::Class::kIndication, stun::Method::kData, ids_.next());
   writer.add_xor_address(stun::Attribute::kXorPeerAddress, packet.peer);
   writer.add_icmp(icmp[icmp::kType], icmp[icmp::kCode], attribute_data(v4, icmp));
   const stun::Bytes built = writer.finish();
@@ -135,7 +126,7 @@ bool Pipeline::may_send_icmp(Instant now) {
 void Pipeline::refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu) {
   const bool v4 = packet.family == Family::kIpv4;
   const std::size_t header_size = (v4 ? ipv4::kMinSize : ipv6::kSize) + icmp::kSize;
-  if (packet.headroom < header_size || !may_be_told(packet.source.address) || !may_send_icmp(now)) {
+  if (packet.headroom < header_size || !is_one_host(packet.source.address) || !may_send_icmp(now)) {
     return;
   }
   std::uint8_t* quote = packet.data + packet.l3;

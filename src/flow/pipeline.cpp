@@ -7,7 +7,8 @@
 namespace turnpike::flow {
 
 Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters)
+                   const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
+                   std::uint16_t worker)
     : setup_(setup),
       tables_(tables),
       next_hops_(next_hops),
@@ -15,8 +16,10 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       tokens_(tokens),
       counters_(counters),
       strangers_(setup.strangers.per_source, setup.strangers.sources, setup.strangers.key),
-      all_strangers_(setup.strangers.all) {
-  if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_);
+      all_strangers_(setup.strangers.all),
+      ids_(setup.transaction_key, worker) {
+  if (setup.fast_lane)
+    fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_, ids_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {

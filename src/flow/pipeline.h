@@ -22,6 +22,7 @@
 #include "turnpike/server.h"
 #include "wire/front_door.h"
 #include "wire/reservation_token.h"
+#include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
 
@@ -50,21 +51,25 @@ struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
+  // Broadcast addresses of connected networks, as they were at the start.
+  std::vector<Address> broadcast;
   std::uint16_t channel_max = 0x4FFF;
   std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
   StrangerLimits strangers;
-  bool fast_lane = true;  // false: to measure or test the general stages alone
+  TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
+  bool fast_lane = true;                  // false: to measure or test the general stages alone
 };
 
 class Pipeline {
  public:
   static constexpr std::size_t kMaxBurst = 64;
 
-  // Keeps references; all outlive it. One Pipeline per worker, called by it alone. `counters` is
-  // written by this worker only.
+  // Keeps references; all outlive it. One Pipeline per worker, whose number is its own, called by
+  // it alone. `counters` is written by this worker only.
   Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters);
+           const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
+           std::uint16_t worker = 0);
 
   // At most kMaxBurst packets. Wall time doesn't matter here: `now` is the engine's clock.
   void process(Instant now, std::span<Packet> burst);
@@ -81,6 +86,9 @@ class Pipeline {
   void classify_from_client(Instant now, Packet& packet);
   void classify_icmp(Packet& packet, std::size_t l4_size);
   void open_send(Packet& packet);
+  void answer_classic(Instant now, Packet& packet);
+  void answer(Packet& packet, std::span<const std::uint8_t> bytes);
+  bool is_answerable(const Address& source) const;
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   bool may_answer_stranger(Instant now, Packet& packet);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
@@ -116,6 +124,7 @@ class Pipeline {
   WorkerCounters& counters_;
   SourceBuckets strangers_;
   TokenBucket all_strangers_;
+  TransactionIds ids_;
   std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;

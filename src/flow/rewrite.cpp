@@ -33,9 +33,9 @@ bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
 }
 
 // The framing of a Data indication: all but the data and its padding.
-std::size_t write_data_header(std::span<std::uint8_t> out, const Endpoint& peer,
-                              std::size_t body_size) {
-  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, kDataTransaction);
+std::size_t write_data_header(std::span<std::uint8_t> out, const stun::TransactionId& id,
+                              const Endpoint& peer, std::size_t body_size) {
+  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, id);
   writer.add_xor_address(stun::Attribute::kXorPeerAddress, peer);
   const std::size_t size = writer.finish().size();
   store_be16(out.data() + size, static_cast<std::uint16_t>(stun::Attribute::kData));
@@ -100,7 +100,7 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   std::array<std::uint8_t, kMaxDataHeader> framing;
   std::size_t framing_size = stun::kChannelDataHeaderSize;
   if (indication) {
-    framing_size = write_data_header(framing, packet.peer, packet.body_size);
+    framing_size = write_data_header(framing, ids_.next(), packet.peer, packet.body_size);
   } else {
     store_be16(framing.data(), packet.channel);
     store_be16(framing.data() + 2, packet.body_size);

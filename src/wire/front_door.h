@@ -10,6 +10,7 @@
 #include "turnpike/address.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
+#include "wire/classic_stun.h"
 #include "wire/nonce.h"
 
 namespace turnpike {
@@ -46,6 +47,7 @@ class FrontDoor {
     bool md5_offered = true;
     bool stun_only = false;  // TURN methods are ignored as unknown
     bool turn_only = false;  // Binding likewise
+    bool classic = true;     // Binding without magic cookie is answered (RFC 3489)
   };
   FrontDoor(const Config& config, const NonceKeeper& nonces) : config_(config), nonces_(nonces) {}
 
@@ -55,6 +57,13 @@ class FrontDoor {
   // the request and has at least kAnswerMax bytes. Any thread; no allocation, no lock.
   DoorResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
                     const Endpoint& server, bool known, std::span<std::uint8_t> out) const;
+
+  // Binding without magic cookie, where it is answered at all.
+  stun::ClassicResult answer_classic(stun::Bytes bytes, const Endpoint& client,
+                                     std::span<std::uint8_t> out) const {
+    if (!config_.classic || config_.turn_only) return {};
+    return stun::answer_classic(bytes, client, out);
+  }
 
   // The size of a challenge to a request with FINGERPRINT, reason phrase left out, for a realm of
   // so many bytes. What a bare request of 20 bytes gets has 8 less.

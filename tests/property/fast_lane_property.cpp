@@ -138,7 +138,13 @@ std::vector<std::uint8_t> any_frame() {
            {}};
     one.payload = any_bytes(*rc::gen::inRange<std::size_t>(0, 1480));
   } else {
-    one = {{kClient4, kClientPort}, {kServer4, kPort}, {}};
+    const Address source = *rc::gen::weightedElement<Address>({{20, kClient4},
+                                                               {1, kServer4},
+                                                               {1, kRelay4},
+                                                               {1, Address::v4(127, 0, 0, 1)},
+                                                               {1, Address::v4(224, 0, 0, 1)},
+                                                               {1, Address::v4(0, 1, 2, 3)}});
+    one = {{source, kClientPort}, {kServer4, kPort}, {}};
     one.payload = kind == 1 ? any_channel_data() : kind == 2 ? any_send() : any_binding();
   }
   if (*rc::gen::weightedElement<bool>({{1, true}, {20, false}})) one.source.port = 0;
@@ -214,7 +220,8 @@ void fast_and_general_agree() {
 void plain_media_takes_the_fast_lane() {
   World world({}, true);
   std::uint16_t id = 0;
-  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, id);
+  TransactionIds ids({}, 0);
+  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, id, ids);
   const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);

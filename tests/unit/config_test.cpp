@@ -58,19 +58,19 @@ bool contains(const std::string& text, const std::string& part) {
 // until it is told apart.
 auto defaults_of(const Config& config) {
   const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, rest_format,
-               strict_expiry, software, rfc5766_channels, allow_peers, deny_peers, nat64_prefixes,
-               nonce_lifetime_s, workers, shards, worker_cores, hugepages, idle_sleep_us,
-               relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-               max_permissions, max_channels, user_quota, challenges_per_source,
+               strict_expiry, software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+               nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+               idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
+               max_allocations, max_permissions, max_channels, user_quota, challenges_per_source,
                challenges_per_source_burst, challenges, metrics, metrics_enabled, test_time_scale,
                log_level, core_dumps, warnings] = config;
-  return std::tuple(relayed.size(), external, rest_secrets, rest_format, strict_expiry, software,
-                    rfc5766_channels, allow_peers, deny_peers, nat64_prefixes, nonce_lifetime_s,
-                    workers, shards, worker_cores, hugepages, idle_sleep_us, relay_port_min,
-                    relay_port_max, lifetime_min_s, lifetime_max_s, max_allocations,
-                    max_permissions, max_channels, user_quota, challenges_per_source,
-                    challenges_per_source_burst, challenges, metrics, metrics_enabled,
-                    test_time_scale, log_level, core_dumps);
+  return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
+                    software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+                    nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+                    idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
+                    max_allocations, max_permissions, max_channels, user_quota,
+                    challenges_per_source, challenges_per_source_burst, challenges, metrics,
+                    metrics_enabled, test_time_scale, log_level, core_dumps, warnings);
 }
 
 // --- The example.

@@ -251,5 +251,66 @@ TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
   EXPECT_EQ(knock(kClient4, 777, giant).drop, Drop::kRequestTooLong);
 }
 
+TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
+  world_.setup_.broadcast = {Address::v4(203, 0, 113, 255)};
+  world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
+                                                world_.door_, world_.tokens_, world_.counters_);
+  const auto binding = message(Method::kBinding, [](MessageWriter&) {});
+  for (const Address& source :
+       {Address::v4(0, 0, 0, 1), Address::v4(127, 0, 0, 1), Address::v4(224, 0, 0, 1),
+        Address::v4(255, 255, 255, 255), Address::v4(203, 0, 113, 255), kServer4, kRelay4}) {
+    EXPECT_EQ(knock(source, 777, binding).drop, Drop::kUnanswerable) << source.to_string();
+    EXPECT_EQ(knock(source, 777, allocate()).drop, Drop::kUnanswerable) << source.to_string();
+  }
+  const Endpoint server6{kServer6, kPort};
+  for (const char* text : {"::", "::1", "ff02::1"}) {
+    const Packet packet = world_.run(frame_of({{*Address::parse(text), 777}, server6, binding}));
+    EXPECT_EQ(packet.drop, Drop::kUnanswerable) << text;
+  }
+  EXPECT_EQ(world_.run(frame_of({{kServer6, 777}, server6, binding})).drop, Drop::kUnanswerable);
+}
+
+// --- Classic STUN.
+
+std::vector<std::uint8_t> classic_binding() {
+  std::vector<std::uint8_t> bytes(20, 7);
+  put16(bytes.data(), 1);
+  put16(bytes.data() + 2, 0);
+  return bytes;
+}
+
+TEST_F(Strangers, OfClassicStunAreAnswered) {
+  const Packet packet = knock(kClient4, 777, classic_binding());
+  ASSERT_EQ(packet.verdict, Verdict::kTransmitBack);
+  const auto out = read(packet);
+  ASSERT_TRUE(out);
+  EXPECT_EQ(out->destination, (Endpoint{kClient4, 777}));
+  EXPECT_EQ(out->payload.size(), 32U);
+  EXPECT_EQ(get16(out->payload.data()), 0x0101);
+  EXPECT_EQ(world_.counters_.binding_success.get(), 1U);
+}
+
+TEST_F(Strangers, OfClassicStunAreLimitedBySource) {
+  unsigned count = 0;
+  for (int i = 0; i < 3000; ++i)
+    count += knock(kClient4, 777, classic_binding()).verdict == Verdict::kTransmitBack ? 1 : 0;
+  EXPECT_EQ(count, 2000U);
+  EXPECT_EQ(world_.drops(Drop::kChallengeSourceLimit), 1000U);
+}
+
+TEST_F(Strangers, OfClassicStunWithABadChecksumAreNot) {
+  auto frame = frame_of({{kClient4, 777}, kServer, classic_binding()});
+  frame.back() ^= 1;
+  EXPECT_EQ(world_.run(frame).drop, Drop::kBadUdpChecksum);
+}
+
+TEST_F(Strangers, WhoAskForASharedSecretAreDroppedByName) {
+  auto bytes = classic_binding();
+  bytes[1] = 2;
+  EXPECT_EQ(knock(kClient4, 777, bytes).drop, Drop::kSharedSecret);
+  bytes[1] = 3;
+  EXPECT_EQ(knock(kClient4, 777, bytes).drop, Drop::kNotStun);
+}
+
 }  // namespace
 }  // namespace turnpike::flow::test

@@ -1,0 +1,122 @@
+// Classic STUN's few differences: sixteen bytes of transaction id, no XOR, no padding (every length
+// is a multiple of four), UNKNOWN-ATTRIBUTES filled up by repetition (RFC 3489 §11.2.10).
+#include "wire/classic_stun.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string_view>
+
+#include "wire/headers.h"
+
+namespace turnpike::stun {
+namespace {
+
+using wire::load_be16;
+using wire::load_be32;
+using wire::store_be16;
+using wire::store_be32;
+
+constexpr std::uint16_t kBindingRequest = 0x0001;
+constexpr std::uint16_t kBindingResponse = 0x0101;
+constexpr std::uint16_t kBindingError = 0x0111;
+constexpr std::uint16_t kSharedSecretRequest = 0x0002;
+
+constexpr std::uint16_t kMappedAddress = 0x0001;
+constexpr std::uint16_t kResponseAddress = 0x0002;
+constexpr std::uint16_t kChangeRequest = 0x0003;
+constexpr std::uint16_t kErrorCode = 0x0009;
+constexpr std::uint16_t kUnknownAttributes = 0x000A;
+constexpr std::uint16_t kLastKnown = 0x000B;  // REFLECTED-FROM
+constexpr std::uint32_t kChangeFlags = 0x06;  // change IP, change port
+
+// A space at the end: the length of a phrase is a multiple of four here (RFC 3489 §11.2.9).
+constexpr std::string_view kUnknownPhrase = "Unknown Attribute   ";
+static_assert(kUnknownPhrase.size() % 4 == 0);
+
+// Whether the answer would have to come from another address, or go to one; or a attribute that
+// must be understood isn't. What RFC 3489 knows and has no meaning in a request is ignored.
+bool is_refused(std::uint16_t type, Bytes value) {
+  if (type == kResponseAddress) return true;
+  if (type == kChangeRequest)
+    return value.size() != 4 || (load_be32(value.data()) & kChangeFlags) != 0;
+  return (type == 0 || type > kLastKnown) && comprehension_required(type);
+}
+
+struct Refused {
+  std::array<std::uint16_t, kAttributesMax> types{};
+  std::size_t count = 0;
+
+  void add(std::uint16_t type) {
+    const auto end = types.begin() + static_cast<std::ptrdiff_t>(count);
+    if (std::find(types.begin(), end, type) == end) types[count++] = type;
+  }
+};
+
+// False if an attribute reaches beyond the message, or there are too many.
+bool read_attributes(Bytes attributes, Refused& refused) {
+  std::size_t counted = 0;
+  while (!attributes.empty()) {
+    if (attributes.size() < 4 || ++counted > kAttributesMax) return false;
+    const std::uint16_t type = load_be16(attributes.data());
+    const std::size_t size = load_be16(attributes.data() + 2);
+    if (size % 4 != 0 || size > attributes.size() - 4) return false;
+    if (is_refused(type, attributes.subspan(4, size))) refused.add(type);
+    attributes = attributes.subspan(4 + size);
+  }
+  return true;
+}
+
+// The header of an answer with `size` bytes of attributes.
+void write_header(std::uint8_t* out, std::uint16_t type, std::size_t size, Bytes request) {
+  store_be16(out, type);
+  store_be16(out + 2, static_cast<std::uint16_t>(size));
+  std::memcpy(out + 4, request.data() + 4, 16);
+}
+
+std::size_t write_success(Bytes request, const Endpoint& client, std::uint8_t* out) {
+  const auto address = client.address.view();
+  write_header(out, kBindingResponse, 8 + address.size(), request);
+  std::uint8_t* at = out + kHeaderSize;
+  store_be16(at, kMappedAddress);
+  store_be16(at + 2, static_cast<std::uint16_t>(4 + address.size()));
+  store_be16(at + 4, static_cast<std::uint16_t>(client.address.family));
+  store_be16(at + 6, client.port);
+  std::memcpy(at + 8, address.data(), address.size());
+  return kHeaderSize + 8 + address.size();
+}
+
+std::size_t write_refusal(Bytes request, const Refused& refused, std::uint8_t* out) {
+  const std::size_t listed = refused.count + refused.count % 2;
+  const std::size_t size = 8 + kUnknownPhrase.size() + 4 + 2 * listed;
+  write_header(out, kBindingError, size, request);
+  std::uint8_t* at = out + kHeaderSize;
+  store_be16(at, kErrorCode);
+  store_be16(at + 2, static_cast<std::uint16_t>(4 + kUnknownPhrase.size()));
+  store_be32(at + 4, 4 << 8 | 20);
+  std::memcpy(at + 8, kUnknownPhrase.data(), kUnknownPhrase.size());
+  at += 8 + kUnknownPhrase.size();
+  store_be16(at, kUnknownAttributes);
+  store_be16(at + 2, static_cast<std::uint16_t>(2 * listed));
+  for (std::size_t i = 0; i < listed; ++i)
+    store_be16(at + 4 + 2 * i, refused.types[std::min(i, refused.count - 1)]);
+  return kHeaderSize + size;
+}
+
+}  // namespace
+
+ClassicResult answer_classic(Bytes bytes, const Endpoint& client, std::span<std::uint8_t> out) {
+  if (bytes.size() < kHeaderSize || load_be32(bytes.data() + 4) == kMagicCookie) return {};
+  const std::uint16_t type = load_be16(bytes.data());
+  const std::size_t length = load_be16(bytes.data() + 2);
+  if (type != kBindingRequest && type != kSharedSecretRequest) return {};
+  if (kHeaderSize + length != bytes.size() || bytes.size() > kRequestMax)
+    return {Classic::kMalformed, 0};
+  if (type == kSharedSecretRequest) return {Classic::kSharedSecret, 0};
+  Refused refused;
+  if (!read_attributes(bytes.subspan(kHeaderSize), refused)) return {Classic::kMalformed, 0};
+  if (refused.count != 0) return {Classic::kUnknown, write_refusal(bytes, refused, out.data())};
+  return {Classic::kSuccess, write_success(bytes, client, out.data())};
+}
+
+}  // namespace turnpike::stun
