@@ -89,7 +89,12 @@ KeyState Credentials::find_keys(const UserName& user, std::string_view realm, Ke
     }
     name = known->second;
   } else {
-    name = prepared(user.username);
+    // What the profile refuses names nobody (RFC 8265 §4.2.2).
+    auto given = stun::opaque_string(user.username);
+    if (!given) {
+      return KeyState::kUnknown;
+    }
+    name = std::move(*given);
   }
   if (const auto known = by_name_.find(name); known != by_name_.end()) {
     out = known->second;

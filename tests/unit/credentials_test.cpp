@@ -96,6 +96,16 @@ TEST(StaticUser, IsPreparedAsOpaqueStringOnBothSides) {
             KeyState::kFound);
 }
 
+TEST(AnyUser, WhoseNameIsNoOpaqueStringIsUnknown) {
+  Config config = base();
+  config.rest_secrets = {"secret"};
+  const Credentials credentials(config);
+  UserKeys keys;
+  EXPECT_EQ(find(credentials, "9999999999:zoë", keys), KeyState::kFound);
+  for (const char* name : {"9999999999:zoe\u0308", "9999999999:a\u200Bb", "9999999999:a\xFF"})
+    EXPECT_EQ(find(credentials, name, keys), KeyState::kUnknown) << name;
+}
+
 // RFC 8489 §9.2.2: the key of user "user", realm "realm", password "pass" is known.
 TEST(Md5User, HasTheGivenKeyAndNoOther) {
   Config config;
@@ -187,7 +197,7 @@ TEST(RestUser, WithoutATimeIsUnknown) {
   const Credentials credentials(rest());
   UserKeys keys;
   for (const std::string name :
-       {"alice", "", ":", "alice:", ":alice", "17000006x0:alice", "-1:alice", "+1700000600:alice",
+       {"alice", ":", "alice:", ":alice", "17000006x0:alice", "-1:alice", "+1700000600:alice",
         "99999999999999999999999:alice", " 1700000600:alice", "1700000600.5:alice"}) {
     EXPECT_EQ(find(credentials, name, keys), KeyState::kNoTimestamp) << name;
   }
