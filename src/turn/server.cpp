@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "turn/server_impl.h"
+#include "turn/tunnels.h"
 #include "wire/headers.h"
 
 namespace turnpike {
@@ -18,15 +19,6 @@ using stun::Method;
 constexpr std::size_t kUnknownMax = stun::kAttributesMax;
 // Reservations hold at most one port of so many: they cost a client nothing.
 constexpr std::size_t kReservedShare = 4;
-
-// RFC 8656 §21.4: tunnels' addresses let a client reach what the tunnel's other end forbids.
-bool is_tunnelled(const Address& client) {
-  if (client.family == Family::kIpv4) return false;
-  const auto& b = client.bytes;
-  const bool teredo = b[0] == 0x20 && b[1] == 0x01 && b[2] == 0 && b[3] == 0;
-  const bool six_to_four = b[0] == 0x20 && b[1] == 0x02;
-  return teredo || six_to_four;
-}
 
 HashKey random_key(ServerHost& host) {
   HashKey key{};
