@@ -125,7 +125,7 @@ def media_under_attack(options):
     worst = 0
     with memif.relay() as (scratch, socket):
         details["no attack"] = under_attack(scratch, socket, None, media_pps, 0, options.rounds)
-        for kind in ("bogus", "allocate", "malformed"):
+        for kind in ("bogus", "allocate", "malformed", "bombs"):
             steps, attack_pps = [], 100_000
             while not steps or steps[-1]["attack_refused"]["median"] <= RING_IS_FULL and attack_pps < 2e7:
                 steps.append(under_attack(scratch, socket, kind, media_pps, attack_pps, options.rounds))

@@ -52,6 +52,36 @@ void parse(benchmark::State& state) {
   });
 }
 
+// What a worker and an engine together ask a request for.
+void parse_and_find(benchmark::State& state) {
+  const auto bytes = allocate_request();
+  measure(state, [&] {
+    stun::MessageView view;
+    benchmark::DoNotOptimize(stun::MessageView::parse(bytes, view));
+    for (int i = 0; i < 3; ++i) {
+      for (const stun::Attribute type :
+           {stun::Attribute::kMessageIntegrity, stun::Attribute::kMessageIntegritySha256,
+            stun::Attribute::kUsername, stun::Attribute::kRealm, stun::Attribute::kNonce,
+            stun::Attribute::kLifetime, stun::Attribute::kReservationToken}) {
+        benchmark::DoNotOptimize(view.find(type));
+      }
+    }
+  });
+}
+
+// As many empty attributes as a packet holds: refused after so many.
+void parse_bomb(benchmark::State& state) {
+  std::array<std::uint8_t, 1428> buffer{};
+  stun::MessageWriter writer(buffer, stun::Class::kRequest, stun::Method::kAllocate, {1, 2, 3});
+  for (std::size_t size = stun::kHeaderSize; size < buffer.size(); size += 4)
+    writer.add(stun::Attribute::kSoftware, {});
+  const auto bytes = writer.finish();
+  measure(state, [&] {
+    stun::MessageView view;
+    benchmark::DoNotOptimize(stun::MessageView::parse(bytes, view));
+  });
+}
+
 void integrity_sha1(benchmark::State& state) {
   const auto bytes = allocate_request();
   stun::MessageView view;
@@ -102,6 +132,8 @@ void checksum_difference(benchmark::State& state) {
 }
 
 BENCHMARK(parse);
+BENCHMARK(parse_and_find);
+BENCHMARK(parse_bomb);
 BENCHMARK(integrity_sha1);
 BENCHMARK(integrity_sha1_new_key);
 BENCHMARK(nonce_check);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 #include "turnpike/stun.h"
 #include "wire/headers.h"
@@ -18,7 +19,7 @@ using stun::Method;
 using Random = std::mt19937;
 
 constexpr std::size_t kFrames = 16384;
-constexpr std::size_t kMostMessage = 160;
+constexpr std::size_t kMostMessage = 1440;
 using Buffer = std::array<std::uint8_t, kMostMessage>;
 
 std::uint8_t random_byte(Random& random) {
@@ -81,13 +82,28 @@ std::size_t write_malformed(Buffer& buffer, Random& random) {
   }
 }
 
+// Legal, and as many attributes as a packet holds: what costs a reader most.
+std::size_t write_bomb(Buffer& buffer, Random& random) {
+  static constexpr std::array kKinds = {std::pair(Class::kRequest, Method::kAllocate),
+                                        std::pair(Class::kRequest, Method::kCreatePermission),
+                                        std::pair(Class::kIndication, Method::kSend)};
+  const auto& [message_class, method] = kKinds[random() % kKinds.size()];
+  MessageWriter writer(buffer, message_class, method, random_id(random));
+  for (std::size_t size = stun::kHeaderSize; size + 4 <= buffer.size(); size += 4)
+    writer.add(Attribute::kSoftware, {});
+  return writer.finish().size();
+}
+
 std::size_t write_message(Attack attack, Buffer& buffer, Random& random) {
-  static constexpr std::array kAll = {Attack::kBogus, Attack::kAllocate, Attack::kMalformed};
+  static constexpr std::array kAll = {Attack::kBogus, Attack::kAllocate, Attack::kMalformed,
+                                      Attack::kBombs};
   switch (attack == Attack::kAll ? kAll[random() % kAll.size()] : attack) {
     case Attack::kBogus:
       return write_bogus(buffer, random);
     case Attack::kAllocate:
       return write_allocate(buffer, random);
+    case Attack::kBombs:
+      return write_bomb(buffer, random);
     default:
       return write_malformed(buffer, random);
   }

@@ -1,5 +1,5 @@
 // Frames of an attack, prebuilt: bogus STUN, Allocates without credentials, malformed messages,
-// each from its own random source.
+// messages of as many attributes as fit, each from its own random source.
 #pragma once
 
 #include <cstdint>

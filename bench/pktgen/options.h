@@ -15,7 +15,7 @@ namespace turnpike::pktgen {
 using Mac = std::array<std::uint8_t, 6>;
 
 enum class Mode : std::uint8_t { kRate, kSearch, kStorm, kBinding, kSelfCheck };
-enum class Attack : std::uint8_t { kNone, kBogus, kAllocate, kMalformed, kAll };
+enum class Attack : std::uint8_t { kNone, kBogus, kAllocate, kMalformed, kBombs, kAll };
 // Which families clients, or peers, have.
 enum class Families : std::uint8_t { kIpv4, kIpv6, kBoth };
 enum class Directions : std::uint8_t { kBoth, kUp, kDown };
