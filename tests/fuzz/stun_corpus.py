@@ -45,6 +45,8 @@ SEEDS = {
     "binding-unknown": message(0x0001, attribute(0x0003, bytes(4)), attribute(0x7FFF, b"x")),
     "binding-indication": message(0x0011),
     "binding-success": message(0x0101, attribute(0x0020, bytes.fromhex("0001a147e112a643"))),
+    "classic-binding": bytes.fromhex("00010008") + bytes(range(16)) + bytes.fromhex("0003000400000006"),
+    "classic-unknown": bytes.fromhex("0001000c") + bytes(range(16)) + bytes.fromhex("000200000024000070010000"),
     "allocate": message(0x0003, UDP),
     "allocate-signed": signed(0x0003, UDP, attribute(0x000D, bytes([0, 0, 2, 88]))),
     "allocate-sha256": signed(0x0003, UDP, sha256=True),

@@ -1,7 +1,10 @@
-// Any datagram at the STUN parser, every getter, both integrity checks and the front door.
+// Any datagram at the STUN parser, every getter, both integrity checks and the front door; without
+// magic cookie at classic STUN.
 //
-// Besides not crashing: whatever parses is read the same after having been written again, an answer
-// is a sound STUN message that fits its buffer, and nothing is admitted whose nonce isn't ours.
+// Besides not crashing: the index finds what a walk finds first, whatever parses is read the same
+// after having been written again, an answer is a sound STUN message that fits its buffer and has
+// what the attribute table says it must and may have, and nothing is admitted whose nonce isn't
+// ours.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -54,6 +57,19 @@ void read_everything(const MessageView& view) {
       if (prepared) require(stun::opaque_string(*prepared) == prepared);
     }
   }
+  std::vector<std::uint16_t> walked;
+  view.for_each([&](const AttributeView& attribute) {
+    if (std::find(walked.begin(), walked.end(), attribute.type) != walked.end()) return true;
+    walked.push_back(attribute.type);
+    const auto found = view.find(static_cast<Attribute>(attribute.type));
+    const bool known = stun::find_attribute_rule(attribute.type) != nullptr;
+    require(known ? found && found->offset == attribute.offset : !found);
+    return true;
+  });
+  for (const stun::AttributeRule& rule : stun::attribute_rules()) {
+    const auto type = static_cast<std::uint16_t>(rule.type);
+    require(!view.has(rule.type) || std::find(walked.begin(), walked.end(), type) != walked.end());
+  }
   static_cast<void>(view.channel_number());
   static_cast<void>(view.requested_transport());
   static_cast<void>(view.even_port_reserve());
@@ -97,8 +113,17 @@ void write_again(const MessageView& view) {
   require(std::equal(copies.begin(), copies.end(), attributes.begin(), attributes.end(), same));
 }
 
+void check_placements(const MessageView& answer) {
+  require(answer.complete());
+  answer.for_each([&](const AttributeView& attribute) {
+    require(stun::presence(static_cast<Attribute>(attribute.type), answer.method(),
+                           answer.message_class()) != stun::Presence::kUnexpected);
+    return true;
+  });
+}
+
 void knock(const MessageView& view, bool known) {
-  std::array<std::uint8_t, 512> out;
+  std::array<std::uint8_t, kAnswerMax> out;
   const DoorResult result = front_door().answer(kNow, view, kClient, kServer, known, out);
   if (result.door == Door::kAnswered) {
     require(result.size <= out.size());
@@ -106,6 +131,7 @@ void knock(const MessageView& view, bool known) {
     require(MessageView::parse(Bytes(out).first(result.size), answer) == stun::ParseError::kNone);
     require(answer.transaction_id() == view.transaction_id());
     require(answer.has_fingerprint() == view.has_fingerprint());
+    check_placements(answer);
   }
   if (result.door == Door::kAdmit) {
     const auto nonce = view.text(Attribute::kNonce);
@@ -126,9 +152,20 @@ void knock_with_a_real_nonce(const MessageView& view) {
   if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) knock(patched, true);
 }
 
+void ask_the_old_way(Bytes bytes) {
+  std::array<std::uint8_t, kAnswerMax> out;
+  const stun::ClassicResult result = front_door().answer_classic(bytes, kClient, out);
+  require(result.size <= out.size());
+  const bool answered =
+      result.what == stun::Classic::kSuccess || result.what == stun::Classic::kUnknown;
+  require(answered == (result.size != 0));
+  if (answered) require(std::equal(out.begin() + 4, out.begin() + 20, bytes.begin() + 4));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  ask_the_old_way({data, size});
   MessageView view;
   if (MessageView::parse({data, size}, view) != stun::ParseError::kNone) return 0;
   read_everything(view);
