@@ -84,21 +84,27 @@ def test_debians_stun_client_finds_its_way(lab, relay):
     assert "Blocked" not in result.stdout and "MappedAddress = " + lab.CLIENT4 in result.stdout, result.stdout
 
 
-def test_libnice_finds_its_reflexive_candidate_without_waiting(lab, relay):
-    """Unanswered it waits for two seconds."""
-    inside = "192.168.77.2"
-    lab.client.ip("addr", "add", inside + "/32", "dev", "lo")
+@pytest.fixture
+def inside(lab):
+    """A host behind the client's host, which is its NAT."""
+    host = lab.add("inside")
+    lab.join(host, "eth0", ["192.168.77.2/24"], lab.client, "inner", ["192.168.77.1/24"])
+    host.ip("route", "add", "default", "via", "192.168.77.1")
+    lab.client.exec("sysctl", "-q", "net.ipv4.ip_forward=1")
     lab.client.exec("nft", "add table ip inside; add chain ip inside out { type nat hook postrouting priority 100; };"
-                    f" add rule ip inside out ip saddr {inside} snat to {lab.CLIENT4}")
-    try:
-        result = lab.client.exec("/usr/bin/python3", HERE / "nice_agent.py", inside, lab.SERVER4, 3478)
-        seconds, *candidates = result.stdout.split()
-        found = dict(zip(candidates[::2], candidates[1::2]))
-        assert found["server-reflexive"].startswith(lab.CLIENT4 + ":"), result.stdout
-        assert float(seconds) < 1, result.stdout
-    finally:
-        lab.client.exec("nft", "delete table ip inside", check=False)
-        lab.client.ip("addr", "del", inside + "/32", "dev", "lo", check=False)
+                    f" add rule ip inside out oifname eth0 ip saddr 192.168.77.0/24 snat to {lab.CLIENT4}")
+    yield host
+    lab.client.exec("nft", "delete table ip inside")
+    lab.client.ip("link", "del", "inner")
+
+
+def test_libnice_finds_its_reflexive_candidate_without_waiting(lab, relay, inside):
+    """Unanswered it waits for two seconds."""
+    result = inside.exec("/usr/bin/python3", HERE / "nice_agent.py", "192.168.77.2", lab.SERVER4, 3478)
+    seconds, *candidates = result.stdout.split()
+    found = dict(zip(candidates[::2], candidates[1::2]))
+    assert found.get("server_reflexive", "").startswith(lab.CLIENT4 + ":"), result.stdout
+    assert float(seconds) < 1, result.stdout
 
 
 def bomb(method, message_class):
