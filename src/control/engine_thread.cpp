@@ -137,8 +137,12 @@ void EngineThread::unauthorized(const ClientEndpoint& client, Unauthorized reaso
   login_notes_.put({client, reason, expired_for_s_});
 }
 
-PeerVerdict EngineThread::check_peer(const Address& /*relayed*/, const Address& peer) {
-  return peers_->judge(peer);
+PeerVerdict EngineThread::check_peer(const Address& relayed, const Address& peer) {
+  const PeerVerdict verdict = peers_->judge(peer);
+  if (verdict != PeerVerdict::kAllowed || peers_->relays(peer)) return verdict;
+  // A container behind a bridge, for one. A peer without any route may get one yet.
+  return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
+                                                                            : verdict;
 }
 
 std::uint32_t EngineThread::random_below(std::uint32_t bound) {

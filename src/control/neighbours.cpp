@@ -356,6 +356,23 @@ NextHopIndex Neighbours::resolve(const flow::Journey& journey) {
   return impl_->resolve(journey);
 }
 
+flow::Reach Neighbours::reach(const flow::Journey& journey) const {
+  const std::scoped_lock lock(impl_->mutex);
+  // Everything has a way through a port that needs no routes.
+  for (const Port& port : impl_->ports) {
+    if (port.static_next_hop) return flow::Reach::kPort;
+  }
+  const RouteTarget* target = impl_->mirror.routes.find(journey.source, journey.destination);
+  if (target == nullptr || target->kind == RouteTarget::Kind::kForbids)
+    return flow::Reach::kNowhere;
+  if (target->kind != RouteTarget::Kind::kLeads) return flow::Reach::kElsewhere;
+  // The kernel takes a link's IPv4 routes with it, and tells only of the link.
+  if (impl_->mirror.links.find(target->interface) == nullptr) return flow::Reach::kNowhere;
+  const auto way = impl_->mirror.links.way_down(target->interface, impl_->mirror.ends,
+                                                spread_of(journey.destination));
+  return way ? flow::Reach::kPort : flow::Reach::kElsewhere;
+}
+
 void Neighbours::release(NextHopIndex hop) {
   impl_->hops.release(hop);
 }

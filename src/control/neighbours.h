@@ -29,6 +29,7 @@ class Neighbours : public flow::NextHopResolver {
   ~Neighbours() override;
 
   flow::NextHopIndex resolve(const flow::Journey& journey) override;
+  flow::Reach reach(const flow::Journey& journey) const override;
   void release(flow::NextHopIndex hop) override;
   std::uint32_t epoch() const override;
   flow::NextHop* table() override;

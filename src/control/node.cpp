@@ -429,6 +429,7 @@ class Node {
   MetricsSource metrics_source();
   void start_metrics();
   void say_what_runs() const;
+  void warn_of_short_reach() const;
   void watch_links();
   void watch_peers();
   void watch_interfaces();
@@ -619,6 +620,27 @@ std::vector<std::string> Node::kernel_interfaces() const {
   return interfaces;
 }
 
+// Where there is a default route it leads to these.
+Address far_away(Family family) {
+  return family == Family::kIpv4 ? *Address::parse("1.1.1.1")
+                                 : *Address::parse("2606:4700:4700::1111");
+}
+
+void Node::warn_of_short_reach() const {
+  std::array<bool, 2> told{};
+  for (const RelayedAddress& relayed : config_.relayed) {
+    const Family family = relayed.internal.family;
+    if (neighbours_.reach({relayed.internal, far_away(family)}) == flow::Reach::kPort ||
+        std::exchange(told[family_index(family)], true))
+      continue;
+    log::warning(
+        std::string("no default route of ") + (family == Family::kIpv4 ? "IPv4" : "IPv6") +
+        " leads from " + relayed.internal.to_string() +
+        " to a port: peers beyond the connected networks and the routes there are won't be "
+        "reached; ip route add default via …, or `gateway` of a port of its own");
+  }
+}
+
 void Node::say_what_runs() const {
   log::info("turnpike " TURNPIKE_VERSION ", " + std::to_string(config_.workers) + " worker(s), " +
             std::to_string(config_.shards) + " shard(s), flow tables of " +
@@ -669,7 +691,6 @@ void Node::say_what_runs() const {
 // The kernel takes routes, and IPv6 addresses, from an exception interface whose link goes down,
 // however shortly: what shows it is that the default route is not there.
 void Node::watch_gateways() {
-  static const Address far[] = {*Address::parse("203.0.113.1"), *Address::parse("2001:db8::1")};
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (config_.ports[i].gateways.empty() || !is_running(interface)) continue;
@@ -677,7 +698,7 @@ void Node::watch_gateways() {
     const bool there = std::all_of(config_.ports[i].gateways.begin(),
                                    config_.ports[i].gateways.end(), [&](const Address& gateway) {
                                      const auto route =
-                                         routes_.ask(far[family_index(gateway.family)], index);
+                                         routes_.ask(far_away(gateway.family), index);
                                      return route && route->by_gateway;
                                    });
     if (there) continue;
@@ -823,6 +844,7 @@ void Node::run(const Signals& signals) {
   heartbeat_.beat(dataplane::real_ms());
   start_metrics();
   say_what_runs();
+  warn_of_short_reach();
   watch_addresses(true);
   log::info("ready");
   notify_manager("READY=1");

@@ -53,6 +53,10 @@ struct Journey {
   std::uint32_t allocation = 0;  // whose packets: fair shares are by it
 };
 
+// Where the kernel's routes lead to: by a port; to this host itself, or by an interface that is no
+// port; or not at all.
+enum class Reach : std::uint8_t { kPort, kElsewhere, kNowhere };
+
 // Finds, or makes, the next hop of a journey, from control's mirror of the kernel's routes.
 // Thread-safe; no system call.
 class NextHopResolver {
@@ -60,6 +64,8 @@ class NextHopResolver {
   virtual ~NextHopResolver() = default;
   // Held by the caller until it is released. kNoNextHop: no route, or no room.
   virtual NextHopIndex resolve(const Journey& journey) = 0;
+  // Without a next hop, and so without a share of anything.
+  virtual Reach reach(const Journey& /*journey*/) const { return Reach::kPort; }
   // The caller has unlinked what led workers to it.
   virtual void release(NextHopIndex hop) = 0;
   // Changes whenever a route did: publishers then resolve again.

@@ -237,3 +237,30 @@ def test_peers_on_the_relays_own_host(fresh_lab):
     wait_for(lambda: refused_as_own_host(one.create_permission("11.0.0.1")), 10, "an address that came refused")
     lab.relay.ip("addr", "del", "11.0.0.1/32", "dev", "lo")
     wait_for(lambda: one.create_permission("11.0.0.1").message_class == turn.SUCCESS, 10, "one that went allowed")
+
+
+def test_peers_in_containers_of_the_relays_host(fresh_lab):
+    lab = fresh_lab
+    lab.relay.ip("link", "add", "br0", "type", "bridge")
+    lab.relay.ip("addr", "add", "10.201.99.1/24", "dev", "br0")
+    lab.relay.ip("link", "set", "br0", "up")
+    lab.start_relay()
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    assert refused_as_own_host(one.create_permission("10.201.99.2"))
+    assert one.create_permission(lab.PEER4).message_class == turn.SUCCESS
+    assert one.create_permission("203.0.114.9").message_class == turn.SUCCESS  # no route, which may come
+    lab.relay.ip("link", "del", "br0")
+    wait_for(lambda: one.create_permission("10.201.99.2").message_class == turn.SUCCESS, 10, "no longer elsewhere")
+
+
+def test_no_default_route_is_told(fresh_lab):
+    lab = fresh_lab
+    relay = lab.start_relay()
+    wait_for(lambda: " ready" in relay.output(), 10, "ready")
+    assert f"no default route of IPv4 leads from {lab.RELAY4} to a port" in relay.output()
+    assert relay.stop() == 0
+    lab.relay.ip("route", "add", "default", "via", lab.PEER4)
+    relay = lab.start_relay()
+    wait_for(lambda: " ready" in relay.output(), 10, "ready")
+    assert "default route of IPv4" not in relay.output()

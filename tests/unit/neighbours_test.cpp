@@ -239,6 +239,29 @@ TEST_F(NeighboursTest, TakesNoNoticeOfLinksThatAreNotPorts) {
   EXPECT_LE(neighbours.epoch(), epoch + 4) << "a route or two to it, but nothing is read anew";
 }
 
+TEST_F(NeighboursTest, TellsWhatIsReachedByAPortAndWhatElsewhere) {
+  run("ip link add bridge type veth peer name bridged && ip link set bridged up");
+  run("ip addr add 172.18.0.1/16 dev bridge && ip link set bridge up");
+  run("ip route add default via 172.18.0.2 dev bridge");
+  run("ip route add blackhole 192.0.2.0/24");
+  Mirrored neighbours(both_ports(), 64);
+  const auto reach = [&](const char* destination) {
+    return neighbours.reach({address("10.9.1.1"), address(destination)});
+  };
+  EXPECT_EQ(reach("10.9.2.77"), flow::Reach::kPort);
+  EXPECT_EQ(reach("172.18.0.5"), flow::Reach::kElsewhere) << "a container";
+  EXPECT_EQ(reach("198.51.100.7"), flow::Reach::kElsewhere);
+  EXPECT_EQ(reach("10.9.2.1"), flow::Reach::kElsewhere) << "this host";
+  EXPECT_EQ(reach("192.0.2.1"), flow::Reach::kNowhere);
+  EXPECT_EQ(neighbours.reach({address("fd09:1::1"), address("2001:db8::1")}),
+            flow::Reach::kNowhere);
+  EXPECT_EQ(neighbours.in_use(), 0U);
+  run("ip route add default via 10.9.1.2 metric 65535");
+  run("ip link del bridge");
+  EXPECT_TRUE(soon(neighbours, [&] { return reach("172.18.0.5") != flow::Reach::kElsewhere; }));
+  EXPECT_TRUE(soon(neighbours, [&] { return reach("198.51.100.7") == flow::Reach::kPort; }));
+}
+
 TEST_F(NeighboursTest, HasNoWayWhereTheKernelForbidsOrNoPortLeads) {
   run("ip link set lo up");
   run("ip route add default via 10.9.1.2");
