@@ -478,8 +478,7 @@ TURNPIKE_INLINE bool FastLane::finish(std::uint32_t seconds, const Item& item) {
     if (!alive(channel.expires_s, seconds)) return false;
     if (item.kind == Kind::kPeer) {
       return v4_of(channel.peer.address) == item.peer && channel.peer.port == item.peer_port &&
-             channel.peer.address.family == Family::kIpv4 &&
-             alive(channel.permission_expires_s, seconds) && to_client(item, channel.number);
+             channel.peer.address.family == Family::kIpv4 && to_client(item, channel.number);
     }
     return channel.peer.address.family == Family::kIpv4 &&
            to_peer(item, channel.relayed, channel.peer,

@@ -2,7 +2,8 @@
 // up together, so that their cache misses overlap; what the entries say is judged packet by packet.
 //
 // Who may pass (PROTOCOL.md 22): ChannelData with a live channel, Send with a live permission, from
-// a peer with a live permission; and never without a live allocation.
+// a peer with a live permission for its address or a live channel to its address and port; and
+// never without a live allocation.
 #include <array>
 
 #include "flow/pipeline.h"
@@ -116,34 +117,38 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
   if (to_ourselves) loop(seconds, packet, packet.peer);
 }
 
-// RFC 8656 §12.6, §10: the permission decides; a live channel only chooses the framing.
+// RFC 8656 §10, §12.6. A live channel lets its peer in by itself: clients that refresh channels
+// alone, every 500 s, would otherwise be deaf from the permission's end at 300 s.
 void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
   const std::size_t family = family_index(packet.peer.address.family);
   if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoRelay);
   packet.next_hop = next_hop(allocation.client_next_hop);
-  packet.channel = 0;
-  const auto channel_slot = tables_.find_channel(packet.allocation, packet.peer);
-  if (channel_slot) {
-    const ChannelEntry& channel = tables_.channel(*channel_slot);
-    const PermissionEntry& permission = tables_.permission(PermissionSlot{channel.permission});
-    if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
-    if (alive(channel.expires_s, seconds)) packet.channel = channel.number;
-    return;
-  }
+  const ChannelEntry* channel = live_channel(seconds, packet);
+  packet.channel = channel != nullptr ? channel->number : ChannelNumber{0};
+  if (channel == nullptr && !permitted(seconds, packet)) drop(packet, Drop::kNoPermission);
+}
+
+// To the packet's peer; nullptr: none.
+const ChannelEntry* Pipeline::live_channel(std::uint32_t seconds, const Packet& packet) const {
+  const auto slot = tables_.find_channel(packet.allocation, packet.peer);
+  if (!slot) return nullptr;
+  const ChannelEntry& channel = tables_.channel(*slot);
+  return alive(channel.expires_s, seconds) ? &channel : nullptr;
+}
+
+bool Pipeline::permitted(std::uint32_t seconds, const Packet& packet) const {
   const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-  if (!slot || !alive(tables_.permission(*slot).expires_s, seconds)) {
-    drop(packet, Drop::kNoPermission);
-  }
+  return slot && alive(tables_.permission(*slot).expires_s, seconds);
 }
 
 // RFC 8656 §11.5: what counts is the address that the quoted packet went to, not who complains.
+// What may go there, by a permission or a channel, may be complained of.
 void Pipeline::find_way_for_icmp(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
   const std::size_t family = family_index(packet.peer.address.family);
-  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-  if (!alive(allocation.expires_s[family], seconds) || !slot ||
-      !alive(tables_.permission(*slot).expires_s, seconds)) {
+  if (!alive(allocation.expires_s[family], seconds) ||
+      (!permitted(seconds, packet) && live_channel(seconds, packet) == nullptr)) {
     return drop(packet, Drop::kIcmpUnrelated);
   }
   packet.next_hop = next_hop(allocation.client_next_hop);

@@ -81,6 +81,8 @@ class Pipeline {
   void find_way_to_peer(std::uint32_t seconds, Packet& packet);
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
+  const ChannelEntry* live_channel(std::uint32_t seconds, const Packet& packet) const;
+  bool permitted(std::uint32_t seconds, const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
   Address face_of(const Address& relayed) const;

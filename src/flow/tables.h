@@ -62,14 +62,6 @@ class FirstSlots {
     }
     return false;
   }
-  // The writer's own look at all of them.
-  template <typename Visitor>
-  void for_each(Visitor&& visit) const {
-    for (const std::atomic<std::uint64_t>& word : words_) {
-      const auto slot = static_cast<std::uint32_t>(word.load(std::memory_order_relaxed));
-      if (slot != 0) visit(slot - 1);
-    }
-  }
   // A slot whose tag is `tag` in the bits of `mask`, or kNoSlot; whether it is the right one, its
   // entry says.
   std::uint32_t find(std::uint32_t tag, std::uint32_t mask = 0xFFFF'FFFF) const {
@@ -120,14 +112,10 @@ struct alignas(64) ChannelEntry {
   PeerEndpoint peer;
   RelayEndpoint relayed;
   std::uint32_t allocation = 0;
-  std::uint32_t permission = 0;
   ChannelNumber number = 0;
   bool to_ourselves = false;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
-  // The permission's, for those channels that are among the first of their allocation; shard: wo,
-  // workers: ro.
-  std::atomic<std::uint32_t> permission_expires_s{0};
 };
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);

@@ -44,14 +44,6 @@ TEST(Flow, ExpiredChannelDropsByName) {
   EXPECT_EQ(world.drops(Drop::kNoChannel), 1U);
 }
 
-TEST(Flow, ChannelOutlivesItsPermissionOneWay) {
-  FlowWorld world(Family::kIpv4);
-  world.writer_->extend_permission(world.permissions_[0], 999);
-  EXPECT_EQ(world.run(frame_of(channel_data(world, 0x4000, 10))).verdict, Verdict::kTransmit);
-  EXPECT_EQ(world.run(frame_of(from_peer(10))).verdict, Verdict::kDrop);
-  EXPECT_EQ(world.drops(Drop::kNoPermission), 1U);
-}
-
 TEST(Flow, NothingPassesAnExpiredAllocation) {
   FlowWorld world(Family::kIpv4);
   world.writer_->extend_relayed(world.allocation_, Family::kIpv4, 999);
