@@ -401,6 +401,25 @@ TEST(OurIcmp, IsLimitedBySecondAndNeverGoesToAGroup) {
   EXPECT_EQ(world.run(frame_of(from_group)).verdict, Verdict::kDrop);
 }
 
+TEST(OurIcmp, TellsOfAHopLimitThatEndsHere) {
+  FlowWorld world(Family::kIpv6);
+  for (const Family peer : {Family::kIpv4, Family::kIpv6}) {
+    Datagram from = from_peer(peer, 10);
+    Datagram to = channel_data(world, peer == Family::kIpv4 ? 0x4000 : 0x4001, 10);
+    for (Datagram* const one : {&from, &to}) {
+      const bool v4 = one->source.address.family == Family::kIpv4;
+      one->ttl = 2;
+      EXPECT_EQ(read(world.run(frame_of(*one)))->ttl, 1);
+      one->ttl = 1;
+      const Packet packet = world.run(frame_of(*one));
+      ASSERT_EQ(packet.verdict, Verdict::kTransmitBack);
+      EXPECT_EQ(packet.data[v4 ? 34 : 54], v4 ? 11 : 3) << "time exceeded";
+      EXPECT_EQ(packet.data[v4 ? 35 : 55], 0) << "in transit";
+    }
+  }
+  EXPECT_EQ(world.drops(Drop::kTtlExpired), 4U);
+}
+
 // --- Hairpin
 
 class Loop : public testing::Test {
