@@ -60,6 +60,20 @@ inline Datagram send_to(const FlowWorld& world, const Endpoint& peer, std::size_
   });
 }
 
+// A request of the world's client with a nonce of ours and an integrity that only a shard can judge.
+template <typename Fill>
+Datagram authenticated(FlowWorld& world, stun::Method method, Fill&& fill) {
+  std::array<char, NonceKeeper::kMaxSize> nonce{};
+  const std::size_t size = world.nonces_.mint(world.now_, world.client_, world.server_, nonce);
+  return message(world, stun::Class::kRequest, method, [&](MessageWriter& writer) {
+    fill(writer);
+    writer.add_text(Attribute::kUsername, "user");
+    writer.add_text(Attribute::kRealm, "example.org");
+    writer.add_text(Attribute::kNonce, {nonce.data(), size});
+    writer.add_message_integrity(std::array<std::uint8_t, 16>{1});
+  });
+}
+
 // An ICMP error from a router on the way that quotes `sent`, a frame that left from `from`.
 inline std::vector<std::uint8_t> icmp_quoting(const Address& from,
                                               const std::vector<std::uint8_t>& sent,

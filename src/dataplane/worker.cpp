@@ -106,6 +106,10 @@ void Worker::run() {
   for (rte_mbuf* mbuf : waiting_)
     rte_pktmbuf_free(mbuf);
   waiting_.clear();
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = pipeline_->behind_requests().leave_before(~std::uint64_t{0}, frames);
+  for (std::size_t i = 0; i < n; ++i)
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i]));
   qsbr_->offline(config_.number);
   rte_thread_unregister();
 }
@@ -126,7 +130,8 @@ bool Worker::round(Instant now) {
   bool busy = false;
   for (const Queue& queue : queues_)
     busy |= receive(now, queue);
-  busy |= collect_replies();
+  busy |= collect_replies(now);
+  busy |= give_up_waiting();
   busy |= take_handoffs();
   busy |= take_exceptions();
   if (busy) flush_all();
@@ -194,6 +199,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       return to_kernel(packet);
     case flow::Verdict::kReassemble:
       return reassemble(now, packet);
+    case flow::Verdict::kWait:
+      return wait_for_answer(packet);
     case flow::Verdict::kDrop:
     case flow::Verdict::kContinue:
       break;
@@ -295,7 +302,63 @@ void Worker::to_engine(flow::Packet& packet) {
   notes.worker = config_.number;
   if (fabric_.engines[packet.shard]->submit(config_.number, mbuf, packet.has_allocation)) return;
   count_drop(flow::Drop::kEngineRingFull);
+  if (packet.opens_way) pipeline_->behind_requests().answered(packet.allocation);
   rte_pktmbuf_free(mbuf);
+}
+
+void Worker::wait_for_answer(flow::Packet& packet) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  sync(packet);
+  notes_of(mbuf).packet = packet;
+  if (pipeline_->behind_requests().wait(packet.allocation, packet.source.address, rte_rdtsc(),
+                                        mbuf))
+    return;
+  count_drop(packet.drop);
+  rte_pktmbuf_free(mbuf);
+}
+
+// A request has come back: what stood behind it may pass now, or waits for another, or is dropped.
+void Worker::answered(Instant now, const flow::Packet& request) {
+  if (!request.opens_way) return;
+  flow::BehindRequests& behind = pipeline_->behind_requests();
+  behind.answered(request.allocation);
+  if (behind.empty()) return;
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = behind.leave(request.allocation, frames);
+  for (std::size_t i = 0; i < n; ++i)
+    try_again(now, static_cast<rte_mbuf*>(frames[i]));
+}
+
+void Worker::try_again(Instant now, rte_mbuf* mbuf) {
+  const flow::Packet& was = notes_of(mbuf).packet;
+  flow::Packet packet;
+  packet.data = was.data;
+  packet.length = was.length;
+  packet.headroom = was.headroom;
+  packet.tailroom = was.tailroom;
+  packet.port = was.port;
+  packet.checksum = was.checksum;
+  packet.reassembled = was.reassembled;
+  packet.tag_bytes = was.tag_bytes;
+  packet.cookie = mbuf;
+  pipeline_->process(now, {&packet, 1});
+  dispose(now, packet);
+}
+
+bool Worker::give_up_waiting() {
+  flow::BehindRequests& behind = pipeline_->behind_requests();
+  if (behind.empty()) [[likely]]
+    return false;
+  static const std::uint64_t patience =
+      rte_get_tsc_hz() / 1'000'000 * flow::BehindRequests::kPatienceUs;
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = behind.leave_before(rte_rdtsc() - patience, frames);
+  for (std::size_t i = 0; i < n; ++i) {
+    auto* mbuf = static_cast<rte_mbuf*>(frames[i]);
+    count_drop(notes_of(mbuf).packet.drop);
+    rte_pktmbuf_free(mbuf);
+  }
+  return n != 0;
 }
 
 void Worker::to_kernel(flow::Packet& packet) {
@@ -308,7 +371,7 @@ void Worker::to_kernel(flow::Packet& packet) {
   rte_pktmbuf_free(mbuf_of(packet));
 }
 
-bool Worker::collect_replies() {
+bool Worker::collect_replies(Instant now) {
   bool busy = false;
   std::array<rte_mbuf*, kBurst> frames;
   for (const std::unique_ptr<EngineRings>& engine : fabric_.engines) {
@@ -316,6 +379,7 @@ bool Worker::collect_replies() {
     busy |= n != 0;
     for (unsigned i = 0; i < n; ++i) {
       FrameNotes& notes = notes_of(frames[i]);
+      answered(now, notes.packet);
       if (notes.reply_size == 0) {
         count_drop(flow::Drop::kEngineDiscard);
         rte_pktmbuf_free(frames[i]);

@@ -90,8 +90,12 @@ class Worker final : private flow::FragmentSink {
   void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
   void to_engine(flow::Packet& packet);
+  void wait_for_answer(flow::Packet& packet);
+  void answered(Instant now, const flow::Packet& request);
+  void try_again(Instant now, rte_mbuf* mbuf);
+  bool give_up_waiting();
   void to_kernel(flow::Packet& packet);
-  bool collect_replies();
+  bool collect_replies(Instant now);
   bool take_handoffs();
   bool take_exceptions();
   void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);

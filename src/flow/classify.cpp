@@ -245,6 +245,8 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       packet.lane = Lane::kRequest;
       packet.has_allocation = known.has_value();
       if (known) packet.allocation = *known;
+      packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
+                                   message.method() == stun::Method::kCreatePermission);
       return;
     case Door::kAnswered:
       break;

@@ -21,6 +21,7 @@ enum class Verdict : std::uint8_t {
   kEngine,        // STUN request for shard `shard`; the frame is untouched
   kKernel,        // not ours: exception path (or dropped where the kernel sees the frame itself)
   kReassemble,    // fragment for us
+  kWait,          // a drop, unless the answer to a request of its five-tuple opens a way for it
   kDrop,          // reason in `drop`
 };
 
@@ -75,6 +76,7 @@ struct Packet {
   // look up
   AllocationSlot allocation{};
   bool has_allocation = false;
+  bool opens_way = false;  // kEngine: a request of an allocation whose answer may let data pass
   std::uint8_t shard = 0;
   ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication
   RelayEndpoint relayed;      // client lanes: what the peer sees

@@ -4,7 +4,7 @@
 //
 // The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each
 // over the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
-// kEngine, kKernel, kReassemble or kDrop.
+// kEngine, kKernel, kReassemble, kWait or kDrop.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "flow/behind_requests.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
 #include "flow/next_hop.h"
@@ -63,7 +64,13 @@ class Pipeline {
   // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
 
+  // Where what has verdict kWait finds a place, if there is one. Whoever had a request (kEngine) is
+  // to say answered() if its opens_way is set, when it has come back.
+  BehindRequests& behind_requests() { return behind_requests_; }
+
  private:
+  void settle(Packet& packet);
+
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
   void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
@@ -108,6 +115,7 @@ class Pipeline {
   std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;
+  BehindRequests behind_requests_;
   std::optional<FastLane> fast_lane_;  // none if Setup says so
 };
 
