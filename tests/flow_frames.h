@@ -60,7 +60,8 @@ inline Datagram send_to(const FlowWorld& world, const Endpoint& peer, std::size_
   });
 }
 
-// A request of the world's client with a nonce of ours and an integrity that only a shard can judge.
+// A request of the world's client with a nonce of ours and an integrity that only a shard can
+// judge.
 template <typename Fill>
 Datagram authenticated(FlowWorld& world, stun::Method method, Fill&& fill) {
   std::array<char, NonceKeeper::kMaxSize> nonce{};

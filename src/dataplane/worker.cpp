@@ -216,11 +216,12 @@ void Worker::transmit(flow::Packet& packet) {
 void Worker::transmit_addressed(flow::Packet& packet) {
   const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
   sync(packet);
-  if (packet.length - packet.l3 <= hop.mtu) return enqueue_to(hop, mbuf_of(packet));
+  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
+  if (packet.length - packet.l3 <= mtu) return enqueue_to(hop, mbuf_of(packet));
   fragment_hop_ = &hop;
   fragment_id_ += fabric_.workers;
   out_of_buffers_ = false;
-  if (!flow::fragment(packet, hop.mtu, fragment_id_, *this))
+  if (!flow::fragment(packet, mtu, fragment_id_, *this))
     count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
   rte_pktmbuf_free(mbuf_of(packet));
 }

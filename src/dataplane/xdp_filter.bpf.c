@@ -174,10 +174,16 @@ static __always_inline int filter_v6(struct xdp_md *ctx, void *at, void *end) {
   struct icmp_header *icmp = (void *)(ip + 1);
   if ((void *)(icmp + 1) > end || icmp->type < 1 || icmp->type > 3) return XDP_PASS;
   struct ipv6hdr *quoted = (void *)(icmp + 1);
-  if ((void *)(quoted + 1) > end || quoted->nexthdr != IPPROTO_UDP) return XDP_PASS;
+  if ((void *)(quoted + 1) > end) return XDP_PASS;
   struct address from;
   set_v6(&from, &quoted->saddr);
-  return udp_ours(quoted + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
+  if (quoted->nexthdr == IPPROTO_UDP) return udp_ours(quoted + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
+  struct fragment_header *first = (void *)(quoted + 1);
+  if (quoted->nexthdr != IPPROTO_FRAGMENT || (void *)(first + 1) > end || first->next != IPPROTO_UDP ||
+      (bpf_ntohs(first->offset) & 0xFFF8)) {
+    return XDP_PASS;
+  }
+  return udp_ours(first + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
 }
 
 struct vlan_tag {

@@ -44,6 +44,7 @@ namespace turnpike::flow {
     "more for the kernel than the exception path takes")                                          \
   X(kIcmpUnrelated, "icmp_unrelated",                                                             \
     "ICMP error that quotes nothing we sent, or of another type")                                 \
+  X(kPathMtu, "path_mtu", "ICMP \"too big\" about a packet to a client, taken to heart")          \
   X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
   X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
 

@@ -70,9 +70,13 @@ class FastLane {
   void find_allocation(Item& item) const;
   bool find_entry(std::uint32_t seconds, Item& item) const;
   bool finish(std::uint32_t seconds, const Item& item);
-  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop);
+  std::uint8_t ttl_left(std::uint8_t ttl) const {
+    return static_cast<std::uint8_t>((ttl & ttl_mask_) + ttl_term_);
+  }
+  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop,
+               const PathMtu& path);
   bool to_client(const Item& item, ChannelNumber channel);
-  bool link_takes(std::uint32_t hop, std::size_t udp_size) const;
+  bool path_takes(std::uint32_t hop, std::size_t path_mtu, std::size_t udp_size) const;
 
   const Setup& setup_;
   const TableParts& tables_;
@@ -83,6 +87,8 @@ class FastLane {
   WorkerCounters& counters_;
   std::uint16_t& next_ip_id_;
   std::vector<ListenerV4> listeners_;
+  // What leaves has TTL (old & mask) + term: one less, or always the same.
+  const std::uint8_t ttl_mask_, ttl_term_;
   // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
   std::vector<std::uint8_t> binding_answer_;
   std::uint64_t binding_answer_sum_ = 0;

@@ -11,6 +11,9 @@ namespace turnpike::flow {
 
 inline constexpr std::size_t kMaxFragments = 8;
 
+// How many fragments a packet of so much behind its IP header takes.
+std::size_t fragments_of(Family family, std::size_t size, std::size_t mtu);
+
 // Where fragments go: `take` gives a buffer for one frame of at most `size` bytes or an empty span
 // (then the rest is given up), `done` says how many bytes of it were used.
 class FragmentSink {

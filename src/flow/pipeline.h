@@ -44,7 +44,10 @@ struct Setup {
   std::uint32_t stateless_answers_per_burst = 16;  // challenges and errors; not Binding's success
   std::uint32_t icmp_per_second = 100;             // our own errors, per worker
   std::uint8_t shard_count = 1;
-  bool fast_lane = true;  // false: to measure or test the general stages alone
+  // RFC 7915 §4.1: what an IPv4 packet without DF becomes in IPv6 is cut into pieces of no more.
+  std::uint16_t translated_mtu = 1280;
+  bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
+  bool fast_lane = true;    // false: to measure or test the general stages alone
 };
 
 class Pipeline {
@@ -88,8 +91,9 @@ class Pipeline {
   void find_way_to_peer(std::uint32_t seconds, Packet& packet);
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
+  void heed_too_big(std::uint32_t seconds, Packet& packet);
   const ChannelEntry* live_channel(std::uint32_t seconds, const Packet& packet) const;
-  bool permitted(std::uint32_t seconds, const Packet& packet) const;
+  const PermissionEntry* live_permission(std::uint32_t seconds, const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
   Address face_of(const Address& relayed) const;
@@ -98,7 +102,9 @@ class Pipeline {
   void rewrite(Instant now, std::span<Packet> burst);
   void rewrite_to_peer(Instant now, Packet& packet);
   void rewrite_to_client(Instant now, Packet& packet);
-  bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size);
+  std::uint8_t ttl_left(std::uint8_t ttl, std::uint8_t hops) const;
+  std::size_t mtu_of(Packet& packet, Family family, std::size_t udp_size) const;
+  bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size, bool to_client);
 
   // icmp.cpp
   void refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu);

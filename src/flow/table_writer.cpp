@@ -138,6 +138,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.client = flow.five_tuple.client;
   entry.listener = impl_->listener_index(flow.five_tuple.server);
   entry.shard = impl_->index;
+  entry.forget_path_mtu();
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
     entry.has_relayed[family] = has;
@@ -171,6 +172,7 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+  entry.path_mtu.forget();
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
   impl_->parts.allocations[allocation].first_permissions.add(TableParts::permission_tag(flow.peer),
@@ -197,6 +199,7 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
   entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer.address, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+  entry.path_mtu.forget();
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);

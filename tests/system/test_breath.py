@@ -19,10 +19,6 @@ def relay(lab):
     assert relay.stop() == 0, relay.output()
 
 
-def requested(one, method, attributes):
-    return turn.build(method, turn.REQUEST, os.urandom(12), attributes + one.credentials(), one.key)
-
-
 def arrived(peer, most):
     count = 0
     try:

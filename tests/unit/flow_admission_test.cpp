@@ -158,7 +158,8 @@ TEST(BehindRequests, LeaveInTheirOrder) {
   BehindRequests behind(2);
   std::array<int, 5> frames{};
   for (std::size_t i = 0; i < frames.size(); ++i)
-    behind.wait(AllocationSlot{static_cast<std::uint32_t>(i % 2)}, Address::v4(192, 0, 2, 1), i, &frames[i]);
+    behind.wait(AllocationSlot{static_cast<std::uint32_t>(i % 2)}, Address::v4(192, 0, 2, 1), i,
+                &frames[i]);
   std::array<void*, BehindRequests::kPlaces> out{};
   ASSERT_EQ(behind.leave(AllocationSlot{0}, out), 3U);
   EXPECT_EQ(out[0], &frames[0]);

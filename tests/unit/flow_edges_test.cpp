@@ -371,7 +371,7 @@ TEST(OurIcmp, IsRightOverIpv6AndQuotesThePacket) {
   const std::size_t size = packet.length - 54;
   EXPECT_EQ(packet.length - 14, 1280U);
   EXPECT_EQ(icmp[0], 2);
-  EXPECT_EQ(get16(icmp + 6), 1500 - 4) << "room for ChannelData's header";
+  EXPECT_EQ(get16(icmp + 6), 1500 - 48) << "room for a Data indication, whatever it becomes now";
   EXPECT_EQ(fold_plain(plain_sum(ip + 8, 32) + 58 + static_cast<std::uint32_t>(size) +
                        plain_sum(icmp, size)),
             0xFFFF);

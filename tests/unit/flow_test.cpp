@@ -162,7 +162,7 @@ TEST(Flow, TooBigWithDfTellsTheMtu) {
   const std::uint8_t* icmp = packet.data + 34;
   EXPECT_EQ(icmp[0], 3);
   EXPECT_EQ(icmp[1], 4);
-  EXPECT_EQ(get16(icmp + 6), 1500 - 36);
+  EXPECT_EQ(get16(icmp + 6), 1500 - 48);
   datagram.dont_fragment = false;
   const Packet may = world.run(frame_of(datagram));
   EXPECT_EQ(may.verdict, Verdict::kTransmit);
