@@ -526,6 +526,8 @@ flow::Setup Node::make_setup() {
   setup.relayed = config_.relayed;
   setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config_.shards;
+  setup.resets_ttl = config_.resets_ttl;
+  setup.translated_mtu = config_.translated_mtu;
   return setup;
 }
 
