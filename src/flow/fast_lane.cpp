@@ -172,7 +172,7 @@ bool may_fragment(const Kept& kept) {
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id)
+                   const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids)
     : setup_(setup),
       tables_(*tables.impl_),
       allocations_(tables_.allocations.get()),
@@ -180,7 +180,7 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
       permissions_(tables_.permissions.get()),
       next_hops_(next_hops.table()),
       counters_(counters),
-      next_ip_id_(next_ip_id),
+      ip_ids_(ip_ids),
       ttl_mask_(setup.resets_ttl ? 0 : 0xFF),
       ttl_term_(setup.resets_ttl ? 64 : 0xFF) {
   for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
@@ -440,7 +440,7 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const Endpoint& relayed
   Kept kept = take_off(packet.data, item.framing);
   kept.ttl = ttl_left(kept.ttl);
   std::uint8_t* frame = packet.data + item.framing;
-  put_on(frame, kept, next_ip_id_++, relayed, peer, udp_size);
+  put_on(frame, kept, ip_ids_.take(), relayed, peer, udp_size);
   finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
   ++to_peers_.packets;
   to_peers_.bytes += item.body_size;
@@ -474,7 +474,7 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   for (std::size_t i = 0; i < framing; i += 4)
     kept.sum += load32(at + i);
   std::uint8_t* frame = packet.data - framing;
-  put_on(frame, kept, next_ip_id_++, setup_.listeners[allocation.listener].endpoint,
+  put_on(frame, kept, ip_ids_.take(), setup_.listeners[allocation.listener].endpoint,
          allocation.client, udp_size);
   finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
   ++to_clients_.packets;

@@ -19,14 +19,26 @@
 namespace turnpike::flow {
 
 struct Setup;
+
+// Identifications of IPv4 packets (RFC 6864): one worker's, among the others'.
+struct IpIds {
+  std::uint16_t next = 0;
+  std::uint16_t step = 1;
+
+  std::uint16_t take() {
+    const std::uint16_t id = next;
+    next = static_cast<std::uint16_t>(next + step);
+    return id;
+  }
+};
 struct TableParts;
 class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `next_ip_id` is the worker's, shared with the general stages.
+  // Keeps references, `door` apart. `ip_ids` are the worker's, shared with the general stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id);
+           const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
@@ -85,7 +97,7 @@ class FastLane {
   const PermissionEntry* permissions_;
   const NextHop* next_hops_;
   WorkerCounters& counters_;
-  std::uint16_t& next_ip_id_;
+  IpIds& ip_ids_;
   std::vector<ListenerV4> listeners_;
   // What leaves has TTL (old & mask) + term: one less, or always the same.
   const std::uint8_t ttl_mask_, ttl_term_;

@@ -47,7 +47,6 @@ bool fragment(const Packet& packet, std::size_t mtu, std::uint32_t id, FragmentS
     if (v4) {
       std::memcpy(ip, old_ip, ipv4::kMinSize);
       store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(headers + size));
-      store_be16(ip + ipv4::kId, static_cast<std::uint16_t>(id));
       store_be16(ip + ipv4::kFlagsFragment,
                  static_cast<std::uint16_t>(offset / 8 | (more ? ipv4::kMoreFragments : 0)));
       store_be16(ip + ipv4::kChecksum, 0);

@@ -24,8 +24,8 @@ class FragmentSink {
 };
 
 // `packet` is an outgoing frame, verdict kTransmit, with its Ethernet header in place. `mtu` is of
-// IP. `id` tells this datagram's fragments from others'. False, with nothing sent, if it takes more
-// than kMaxFragments; false after some if `sink` ran out.
+// IP. `id` tells this datagram's fragments from others' over IPv6; over IPv4 its own does. False,
+// with nothing sent, if it takes more than kMaxFragments; false after some if `sink` ran out.
 bool fragment(const Packet& packet, std::size_t mtu, std::uint32_t id, FragmentSink& sink);
 
 }  // namespace turnpike::flow

@@ -67,6 +67,9 @@ class Pipeline {
   // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
 
+  // IPv4 identifications: no two workers' are equal while each goes once through its own.
+  void number_ids(std::uint16_t first, std::uint16_t step) { ip_ids_ = {first, step}; }
+
   // Where what has verdict kWait finds a place, if there is one. Whoever had a request (kEngine) is
   // to say answered() if its opens_way is set, when it has come back.
   BehindRequests& behind_requests() { return behind_requests_; }
@@ -83,6 +86,7 @@ class Pipeline {
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
   bool is_relayed(const Address& address) const;
+  bool is_here(const Address& address) const;
 
   // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
@@ -120,7 +124,7 @@ class Pipeline {
   std::uint32_t answers_left_ = 0;  // of this burst
   std::uint32_t icmp_second_ = 0;   // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
-  std::uint16_t next_ip_id_ = 0;
+  IpIds ip_ids_;
   BehindRequests behind_requests_;
   std::optional<FastLane> fast_lane_;  // none if Setup says so
 };

@@ -90,7 +90,7 @@ void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
   if (!room_for(packet, to, 0, 0)) return drop(packet, Drop::kNoHeadroom);
   Carried carried = take_off(packet);
   carried.ttl = ttl_left(carried.ttl, 1);
-  carried.id = next_ip_id_++;
+  carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   put_on(packet, carried, packet.relayed, packet.peer, 0, 0);
   packet.verdict = Verdict::kTransmit;
@@ -126,7 +126,7 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   Carried carried = take_off(packet);
   // A looped packet has been relayed twice.
   carried.ttl = ttl_left(carried.ttl, packet.hairpin ? 2 : 1);
-  carried.id = next_ip_id_++;
+  carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   std::uint8_t* body = packet.data + packet.body;
   std::memcpy(body - framing_size, framing.data(), framing_size);

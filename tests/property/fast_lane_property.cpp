@@ -243,8 +243,8 @@ void fast_and_general_agree() {
 // And it does relay, or the property would hold for one that never does.
 void plain_media_takes_the_fast_lane() {
   World world({}, true);
-  std::uint16_t id = 0;
-  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, id);
+  IpIds ids;
+  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, ids);
   const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);
