@@ -47,6 +47,7 @@ void sync(const flow::Packet& packet) {
 Worker::Worker(const Config& config, Fabric& fabric)
     : config_(config),
       fabric_(fabric),
+      fragment_gate_(fabric.fragment_key),
       fragment_id_(config.number + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   outgoing_.resize(fabric.ports.size());
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
@@ -68,6 +69,7 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                    flow::NextHopResolver& next_hops, const FrontDoor& door,
                    const TokenSealer& tokens, Qsbr& qsbr) {
   pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_);
+  pipeline_->number_ids(static_cast<std::uint16_t>(fragment_id_), fabric_.workers);
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
   heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
@@ -133,6 +135,7 @@ bool Worker::round(Instant now) {
   busy |= collect_replies(now);
   busy |= give_up_waiting();
   busy |= take_handoffs();
+  busy |= take_fragments(now);
   busy |= take_exceptions();
   if (busy) flush_all();
   return busy;
@@ -281,7 +284,47 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
   flush_all();
 }
 
+// A NIC may part the fragments of a datagram: it spreads by ports where there are some, and only
+// the first has them. So each datagram has one worker who puts it together.
 void Worker::reassemble(Instant now, flow::Packet& packet) {
+  const flow::FragmentOf fragment = flow::fragment_of(fabric_.fragment_key, packet);
+  const std::size_t owner = (fragment.datagram >> 16) % fabric_.workers;
+  if (owner != config_.number) return hand_over(packet, owner);
+  if (fragment_gate_.admit(now, fragment, packet.source.address)) return put_together(now, packet);
+  count_drop(flow::Drop::kEarlyFragment);
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Worker::hand_over(flow::Packet& packet, std::size_t owner) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  sync(packet);
+  notes_of(mbuf).packet = packet;
+  Fabric::Fragments& fragments = *fabric_.fragments[owner];
+  if (rte_ring_sp_enqueue(fragments.from[config_.number].get(), mbuf) == 0)
+    return fragments.waiting.store(true, std::memory_order_release);
+  count_drop(flow::Drop::kFragmentRejected);
+  rte_pktmbuf_free(mbuf);
+}
+
+bool Worker::take_fragments(Instant now) {
+  if (fabric_.workers == 1) return false;
+  Fabric::Fragments& fragments = *fabric_.fragments[config_.number];
+  if (!fragments.waiting.load(std::memory_order_relaxed)) return false;
+  fragments.waiting.exchange(false, std::memory_order_acq_rel);
+  std::array<rte_mbuf*, kBurst> frames;
+  for (const Ring& ring : fragments.from) {
+    unsigned n = kBurst;
+    for (unsigned bursts = 0; bursts < kFragmentRing / kBurst && n == kBurst; ++bursts) {
+      n = rte_ring_sc_dequeue_burst(ring.get(), reinterpret_cast<void**>(frames.data()), kBurst,
+                                    nullptr);
+      for (unsigned i = 0; i < n; ++i)
+        reassemble(now, notes_of(frames[i]).packet);
+    }
+  }
+  return true;
+}
+
+void Worker::put_together(Instant now, flow::Packet& packet) {
   sync(packet);
   bool lost = false;
   flow::VlanTags tags;

@@ -18,6 +18,8 @@ namespace turnpike::flow {
   X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \
   X(kMalformedUdp, "malformed_udp", "UDP length inconsistent with IP, or source port 0")          \
   X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
+  X(kEarlyFragment, "early_fragment",                                                             \
+    "fragment before its first: more of them than may wait, by source or in all")                 \
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \

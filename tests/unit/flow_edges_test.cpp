@@ -262,35 +262,81 @@ TEST(Reassembled, ThatFramingMakesTooLongForIpIsDropped) {
   EXPECT_EQ(packet.drop, Drop::kTooBig);
 }
 
-TEST(Fragments, ForUsAreReassembledAndOthersAreTheKernels) {
-  FlowWorld world(Family::kIpv4);
-  const auto fragment_to = [](const Endpoint& destination, Family family) {
-    Datagram datagram = from_peer(family, 64);
-    datagram.destination = destination;
-    auto frame = frame_of(datagram);
-    std::uint8_t* ip = frame.data() + 14;
-    if (family == Family::kIpv6) {
-      ip[6] = 44;
-      return frame;
-    }
-    put16(ip + 6, 0x2000);
+// `datagram` as a piece at `offset`, with more to come.
+std::vector<std::uint8_t> piece_of(const Datagram& datagram, std::uint16_t offset = 0,
+                                   std::uint8_t protocol = 17, bool more = true) {
+  auto frame = frame_of(datagram);
+  std::uint8_t* ip = frame.data() + 14;
+  if (datagram.source.address.family == Family::kIpv4) {
+    put16(ip + 6, static_cast<std::uint16_t>(offset / 8 | (more ? 0x2000 : 0)));
+    ip[9] = protocol;
     put16(ip + 10, 0);
     put16(ip + 10, static_cast<std::uint16_t>(~plain_sum(ip, 20)));
     return frame;
-  };
-  const Endpoint elsewhere4{Address::v4(192, 0, 2, 77), 1};
-  EXPECT_EQ(world.run(fragment_to({kRelay4, 1}, Family::kIpv4)).verdict, Verdict::kReassemble);
-  EXPECT_EQ(world.run(fragment_to({kServer4, 1}, Family::kIpv4)).verdict, Verdict::kReassemble);
-  EXPECT_EQ(world.run(fragment_to(elsewhere4, Family::kIpv4)).verdict, Verdict::kKernel);
-  EXPECT_EQ(world.run(fragment_to({kRelay6, 1}, Family::kIpv6)).verdict, Verdict::kReassemble);
+  }
+  std::array<std::uint8_t, 8> extension{protocol, 0, 0, 0, 0, 0, 0, 7};
+  put16(extension.data() + 2, static_cast<std::uint16_t>(offset | (more ? 1 : 0)));
+  frame.insert(frame.begin() + 54, extension.begin(), extension.end());
+  frame[14 + 6] = 44;
+  put16(frame.data() + 14 + 4, static_cast<std::uint16_t>(frame.size() - 54));
+  return frame;
+}
 
-  auto nested = fragment_to({kRelay6, 1}, Family::kIpv6);
-  Packet packet;
-  packet.data = nested.data();
-  packet.length = static_cast<std::uint32_t>(nested.size());
-  packet.reassembled = true;
-  world.pipeline_->process(world.now_, {&packet, 1});
-  EXPECT_EQ(packet.drop, Drop::kFragmentRejected) << "no fragments within fragments";
+TEST(Fragments, ForUsAreReassembledAndOthersAreTheKernels) {
+  FlowWorld world(Family::kIpv4);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const bool v4 = family == Family::kIpv4;
+    for (const std::uint16_t offset : {0, 64}) {
+      Datagram datagram = from_peer(family, 64);
+      for (const Address& here : {v4 ? kRelay4 : kRelay6, v4 ? kServer4 : kServer6}) {
+        datagram.destination = {here, 1};
+        EXPECT_EQ(world.run(piece_of(datagram, offset)).verdict, Verdict::kReassemble);
+        EXPECT_EQ(world.run(piece_of(datagram, offset, 6)).verdict, Verdict::kKernel)
+            << "no UDP, no relay's";
+        EXPECT_EQ(world.run(piece_of(datagram, offset, v4 ? 1 : 58)).verdict, Verdict::kKernel);
+      }
+      datagram.destination = {v4 ? Address::v4(192, 0, 2, 77) : kPeer6, 1};
+      EXPECT_EQ(world.run(piece_of(datagram, offset)).verdict, Verdict::kKernel);
+    }
+  }
+  const Packet nested =
+      world.run(piece_of(from_peer(Family::kIpv6, 64)), 0, Checksum::kVerify, true);
+  EXPECT_EQ(nested.drop, Drop::kFragmentRejected) << "no fragments within fragments";
+}
+
+TEST(AtomicFragments, AreWholePackets) {
+  FlowWorld world(Family::kIpv6);
+  const auto atomic = [](const Datagram& datagram) { return piece_of(datagram, 0, 17, false); };
+  const Packet media = world.run(atomic(channel_data(world, 0x4001, 33)));
+  ASSERT_EQ(media.verdict, Verdict::kTransmit);
+  EXPECT_EQ(read(media)->payload, std::vector<std::uint8_t>(33, 0x77));
+  const Packet back = world.run(atomic(from_peer(Family::kIpv6, 33)));
+  ASSERT_EQ(back.verdict, Verdict::kTransmit);
+  EXPECT_EQ(read(back)->payload.size(), 37U);
+  const Packet answer = world.run(
+      atomic(message(world, stun::Class::kRequest, stun::Method::kBinding, [](MessageWriter&) {})));
+  ASSERT_EQ(answer.verdict, Verdict::kTransmitBack);
+  ASSERT_TRUE(read(answer)) << "without the header";
+  EXPECT_EQ(read(answer)->destination, static_cast<const Endpoint&>(world.client_));
+  Datagram dns = from_peer(Family::kIpv6, 10);
+  dns.destination = {kRelay6, 53};
+  EXPECT_EQ(world.run(atomic(dns)).verdict, Verdict::kKernel);
+}
+
+// As a translator sent it: a Binding request behind a header of next header UDP, offset 0, M 0.
+TEST(AtomicFragments, AsSeenOnTheWire) {
+  FlowWorld world(Family::kIpv6);
+  const std::vector<std::uint8_t> packet{
+      0x60, 0,    0,    0,    0, 0x24, 0x2c, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0,    1,    0,    0,
+      0,    0,    0,    0,    0, 0,    0,    2,    0x20, 0x01, 0x0d, 0xb8, 0,    0,    0,    0,
+      0,    0,    0,    0,    0, 0,    0,    1,    0x11, 0,    0,    0,    0,    0,    0,    0x4d,
+      0x9c, 0x40, 0x0d, 0x96, 0, 0x1c, 0x10, 0xea, 0,    1,    0,    0,    0x21, 0x12, 0xa4, 0x42,
+      1,    2,    3,    4,    5, 6,    7,    8,    9,    0x0a, 0x0b, 0x0c};
+  std::vector<std::uint8_t> frame{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xDD};
+  frame.insert(frame.end(), packet.begin(), packet.end());
+  const Packet answer = world.run(frame);
+  ASSERT_EQ(answer.verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(read(answer)->destination.port, 40000);
 }
 
 // --- ICMP
