@@ -187,6 +187,13 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
     packet.verdict = Verdict::kKernel;
     return;
   }
+  // UDP segmentation offload of a local sender: a train with one header, which a packet socket sees
+  // as one frame. What a packet socket's fanout has reassembled is as long, but has its checksum.
+  if (packet.checksum == Checksum::kMaybePartial && !packet.reassembled &&
+      packet.length - packet.l3 > setup_.ports[packet.port].mtu &&
+      load_be16(header + udp::kChecksum) == pseudo_sum(packet, udp_size)) {
+    return drop(packet, Drop::kSegmentTrain);
+  }
   // Nobody can be answered on port 0.
   if (packet.source.port == 0) return drop(packet, Drop::kMalformedUdp);
   if (packet.family == Family::kIpv6 && load_be16(header + udp::kChecksum) == 0) {

@@ -17,6 +17,8 @@ namespace turnpike::flow {
   X(kBadIpChecksum, "bad_ip_checksum", "IPv4 header checksum wrong")                              \
   X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \
   X(kMalformedUdp, "malformed_udp", "UDP length inconsistent with IP, or source port 0")          \
+  X(kSegmentTrain, "segment_train",                                                               \
+    "a train of datagrams in one frame: a sender on this host offloads segmentation")             \
   X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
   X(kEarlyFragment, "early_fragment",                                                             \
     "fragment before its first: more of them than may wait, by source or in all")                 \

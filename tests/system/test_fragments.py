@@ -126,3 +126,18 @@ def test_atomic_fragments_are_whole(lab, call):
         (atom,) = pieces(source[0], relayed[0], udp(source[0], relayed[0], source[1], relayed[1], b"back"))
         send(atom)
     assert one.receive_any() == ("channel", 0x4000, b"back")
+
+
+def test_train_of_segments_is_refused_by_name(lab, relay, call):
+    """UDP segmentation offload over a veth: af_packet sees nine datagrams as one."""
+    one, peer, _ = call
+    if "af_packet" not in relay.command[2]:
+        pytest.skip("XDP on a veth switches the sender's offload off")
+    before = relay.total("turnpike_dropped_packets_total", reason="segment_train")
+    one.sock.setsockopt(socket.SOL_UDP, 103, 1204)  # UDP_SEGMENT
+    one.send_raw((struct.pack("!HH", 0x4000, 1200) + bytes(1200)) * 9)
+    one.sock.setsockopt(socket.SOL_UDP, 103, 0)
+    peer.settimeout(0.5)
+    with pytest.raises(socket.timeout):
+        peer.recv(2000)
+    assert relay.total("turnpike_dropped_packets_total", reason="segment_train") == before + 1

@@ -138,6 +138,19 @@ TEST(UdpChecksum, OfZeroOverIpv6IsDropped) {
   EXPECT_EQ(world.run(frame_of(datagram)).drop, Drop::kBadUdpChecksum);
 }
 
+TEST(SegmentTrain, IsRefusedByName) {
+  FlowWorld world(Family::kIpv4);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    Datagram train = from_peer(family, 3000);
+    EXPECT_NE(world.run(frame_of(train), 0, Checksum::kMaybePartial).drop, Drop::kSegmentTrain)
+        << "with a checksum it is one datagram";
+    train.sum = Datagram::Sum::kPartial;
+    EXPECT_EQ(world.run(frame_of(train), 0, Checksum::kMaybePartial).drop, Drop::kSegmentTrain);
+    train.payload.resize(1400);
+    EXPECT_EQ(world.run(frame_of(train), 0, Checksum::kMaybePartial).verdict, Verdict::kTransmit);
+  }
+}
+
 // --- Send indications
 
 TEST(Send, WithoutPeerDataOrPortIsDropped) {
