@@ -42,6 +42,37 @@ void sync(const flow::Packet& packet) {
   mbuf->pkt_len = packet.length;
 }
 
+// Pieces of a datagram that was put together here and is nobody's here: to the kernel as it would
+// have got them.
+class KernelPieces final : public flow::FragmentSink {
+ public:
+  static constexpr std::size_t kMtu = 1500;
+
+  KernelPieces(ExceptionPath& path, std::uint16_t worker, const flow::VlanTags& tags)
+      : path_(path), worker_(worker), tags_(tags) {}
+
+  std::span<std::uint8_t> take(std::size_t size) override {
+    return size <= room_.size() - kTags ? std::span(room_.data() + kTags, size)
+                                        : std::span<std::uint8_t>();
+  }
+  void done(std::size_t size) override {
+    std::uint8_t* frame = room_.data() + kTags - tags_.size;
+    std::memmove(frame, room_.data() + kTags, kMacs);
+    std::memcpy(frame + kMacs, tags_.bytes.data(), tags_.size);
+    if (!path_.to_kernel(worker_, frame, size + tags_.size)) ++lost_;
+  }
+  std::size_t lost() const { return lost_; }
+
+ private:
+  static constexpr std::size_t kTags = 2 * wire::vlan::kSize;
+
+  ExceptionPath& path_;
+  const std::uint16_t worker_;
+  const flow::VlanTags tags_;
+  std::array<std::uint8_t, kTags + wire::ethernet::kSize + kMtu> room_{};
+  std::size_t lost_ = 0;
+};
+
 }  // namespace
 
 Worker::Worker(const Config& config, Fabric& fabric)
@@ -408,7 +439,20 @@ bool Worker::give_up_waiting() {
 void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
   counters_.to_kernel.add();
-  put_tags_back(packet, notes_of(mbuf_of(packet)));
+  const FrameNotes& notes = notes_of(mbuf_of(packet));
+  const bool plain = packet.family == Family::kIpv6 ||
+                     packet.l4 - packet.l3 == static_cast<int>(wire::ipv4::kMinSize);
+  if (path != nullptr && packet.reassembled && plain &&
+      packet.length - packet.l3 > KernelPieces::kMtu) {
+    KernelPieces pieces(*path, config_.number,
+                        packet.tag_bytes == 0 ? flow::VlanTags{} : notes.tags);
+    fragment_id_ += fabric_.workers;
+    if (!flow::fragment(packet, KernelPieces::kMtu, fragment_id_, pieces))
+      count_drop(flow::Drop::kFragmentRejected);
+    if (pieces.lost() != 0) count_drop(flow::Drop::kExceptionRingFull, pieces.lost());
+    return rte_pktmbuf_free(mbuf_of(packet));
+  }
+  put_tags_back(packet, notes);
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }

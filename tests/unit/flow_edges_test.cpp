@@ -245,6 +245,21 @@ TEST(Ipv4Identification, IsTheRelaysOwn) {
   EXPECT_EQ(seen.size(), 100U);
 }
 
+TEST(Ipv4Identification, OfTwoWorkersAreNeverEqual) {
+  std::set<std::uint16_t> seen;
+  for (const int worker : {65'534, 65'535}) {
+    FlowWorld world(Family::kIpv4);
+    world.pipeline_->number_ids(static_cast<std::uint16_t>(worker), 2);
+    for (int i = 0; i < 100; ++i) {
+      const Packet fast = world.run(frame_of(channel_data(world, 0x4000, 10)));
+      seen.insert(get16(fast.data + 14 + 4));
+      const Packet general = world.run(frame_of(from_peer(Family::kIpv6, 10)));
+      seen.insert(get16(general.data + 14 + 4));
+    }
+  }
+  EXPECT_EQ(seen.size(), 400U);
+}
+
 TEST(Reassembled, FromIpv6ToIpv4MayBeFragmentedAgain) {
   FlowWorld world(Family::kIpv4);
   auto frame = frame_of(from_peer(Family::kIpv6, 1400));
