@@ -45,6 +45,7 @@ struct Datagram {
   std::vector<std::uint8_t> payload;
   std::uint8_t ttl = 64;
   std::uint8_t traffic_class = 0;
+  std::uint32_t flow_label = 0;  // of IPv6; ours are 0
   bool dont_fragment = false;
   enum class Sum : std::uint8_t { kRight, kZero, kPartial } sum = Sum::kRight;
 };
@@ -99,7 +100,8 @@ inline std::vector<std::uint8_t> frame_of(const Datagram& datagram) {
     put16(ip + 10, static_cast<std::uint16_t>(~plain_sum(ip, 20)));
   } else {
     ip[0] = static_cast<std::uint8_t>(0x60 | datagram.traffic_class >> 4);
-    ip[1] = static_cast<std::uint8_t>(datagram.traffic_class << 4);
+    ip[1] = static_cast<std::uint8_t>(datagram.traffic_class << 4 | datagram.flow_label >> 16);
+    put16(ip + 2, static_cast<std::uint16_t>(datagram.flow_label));
     put16(ip + 4, static_cast<std::uint16_t>(udp_size));
     ip[6] = 17;
     ip[7] = datagram.ttl;

@@ -36,7 +36,7 @@ struct PermissionFlow {
 
 struct ChannelFlow {
   AllocationSlot allocation{};
-  PermissionSlot permission{};  // of the same peer's address: decides what comes back
+  PermissionSlot permission{};  // of the same peer's address; outlives the channel's slot
   ChannelNumber number = 0;
   PeerEndpoint peer;
   std::uint32_t expires_s = 0;

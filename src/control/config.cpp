@@ -466,6 +466,13 @@ std::optional<std::string> parse_user(std::string_view text) {
   return plain ? std::optional(std::string(text)) : std::nullopt;
 }
 
+std::optional<bool> parse_ttl(std::string_view text) {
+  if (text == "decrement") {
+    return false;
+  }
+  return text == "reset" ? std::optional(true) : std::nullopt;
+}
+
 std::optional<std::string> parse_log_level(std::string_view text) {
   for (const std::string_view level : {"trace", "debug", "info", "warning", "error"}) {
     if (text == level) {
@@ -730,6 +737,8 @@ Take read_root(Config& config) {
         {"classic_stun", boolean(config.classic_stun)},
         {"channel_numbers",
          parsed(config.rfc5766_channels, parse_channel_numbers, "\"rfc8656\" or \"rfc5766\"")},
+        {"ttl", parsed(config.resets_ttl, parse_ttl, "\"decrement\" or \"reset\"")},
+        {"translated_mtu", integer(config.translated_mtu, 1280, 9600)},
         {"workers", integer(config.workers, 1, static_cast<std::int64_t>(Qsbr::kMaxReaders))},
         {"shards", integer(config.shards, 1, 64)},
         {"worker_cores", list(

@@ -91,6 +91,8 @@ struct Config {
   bool classic_stun = true;  // Binding of RFC 3489 is answered
   std::vector<Prefix> allow_peers, deny_peers, nat64_prefixes;
   std::uint32_t nonce_lifetime_s = 3600;
+  bool resets_ttl = false;
+  std::uint16_t translated_mtu = 1280;  // of what comes from IPv4 without DF and leaves as IPv6
 
   std::uint16_t workers = 1;
   std::uint8_t shards = 1;

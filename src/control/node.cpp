@@ -554,6 +554,8 @@ flow::Setup Node::make_setup() {
                                    config_.requests_per_allocation_burst};
   setup.requests.per_source = {config_.requests_per_source, config_.requests_per_source_burst};
   setup.requests.key = random_bytes<HashKey>();
+  setup.resets_ttl = config_.resets_ttl;
+  setup.translated_mtu = config_.translated_mtu;
   return setup;
 }
 

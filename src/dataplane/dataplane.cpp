@@ -4,6 +4,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <chrono>
@@ -27,6 +28,21 @@ constexpr unsigned kHandoffs = 1024;  // places in the ring from a worker to ano
 std::uint64_t clock_start_tsc = 0;
 std::uint64_t clock_ticks_per_ms = 1;
 std::uint64_t clock_scale = 1;
+
+void empty(const std::vector<Ring>& rings) {
+  for (const Ring& ring : rings) {
+    void* frame = nullptr;
+    while (rte_ring_sc_dequeue(ring.get(), &frame) == 0)
+      rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+  }
+}
+
+std::uint64_t random_word() {
+  std::uint64_t word = 0;
+  if (getrandom(&word, sizeof word, 0) != sizeof word)
+    throw std::runtime_error("the kernel gives no random numbers");
+  return word;
+}
 
 struct PoolDeleter {
   void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
@@ -108,6 +124,7 @@ struct Dataplane::Impl {
   void make_pools();
   void make_ports();
   void make_rings();
+  void make_fragment_rings();
   void make_workers();
 
   Options options;
@@ -176,6 +193,17 @@ void Dataplane::Impl::make_rings() {
   }
 }
 
+void Dataplane::Impl::make_fragment_rings() {
+  for (std::uint64_t& word : fabric.fragment_key)
+    word = random_word();
+  if (options.workers == 1) return;
+  for (unsigned owner = 0; owner < options.workers; ++owner) {
+    auto& fragments = *fabric.fragments.emplace_back(std::make_unique<Fabric::Fragments>());
+    for (unsigned from = 0; from < options.workers; ++from)
+      fragments.from.push_back(make_ring("fragments", owner, from, kFragmentRing));
+  }
+}
+
 void Dataplane::Impl::make_workers() {
   for (std::uint16_t i = 0; i < options.workers; ++i) {
     Worker::Config config;
@@ -207,6 +235,7 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
     impl_->make_pools();
     impl_->make_ports();
     impl_->make_rings();
+    impl_->make_fragment_rings();
     impl_->make_workers();
   } catch (...) {
     impl_.reset();
@@ -264,13 +293,10 @@ void Dataplane::stop() {
   for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
     if (path) path->drain();
   }
-  for (const std::vector<Ring>& rings : impl_->fabric.handoffs) {
-    for (const Ring& ring : rings) {
-      void* frame = nullptr;
-      while (rte_ring_sc_dequeue(ring.get(), &frame) == 0)
-        rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
-    }
-  }
+  for (const std::vector<Ring>& rings : impl_->fabric.handoffs)
+    empty(rings);
+  for (const std::unique_ptr<Fabric::Fragments>& fragments : impl_->fabric.fragments)
+    empty(fragments->from);
 }
 
 EnginePort& Dataplane::engine_port(std::uint8_t shard) {

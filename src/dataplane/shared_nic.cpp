@@ -298,6 +298,17 @@ void SharedNic::open_maps() {
   if (impl_->bitmap == MAP_FAILED)
     fail(impl_->interface, std::string("mmap of the XDP filter's ports: ") + std::strerror(errno));
 
+  const std::uint8_t yes = 1;
+  const Descriptor here = impl_->map_of(ids, count, "tpk_addresses");
+  const auto put = [&](const Address& address) {
+    const MapAddress key = to_map(address);
+    if (bpf_map_update_elem(here.get(), &key, &yes, BPF_ANY) != 0)
+      fail(impl_->interface, "the XDP filter takes no address");
+  };
+  for (const RelayedAddress& relayed : impl_->relayed)
+    put(relayed.internal);
+  for (const Endpoint& listener : impl_->listeners)
+    put(listener.address);
   const Descriptor addresses = impl_->map_of(ids, count, "tpk_relayed");
   for (std::uint32_t i = 0; i < impl_->relayed.size(); ++i) {
     const MapAddress key = to_map(impl_->relayed[i].internal);
@@ -307,7 +318,6 @@ void SharedNic::open_maps() {
   const Descriptor endpoints = impl_->map_of(ids, count, "tpk_listeners");
   for (const Endpoint& listener : impl_->listeners) {
     const MapListener key{to_map(listener.address), listener.port};
-    const std::uint8_t yes = 1;
     if (bpf_map_update_elem(endpoints.get(), &key, &yes, BPF_ANY) != 0)
       fail(impl_->interface, "the XDP filter takes no listener");
   }

@@ -1,6 +1,7 @@
 // An interface shared with the kernel: what makes the kernel leave the relay's packets alone, and
 // what gives them to us. On af_xdp an XDP filter hands over UDP for a listener or a live relay
-// port, ICMP errors about such packets, and fragments of such; all else stays the kernel's. On
+// port, ICMP errors about such packets, and fragments of such or before their first; all else stays
+// the kernel's. On
 // af_packet, where the kernel sees every frame as well, an nftables table drops the relay's UDP
 // before the kernel answers it with port unreachable.
 #pragma once

@@ -43,11 +43,43 @@ void sync(const flow::Packet& packet) {
   mbuf->pkt_len = packet.length;
 }
 
+// Pieces of a datagram that was put together here and is nobody's here: to the kernel as it would
+// have got them.
+class KernelPieces final : public flow::FragmentSink {
+ public:
+  static constexpr std::size_t kMtu = 1500;
+
+  KernelPieces(ExceptionPath& path, std::uint16_t worker, const flow::VlanTags& tags)
+      : path_(path), worker_(worker), tags_(tags) {}
+
+  std::span<std::uint8_t> take(std::size_t size) override {
+    return size <= room_.size() - kTags ? std::span(room_.data() + kTags, size)
+                                        : std::span<std::uint8_t>();
+  }
+  void done(std::size_t size) override {
+    std::uint8_t* frame = room_.data() + kTags - tags_.size;
+    std::memmove(frame, room_.data() + kTags, kMacs);
+    std::memcpy(frame + kMacs, tags_.bytes.data(), tags_.size);
+    if (!path_.to_kernel(worker_, frame, size + tags_.size)) ++lost_;
+  }
+  std::size_t lost() const { return lost_; }
+
+ private:
+  static constexpr std::size_t kTags = 2 * wire::vlan::kSize;
+
+  ExceptionPath& path_;
+  const std::uint16_t worker_;
+  const flow::VlanTags tags_;
+  std::array<std::uint8_t, kTags + wire::ethernet::kSize + kMtu> room_{};
+  std::size_t lost_ = 0;
+};
+
 }  // namespace
 
 Worker::Worker(const Config& config, Fabric& fabric)
     : config_(config),
       fabric_(fabric),
+      fragment_gate_(fabric.fragment_key),
       fragment_id_(config.number + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   outgoing_.resize(fabric.ports.size());
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
@@ -70,6 +102,7 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                    const TokenSealer& tokens, Qsbr& qsbr) {
   pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_,
                                                config_.number);
+  pipeline_->number_ids(static_cast<std::uint16_t>(fragment_id_), fabric_.workers);
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
   heartbeat_.beat(real_ms());
@@ -96,6 +129,10 @@ void Worker::run() {
   for (rte_mbuf* mbuf : waiting_)
     rte_pktmbuf_free(mbuf);
   waiting_.clear();
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = pipeline_->behind_requests().leave_before(~std::uint64_t{0}, frames);
+  for (std::size_t i = 0; i < n; ++i)
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i]));
   qsbr_->offline(config_.number);
   rte_thread_unregister();
 }
@@ -149,8 +186,10 @@ bool Worker::round(Instant now) {
   received_at_ = 0;
   for (const Queue& queue : queues_)
     busy |= receive(now, queue);
-  busy |= collect_replies();
+  busy |= collect_replies(now);
+  busy |= give_up_waiting();
   busy |= take_handoffs();
+  busy |= take_fragments(now);
   busy |= take_exceptions();
   if (!busy) return false;
   flush_all();
@@ -228,6 +267,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       return to_kernel(packet);
     case flow::Verdict::kReassemble:
       return reassemble(now, packet);
+    case flow::Verdict::kWait:
+      return wait_for_answer(packet);
     case flow::Verdict::kDrop:
     case flow::Verdict::kContinue:
       break;
@@ -243,11 +284,12 @@ void Worker::transmit(flow::Packet& packet) {
 void Worker::transmit_addressed(flow::Packet& packet) {
   const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
   sync(packet);
-  if (packet.length - packet.l3 <= hop.mtu) return enqueue_to(hop, mbuf_of(packet));
+  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
+  if (packet.length - packet.l3 <= mtu) return enqueue_to(hop, mbuf_of(packet));
   fragment_hop_ = &hop;
   fragment_id_ += fabric_.workers;
   out_of_buffers_ = false;
-  if (!flow::fragment(packet, hop.mtu, fragment_id_, *this))
+  if (!flow::fragment(packet, mtu, fragment_id_, *this))
     count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
   rte_pktmbuf_free(mbuf_of(packet));
 }
@@ -307,7 +349,47 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
   flush_all();
 }
 
+// A NIC may part the fragments of a datagram: it spreads by ports where there are some, and only
+// the first has them. So each datagram has one worker who puts it together.
 void Worker::reassemble(Instant now, flow::Packet& packet) {
+  const flow::FragmentOf fragment = flow::fragment_of(fabric_.fragment_key, packet);
+  const std::size_t owner = (fragment.datagram >> 16) % fabric_.workers;
+  if (owner != config_.number) return hand_over(packet, owner);
+  if (fragment_gate_.admit(now, fragment, packet.source.address)) return put_together(now, packet);
+  count_drop(flow::Drop::kEarlyFragment);
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Worker::hand_over(flow::Packet& packet, std::size_t owner) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  sync(packet);
+  notes_of(mbuf).packet = packet;
+  Fabric::Fragments& fragments = *fabric_.fragments[owner];
+  if (rte_ring_sp_enqueue(fragments.from[config_.number].get(), mbuf) == 0)
+    return fragments.waiting.store(true, std::memory_order_release);
+  count_drop(flow::Drop::kFragmentRejected);
+  rte_pktmbuf_free(mbuf);
+}
+
+bool Worker::take_fragments(Instant now) {
+  if (fabric_.workers == 1) return false;
+  Fabric::Fragments& fragments = *fabric_.fragments[config_.number];
+  if (!fragments.waiting.load(std::memory_order_relaxed)) return false;
+  fragments.waiting.exchange(false, std::memory_order_acq_rel);
+  std::array<rte_mbuf*, kBurst> frames;
+  for (const Ring& ring : fragments.from) {
+    unsigned n = kBurst;
+    for (unsigned bursts = 0; bursts < kFragmentRing / kBurst && n == kBurst; ++bursts) {
+      n = rte_ring_sc_dequeue_burst(ring.get(), reinterpret_cast<void**>(frames.data()), kBurst,
+                                    nullptr);
+      for (unsigned i = 0; i < n; ++i)
+        reassemble(now, notes_of(frames[i]).packet);
+    }
+  }
+  return true;
+}
+
+void Worker::put_together(Instant now, flow::Packet& packet) {
   sync(packet);
   bool lost = false;
   flow::VlanTags tags;
@@ -330,13 +412,82 @@ void Worker::to_engine(flow::Packet& packet) {
   asked_engines_ = true;
   if (fabric_.engines[packet.shard]->submit(config_.number, mbuf)) return;
   count_drop(flow::Drop::kEngineRingFull);
+  if (packet.opens_way) pipeline_->behind_requests().answered(packet.allocation);
   rte_pktmbuf_free(mbuf);
+}
+
+void Worker::wait_for_answer(flow::Packet& packet) {
+  rte_mbuf* mbuf = mbuf_of(packet);
+  sync(packet);
+  notes_of(mbuf).packet = packet;
+  if (pipeline_->behind_requests().wait(packet.allocation, packet.source.address, rte_rdtsc(),
+                                        mbuf))
+    return;
+  count_drop(packet.drop);
+  rte_pktmbuf_free(mbuf);
+}
+
+// A request has come back: what stood behind it may pass now, or waits for another, or is dropped.
+void Worker::answered(Instant now, const flow::Packet& request) {
+  if (!request.opens_way) return;
+  flow::BehindRequests& behind = pipeline_->behind_requests();
+  behind.answered(request.allocation);
+  if (behind.empty()) return;
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = behind.leave(request.allocation, frames);
+  for (std::size_t i = 0; i < n; ++i)
+    try_again(now, static_cast<rte_mbuf*>(frames[i]));
+}
+
+void Worker::try_again(Instant now, rte_mbuf* mbuf) {
+  const flow::Packet& was = notes_of(mbuf).packet;
+  flow::Packet packet;
+  packet.data = was.data;
+  packet.length = was.length;
+  packet.headroom = was.headroom;
+  packet.tailroom = was.tailroom;
+  packet.port = was.port;
+  packet.checksum = was.checksum;
+  packet.reassembled = was.reassembled;
+  packet.tag_bytes = was.tag_bytes;
+  packet.cookie = mbuf;
+  pipeline_->process(now, {&packet, 1});
+  dispose(now, packet);
+}
+
+bool Worker::give_up_waiting() {
+  flow::BehindRequests& behind = pipeline_->behind_requests();
+  if (behind.empty()) [[likely]]
+    return false;
+  static const std::uint64_t patience =
+      rte_get_tsc_hz() / 1'000'000 * flow::BehindRequests::kPatienceUs;
+  std::array<void*, flow::BehindRequests::kPlaces> frames;
+  const std::size_t n = behind.leave_before(rte_rdtsc() - patience, frames);
+  for (std::size_t i = 0; i < n; ++i) {
+    auto* mbuf = static_cast<rte_mbuf*>(frames[i]);
+    count_drop(notes_of(mbuf).packet.drop);
+    rte_pktmbuf_free(mbuf);
+  }
+  return n != 0;
 }
 
 void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
   counters_.to_kernel.add();
-  put_tags_back(packet, notes_of(mbuf_of(packet)));
+  const FrameNotes& notes = notes_of(mbuf_of(packet));
+  const bool plain = packet.family == Family::kIpv6 ||
+                     packet.l4 - packet.l3 == static_cast<int>(wire::ipv4::kMinSize);
+  if (path != nullptr && packet.reassembled && plain &&
+      packet.length - packet.l3 > KernelPieces::kMtu) {
+    KernelPieces pieces(*path, config_.number,
+                        packet.tag_bytes == 0 ? flow::VlanTags{} : notes.tags);
+    fragment_id_ += fabric_.workers;
+    if (!flow::fragment(packet, KernelPieces::kMtu, fragment_id_, pieces))
+      count_drop(flow::Drop::kFragmentRejected);
+    if (pieces.lost() != 0) count_drop(flow::Drop::kExceptionRingFull, pieces.lost());
+    return rte_pktmbuf_free(mbuf_of(packet));
+  }
+  put_tags_back(packet, notes);
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }
@@ -344,24 +495,25 @@ void Worker::to_kernel(flow::Packet& packet) {
 }
 
 // As many bursts as a round can have submitted, and one more, so that what waits gets less.
-bool Worker::collect_replies() {
+bool Worker::collect_replies(Instant now) {
   bool busy = false;
   for (const std::unique_ptr<EngineRings>& engine : fabric_.engines) {
     std::size_t bursts = queues_.size() + 1;
     unsigned n = kBurst;
     for (; bursts > 0 && n == kBurst; --bursts) {
-      n = collect_replies(*engine);
+      n = collect_replies(now, *engine);
       busy |= n != 0;
     }
   }
   return busy;
 }
 
-unsigned Worker::collect_replies(EngineRings& engine) {
+unsigned Worker::collect_replies(Instant now, EngineRings& engine) {
   std::array<rte_mbuf*, kBurst> frames;
   const unsigned n = engine.collect(config_.number, frames.data(), kBurst);
   for (unsigned i = 0; i < n; ++i) {
     FrameNotes& notes = notes_of(frames[i]);
+    answered(now, notes.packet);
     if (notes.reply_size == 0) {
       count_drop(flow::Drop::kEngineDiscard);
       rte_pktmbuf_free(frames[i]);

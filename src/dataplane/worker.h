@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/heartbeat.h"
+#include "base/keyed_hash.h"
 #include "base/qsbr.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
@@ -19,6 +20,7 @@
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
 #include "flow/fragment.h"
+#include "flow/fragment_gate.h"
 #include "flow/pipeline.h"
 
 namespace turnpike::dataplane {
@@ -28,6 +30,8 @@ inline std::uint16_t queue_owner(std::size_t port, std::uint16_t queue, std::uin
   return static_cast<std::uint16_t>((port + queue) % workers);
 }
 
+inline constexpr unsigned kFragmentRing = 256;
+
 // What all workers share; fixed once they run.
 struct Fabric {
   std::vector<std::unique_ptr<Port>> ports;
@@ -36,6 +40,13 @@ struct Fabric {
   // handoffs[port][from worker]: frames for a port none of whose queues is the worker's; taken by
   // queue_owner(port, from).
   std::vector<std::vector<Ring>> handoffs;
+  // By worker, if there are several: fragments of datagrams that are his to put together.
+  struct Fragments {
+    std::vector<Ring> from;            // by worker
+    std::atomic<bool> waiting{false};  // set by who has put something in, cleared by the owner
+  };
+  std::vector<std::unique_ptr<Fragments>> fragments;
+  HashKey fragment_key{};  // random: nobody chooses the worker of his fragments
   std::uint16_t workers = 1;
 
   std::uint16_t queue_owner(std::size_t port, std::uint16_t queue) const {
@@ -93,10 +104,17 @@ class Worker final : private flow::FragmentSink {
   void wait_for_neighbour(flow::Packet& packet);
   void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
+  void hand_over(flow::Packet& packet, std::size_t owner);
+  void put_together(Instant now, flow::Packet& packet);
+  bool take_fragments(Instant now);
   void to_engine(flow::Packet& packet);
+  void wait_for_answer(flow::Packet& packet);
+  void answered(Instant now, const flow::Packet& request);
+  void try_again(Instant now, rte_mbuf* mbuf);
+  bool give_up_waiting();
   void to_kernel(flow::Packet& packet);
-  bool collect_replies();
-  unsigned collect_replies(EngineRings& engine);
+  bool collect_replies(Instant now);
+  unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_handoffs();
   bool take_exceptions();
   void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
@@ -117,6 +135,7 @@ class Worker final : private flow::FragmentSink {
   std::vector<Outgoing> outgoing_;  // by port
   std::vector<rte_mbuf*> waiting_;
   std::unique_ptr<Reassembly> reassembly_;
+  flow::FragmentGate fragment_gate_;
   std::unique_ptr<flow::Pipeline> pipeline_;
   flow::NextHop* next_hops_ = nullptr;
   Qsbr* qsbr_ = nullptr;

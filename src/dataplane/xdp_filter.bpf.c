@@ -60,7 +60,15 @@ struct {
   __type(value, __u64);
 } tpk_live_ports SEC(".maps");
 
-// Datagrams whose first fragment was the relay's.
+// Listening and relayed addresses.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 512);
+  __type(key, struct address);
+  __type(value, __u8);
+} tpk_addresses SEC(".maps");
+
+// Datagrams to these whose first fragment has been seen, and whether it was the relay's.
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
@@ -109,6 +117,20 @@ static __always_inline int udp_ours(void *at, void *end, const struct address *t
   return is_ours(to, bpf_ntohs(source_port ? udp->source : udp->dest));
 }
 
+// Only the first fragment says whose datagram it is. What comes before it is taken: order is nothing (RFC 791), and
+// the relay can wait. What follows one of the kernel's is the kernel's.
+static __always_inline int filter_fragment(struct xdp_md *ctx, const struct fragment *key, int first, void *l4,
+                                           void *end) {
+  if (!bpf_map_lookup_elem(&tpk_addresses, &key->destination)) return XDP_PASS;
+  if (first) {
+    const __u8 ours = udp_ours(l4, end, &key->destination, 0);
+    bpf_map_update_elem(&tpk_fragments, key, &ours, BPF_ANY);
+    return ours ? take(ctx) : XDP_PASS;
+  }
+  const __u8 *ours = bpf_map_lookup_elem(&tpk_fragments, key);
+  return !ours || *ours ? take(ctx) : XDP_PASS;
+}
+
 static __always_inline int filter_v4(struct xdp_md *ctx, void *at, void *end) {
   struct iphdr *ip = at;
   if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) return XDP_PASS;
@@ -122,11 +144,7 @@ static __always_inline int filter_v4(struct xdp_md *ctx, void *at, void *end) {
     set_v4(&key.source, ip->saddr);
     key.destination = to;
     key.id = ip->id;
-    if (flags & 0x1FFF) return bpf_map_lookup_elem(&tpk_fragments, &key) ? take(ctx) : XDP_PASS;
-    if (!udp_ours(l4, end, &to, 0)) return XDP_PASS;
-    const __u8 yes = 1;
-    bpf_map_update_elem(&tpk_fragments, &key, &yes, BPF_ANY);
-    return take(ctx);
+    return filter_fragment(ctx, &key, !(flags & 0x1FFF), l4, end);
   }
   if (ip->protocol != IPPROTO_ICMP || (flags & 0x3FFF)) return XDP_PASS;
   struct icmp_header *icmp = l4;
@@ -158,26 +176,28 @@ static __always_inline int filter_v6(struct xdp_md *ctx, void *at, void *end) {
   if (ip->nexthdr == IPPROTO_FRAGMENT) {
     struct fragment_header *header = (void *)(ip + 1);
     if ((void *)(header + 1) > end || header->next != IPPROTO_UDP) return XDP_PASS;
+    const __u16 offset = bpf_ntohs(header->offset) & 0xFFF9;
+    if (!offset) return udp_ours(header + 1, end, &to, 0) ? take(ctx) : XDP_PASS;  // atomic: whole (RFC 6946)
     struct fragment key = {};
     set_v6(&key.source, &ip->saddr);
     key.destination = to;
     key.id = header->id;
-    if (bpf_ntohs(header->offset) & 0xFFF8) {
-      return bpf_map_lookup_elem(&tpk_fragments, &key) ? take(ctx) : XDP_PASS;
-    }
-    if (!udp_ours(header + 1, end, &to, 0)) return XDP_PASS;
-    const __u8 yes = 1;
-    bpf_map_update_elem(&tpk_fragments, &key, &yes, BPF_ANY);
-    return take(ctx);
+    return filter_fragment(ctx, &key, offset == 1, header + 1, end);
   }
   if (ip->nexthdr != IPPROTO_ICMPV6) return XDP_PASS;
   struct icmp_header *icmp = (void *)(ip + 1);
   if ((void *)(icmp + 1) > end || icmp->type < 1 || icmp->type > 3) return XDP_PASS;
   struct ipv6hdr *quoted = (void *)(icmp + 1);
-  if ((void *)(quoted + 1) > end || quoted->nexthdr != IPPROTO_UDP) return XDP_PASS;
+  if ((void *)(quoted + 1) > end) return XDP_PASS;
   struct address from;
   set_v6(&from, &quoted->saddr);
-  return udp_ours(quoted + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
+  if (quoted->nexthdr == IPPROTO_UDP) return udp_ours(quoted + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
+  struct fragment_header *first = (void *)(quoted + 1);
+  if (quoted->nexthdr != IPPROTO_FRAGMENT || (void *)(first + 1) > end || first->next != IPPROTO_UDP ||
+      (bpf_ntohs(first->offset) & 0xFFF8)) {
+    return XDP_PASS;
+  }
+  return udp_ours(first + 1, end, &from, 1) ? take(ctx) : XDP_PASS;
 }
 
 struct vlan_tag {

@@ -27,6 +27,26 @@ struct IpHeader {
   bool fragment = false;
 };
 
+// A fragment header on what is whole: translators to RFC 6145 put one on everything. It is the
+// packet itself, whatever else has its identification (RFC 8200 §4.5, RFC 6946 §4), and the header
+// goes, so that nothing behind here knows of it.
+void take_atomic_fragment_off(Packet& packet, IpHeader& ip) {
+  std::uint8_t* header = packet.data + packet.l3;
+  const std::uint8_t* extension = header + ipv6::kSize;
+  if (ip.l4_size < ipv6_fragment::kSize) return;
+  const std::uint16_t offset = load_be16(extension + ipv6_fragment::kOffsetFlags);
+  ip.protocol = extension[ipv6_fragment::kNextHeader];
+  if ((offset & (ipv6_fragment::kOffsetMask | ipv6_fragment::kMoreFragments)) != 0) return;
+  ip.fragment = false;
+  ip.l4_size -= ipv6_fragment::kSize;
+  header[ipv6::kNextHeader] = ip.protocol;
+  store_be16(header + ipv6::kPayloadLength, static_cast<std::uint16_t>(ip.l4_size));
+  std::memmove(packet.data + ipv6_fragment::kSize, packet.data, packet.l3 + ipv6::kSize);
+  packet.data += ipv6_fragment::kSize;
+  packet.length -= ipv6_fragment::kSize;
+  packet.headroom = static_cast<std::uint16_t>(packet.headroom + ipv6_fragment::kSize);
+}
+
 bool parse_ipv4(Packet& packet, std::size_t have, IpHeader& out) {
   const std::uint8_t* ip = packet.data + packet.l3;
   if (have < ipv4::kMinSize || ipv4::version(ip) != 4) return false;
@@ -108,6 +128,14 @@ bool Pipeline::is_relayed(const Address& address) const {
                      [&](const RelayedAddress& relayed) { return relayed.internal == address; });
 }
 
+// Listening or relayed.
+bool Pipeline::is_here(const Address& address) const {
+  return is_relayed(address) || std::any_of(setup_.listeners.begin(), setup_.listeners.end(),
+                                            [&](const Listener& listener) {
+                                              return listener.endpoint.address == address;
+                                            });
+}
+
 void Pipeline::classify(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
     if (packet.verdict != Verdict::kContinue) continue;  // the fast lane's
@@ -134,6 +162,11 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
       drop(packet, Drop::kMalformedFrame);
       continue;
     }
+    // Another's is left as it is.
+    if (ip.fragment && type == ether_type::kIpv6 && !packet.reassembled &&
+        is_here(packet.destination.address)) {
+      take_atomic_fragment_off(packet, ip);
+    }
     const bool icmp = (type == ether_type::kIpv4 && ip.protocol == ip_protocol::kIcmp) ||
                       (type == ether_type::kIpv6 && ip.protocol == ip_protocol::kIcmpv6);
     const bool ours_by_protocol = ip.protocol == ip_protocol::kUdp || icmp || ip.fragment;
@@ -153,12 +186,8 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
     if (ip.fragment && packet.reassembled) {
       drop(packet, Drop::kFragmentRejected);  // a fragment header within fragments
     } else if (ip.fragment) {
-      const bool to_us =
-          is_relayed(packet.destination.address) ||
-          std::any_of(setup_.listeners.begin(), setup_.listeners.end(), [&](const Listener& one) {
-            return one.endpoint.address == packet.destination.address;
-          });
-      packet.verdict = to_us ? Verdict::kReassemble : Verdict::kKernel;
+      const bool ours = ip.protocol == ip_protocol::kUdp && is_here(packet.destination.address);
+      packet.verdict = ours ? Verdict::kReassemble : Verdict::kKernel;
     } else if (icmp) {
       classify_icmp(packet, ip.l4_size);
     } else {
@@ -183,6 +212,13 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   if (!listener && !is_relayed(packet.destination.address)) {
     packet.verdict = Verdict::kKernel;
     return;
+  }
+  // UDP segmentation offload of a local sender: a train with one header, which a packet socket sees
+  // as one frame. What a packet socket's fanout has reassembled is as long, but has its checksum.
+  if (packet.checksum == Checksum::kMaybePartial && !packet.reassembled &&
+      packet.length - packet.l3 > setup_.ports[packet.port].mtu &&
+      load_be16(header + udp::kChecksum) == pseudo_sum(packet, udp_size)) {
+    return drop(packet, Drop::kSegmentTrain);
   }
   // Nobody can be answered on port 0.
   if (packet.source.port == 0) return drop(packet, Drop::kMalformedUdp);
@@ -333,6 +369,8 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case Door::kTooLong:
       return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
+      packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
+                                   message.method() == stun::Method::kCreatePermission);
       return admit(now, packet, message, known);
     case Door::kAnswered:
       break;

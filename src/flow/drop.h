@@ -17,7 +17,11 @@ namespace turnpike::flow {
   X(kBadIpChecksum, "bad_ip_checksum", "IPv4 header checksum wrong")                              \
   X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \
   X(kMalformedUdp, "malformed_udp", "UDP length inconsistent with IP, or source port 0")          \
+  X(kSegmentTrain, "segment_train",                                                               \
+    "a train of datagrams in one frame: a sender on this host offloads segmentation")             \
   X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
+  X(kEarlyFragment, "early_fragment",                                                             \
+    "fragment before its first: more of them than may wait, by source or in all")                 \
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \
@@ -56,6 +60,7 @@ namespace turnpike::flow {
     "more for the kernel than the exception path takes")                                          \
   X(kIcmpUnrelated, "icmp_unrelated",                                                             \
     "ICMP error that quotes nothing we sent, or of another type")                                 \
+  X(kPathMtu, "path_mtu", "ICMP \"too big\" about a packet to a client, taken to heart")          \
   X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
   X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
 

@@ -112,7 +112,7 @@ TURNPIKE_INLINE void put_on(std::uint8_t* frame, const Kept& kept, std::uint16_t
   const auto flags = static_cast<std::uint16_t>(kept.flags & from_be16(ipv4::kDontFragment));
   const std::uint32_t second = from_be32(std::uint32_t{id} << 16 | std::uint32_t{from_be16(flags)});
   const std::uint16_t third =
-      from_be16(static_cast<std::uint16_t>((kept.ttl - 1) << 8 | ip_protocol::kUdp));
+      from_be16(static_cast<std::uint16_t>(kept.ttl << 8 | ip_protocol::kUdp));
   store16(frame + ethernet::kType, from_be16(ether_type::kIpv4));
   std::uint8_t* ip = frame + kIp;
   store32(ip, first);
@@ -172,7 +172,7 @@ bool may_fragment(const Kept& kept) {
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id,
+                   const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
                    TransactionIds& ids)
     : setup_(setup),
       tables_(*tables.impl_),
@@ -181,8 +181,10 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
       permissions_(tables_.permissions.get()),
       next_hops_(next_hops.table()),
       counters_(counters),
-      next_ip_id_(next_ip_id),
-      ids_(ids) {
+      ip_ids_(ip_ids),
+      ids_(ids),
+      ttl_mask_(setup.resets_ttl ? 0 : 0xFF),
+      ttl_term_(setup.resets_ttl ? 64 : 0xFF) {
   for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
     const Endpoint& endpoint = setup.listeners[i].endpoint;
     if (endpoint.address.family == Family::kIpv4)
@@ -439,20 +441,24 @@ TURNPIKE_INLINE bool FastLane::find_entry(std::uint32_t seconds, Item& item) con
   return true;
 }
 
-// Hairpin, too, is left to the general stages: a peer that is one of ours has no next hop.
-TURNPIKE_INLINE bool FastLane::link_takes(std::uint32_t hop, std::size_t udp_size) const {
+// What is told of a path may be over, but that, as what is too long, is for the general stages.
+// Hairpin, too, is left to them: a peer that is one of ours has no next hop.
+TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mtu,
+                                          std::size_t udp_size) const {
   return hop != static_cast<std::uint32_t>(kNoNextHop) &&
-         ipv4::kMinSize + udp_size <= next_hops_[hop].mtu;
+         ipv4::kMinSize + udp_size <= std::min<std::size_t>(next_hops_[hop].mtu, path_mtu);
 }
 
 TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const Endpoint& relayed,
-                                       const Endpoint& peer, std::uint32_t hop) {
+                                       const Endpoint& peer, std::uint32_t hop,
+                                       const PathMtu& path) {
   const std::size_t udp_size = udp::kSize + item.body_size;
-  if (!link_takes(hop, udp_size)) return false;
+  if (!path_takes(hop, path.told(), udp_size)) return false;
   Packet& packet = *item.packet;
-  const Kept kept = take_off(packet.data, item.framing);
+  Kept kept = take_off(packet.data, item.framing);
+  kept.ttl = ttl_left(kept.ttl);
   std::uint8_t* frame = packet.data + item.framing;
-  put_on(frame, kept, next_ip_id_++, relayed, peer, udp_size);
+  put_on(frame, kept, ip_ids_.take(), relayed, peer, udp_size);
   finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
   ++to_peers_.packets;
   to_peers_.bytes += item.body_size;
@@ -461,7 +467,7 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const Endpoint& relayed
 
 TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel) {
   const AllocationEntry& allocation = allocations_[item.allocation];
-  const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_relaxed);
+  const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_acquire);
   const bool indication = channel == 0;
   const std::size_t framing = indication ? kIndicationFraming : stun::kChannelDataHeaderSize;
   const std::size_t padding = indication ? (4 - item.body_size % 4) % 4 : 0;
@@ -469,9 +475,13 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   Packet& packet = *item.packet;
   std::uint8_t* body = packet.data + kPayload;
   const std::size_t behind = packet.length - kPayload - item.body_size + packet.tailroom;
-  if (!link_takes(hop, udp_size) || packet.headroom < framing || behind < padding) return false;
+  const std::size_t path_mtu =
+      AllocationEntry::kFitsUnit * std::size_t{allocation.fits.load(std::memory_order_relaxed)};
+  if (!path_takes(hop, path_mtu, udp_size) || packet.headroom < framing || behind < padding)
+    return false;
 
   Kept kept = take_off(packet.data, 0);
+  kept.ttl = ttl_left(kept.ttl);
   std::uint8_t* at = body - framing;
   if (indication) {
     write_data_framing(at, ids_, item.peer, item.peer_port, item.body_size);
@@ -482,7 +492,7 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   for (std::size_t i = 0; i < framing; i += 4)
     kept.sum += load32(at + i);
   std::uint8_t* frame = packet.data - framing;
-  put_on(frame, kept, next_ip_id_++, setup_.listeners[allocation.listener].endpoint,
+  put_on(frame, kept, ip_ids_.take(), setup_.listeners[allocation.listener].endpoint,
          allocation.client, udp_size);
   finish_packet(packet, frame, udp_size, hop, may_fragment(kept));
   ++to_clients_.packets;
@@ -497,12 +507,11 @@ TURNPIKE_INLINE bool FastLane::finish(std::uint32_t seconds, const Item& item) {
     if (!alive(channel.expires_s, seconds)) return false;
     if (item.kind == Kind::kPeer) {
       return v4_of(channel.peer.address) == item.peer && channel.peer.port == item.peer_port &&
-             channel.peer.address.family == Family::kIpv4 &&
-             alive(channel.permission_expires_s, seconds) && to_client(item, channel.number);
+             channel.peer.address.family == Family::kIpv4 && to_client(item, channel.number);
     }
     return channel.peer.address.family == Family::kIpv4 &&
            to_peer(item, channel.relayed, channel.peer,
-                   channel.peer_next_hop.load(std::memory_order_relaxed));
+                   channel.peer_next_hop.load(std::memory_order_acquire), channel.path_mtu);
   }
   const PermissionEntry& permission = permissions_[item.entry];
   if (v4_of(permission.peer) != item.peer || permission.peer.family != Family::kIpv4 ||
@@ -512,7 +521,7 @@ TURNPIKE_INLINE bool FastLane::finish(std::uint32_t seconds, const Item& item) {
   if (item.kind == Kind::kPeer) return to_client(item, 0);
   Endpoint peer{permission.peer, item.peer_port};
   return to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
-                 permission.peer_next_hop.load(std::memory_order_relaxed));
+                 permission.peer_next_hop.load(std::memory_order_acquire), permission.path_mtu);
 }
 
 std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {

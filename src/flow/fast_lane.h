@@ -20,16 +20,27 @@
 namespace turnpike::flow {
 
 struct Setup;
+
+// Identifications of IPv4 packets (RFC 6864): one worker's, among the others'.
+struct IpIds {
+  std::uint16_t next = 0;
+  std::uint16_t step = 1;
+
+  std::uint16_t take() {
+    const std::uint16_t id = next;
+    next = static_cast<std::uint16_t>(next + step);
+    return id;
+  }
+};
 struct TableParts;
 class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `next_ip_id` and `ids` are the worker's, shared with the
-  // general stages.
+  // Keeps references, `door` apart. `ip_ids` and `ids` are the worker's, shared with the general
+  // stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, WorkerCounters& counters, std::uint16_t& next_ip_id,
-           TransactionIds& ids);
+           const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids, TransactionIds& ids);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
@@ -74,9 +85,13 @@ class FastLane {
   void find_allocation(Item& item) const;
   bool find_entry(std::uint32_t seconds, Item& item) const;
   bool finish(std::uint32_t seconds, const Item& item);
-  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop);
+  std::uint8_t ttl_left(std::uint8_t ttl) const {
+    return static_cast<std::uint8_t>((ttl & ttl_mask_) + ttl_term_);
+  }
+  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop,
+               const PathMtu& path);
   bool to_client(const Item& item, ChannelNumber channel);
-  bool link_takes(std::uint32_t hop, std::size_t udp_size) const;
+  bool path_takes(std::uint32_t hop, std::size_t path_mtu, std::size_t udp_size) const;
 
   const Setup& setup_;
   const TableParts& tables_;
@@ -85,10 +100,12 @@ class FastLane {
   const PermissionEntry* permissions_;
   const NextHop* next_hops_;
   WorkerCounters& counters_;
-  std::uint16_t& next_ip_id_;
+  IpIds& ip_ids_;
   TransactionIds& ids_;
   std::vector<ListenerV4> listeners_;
   std::vector<std::uint32_t> unanswerable_;  // our own addresses, and broadcast
+  // What leaves has TTL (old & mask) + term: one less, or always the same.
+  const std::uint8_t ttl_mask_, ttl_term_;
   // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
   std::vector<std::uint8_t> binding_answer_;
   std::uint64_t binding_answer_sum_ = 0;

@@ -10,13 +10,30 @@ namespace turnpike::flow {
 
 using namespace wire;
 
+namespace {
+
+std::size_t headers_of(Family family) {
+  return family == Family::kIpv4 ? ipv4::kMinSize : ipv6::kSize + ipv6_fragment::kSize;
+}
+// Bytes behind the headers in all fragments but the last.
+std::size_t piece_of(Family family, std::size_t mtu) {
+  return (mtu - headers_of(family)) / 8 * 8;
+}
+
+}  // namespace
+
+std::size_t fragments_of(Family family, std::size_t size, std::size_t mtu) {
+  const std::size_t piece = piece_of(family, mtu);
+  return (size + piece - 1) / piece;
+}
+
 bool fragment(const Packet& packet, std::size_t mtu, std::uint32_t id, FragmentSink& sink) {
   const bool v4 = packet.family == Family::kIpv4;
-  const std::size_t headers = v4 ? ipv4::kMinSize : ipv6::kSize + ipv6_fragment::kSize;
+  const std::size_t headers = headers_of(packet.family);
   const std::size_t total = packet.length - packet.l4;  // UDP, to be spread
   if (mtu < headers + 8) return false;
-  const std::size_t piece = (mtu - headers) / 8 * 8;
-  if ((total + piece - 1) / piece > kMaxFragments) return false;
+  const std::size_t piece = piece_of(packet.family, mtu);
+  if (fragments_of(packet.family, total, mtu) > kMaxFragments) return false;
   const std::uint8_t* old_ip = packet.data + packet.l3;
 
   for (std::size_t offset = 0; offset < total; offset += piece) {
@@ -30,7 +47,6 @@ bool fragment(const Packet& packet, std::size_t mtu, std::uint32_t id, FragmentS
     if (v4) {
       std::memcpy(ip, old_ip, ipv4::kMinSize);
       store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(headers + size));
-      store_be16(ip + ipv4::kId, static_cast<std::uint16_t>(id));
       store_be16(ip + ipv4::kFlagsFragment,
                  static_cast<std::uint16_t>(offset / 8 | (more ? ipv4::kMoreFragments : 0)));
       store_be16(ip + ipv4::kChecksum, 0);

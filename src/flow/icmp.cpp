@@ -3,6 +3,7 @@
 // back to whoever sent us the packet.
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "flow/frame.h"
 #include "flow/pipeline.h"
@@ -47,38 +48,86 @@ bool checksum_holds(const Packet& packet, std::size_t l4_size) {
 constexpr std::size_t kQuoteV4 = 548;   // a whole error fits the minimum MTU (RFC 1812 §4.3.2.3)
 constexpr std::size_t kQuoteV6 = 1232;  // RFC 4443 §2.4 (c)
 
+// The first packet of UDP that an error quotes; l4: its UDP header, nullptr if it is none.
+struct Quote {
+  const std::uint8_t* l4 = nullptr;
+  Address source, destination;
+  std::size_t length = 0;      // of the whole packet that was sent
+  bool may_be_refused = true;  // for its size: not, if any router could have cut it
+};
+
+Quote read_quote(Family family, std::span<const std::uint8_t> bytes) {
+  Quote quote;
+  const std::uint8_t* ip = bytes.data();
+  std::size_t header = 0;
+  if (family == Family::kIpv4) {
+    if (bytes.size() < ipv4::kMinSize) return quote;
+    const std::uint16_t flags = load_be16(ip + ipv4::kFlagsFragment);
+    header = ipv4::header_size(ip);
+    if (ipv4::version(ip) != 4 || header < ipv4::kMinSize || (flags & ipv4::kOffsetMask) != 0 ||
+        ip[ipv4::kProtocol] != ip_protocol::kUdp)
+      return quote;
+    quote.length = load_be16(ip + ipv4::kTotalLength);
+    quote.may_be_refused = (flags & ipv4::kDontFragment) != 0;
+    quote.source = Address::from_bytes(family, ip + ipv4::kSource);
+    quote.destination = Address::from_bytes(family, ip + ipv4::kDestination);
+  } else {
+    if (bytes.size() < ipv6::kSize || ipv6::version(ip) != 6) return quote;
+    std::uint8_t next = ip[ipv6::kNextHeader];
+    header = ipv6::kSize;
+    if (next == ip_protocol::kFragment && bytes.size() >= header + ipv6_fragment::kSize) {
+      const std::uint8_t* extension = ip + header;
+      if ((load_be16(extension + ipv6_fragment::kOffsetFlags) & ipv6_fragment::kOffsetMask) != 0)
+        return quote;
+      next = extension[ipv6_fragment::kNextHeader];
+      header += ipv6_fragment::kSize;
+    }
+    if (next != ip_protocol::kUdp) return quote;
+    quote.length = ipv6::kSize + std::size_t{load_be16(ip + ipv6::kPayloadLength)};
+    quote.source = Address::from_bytes(family, ip + ipv6::kSource);
+    quote.destination = Address::from_bytes(family, ip + ipv6::kDestination);
+  }
+  if (bytes.size() >= header + udp::kSize) quote.l4 = ip + header;
+  return quote;
+}
+
+// What the error wants of the path, if it is one that may: smaller packets than the one it quotes.
+// Routers older than RFC 1191 say nothing about how small.
+std::uint16_t told_mtu(bool v4, const std::uint8_t* icmp, const Quote& quote) {
+  const bool too_big = v4 ? icmp[icmp::kType] == icmp::kUnreachable &&
+                                icmp[icmp::kCode] == icmp::kFragmentationNeeded
+                          : icmp[icmp::kType] == icmpv6::kPacketTooBig;
+  const std::uint32_t mtu = attribute_data(v4, icmp);
+  if (!too_big || !quote.may_be_refused || mtu >= quote.length) return PathMtu::kNone;
+  return static_cast<std::uint16_t>(std::min<std::uint32_t>(mtu, PathMtu::kNone - 1));
+}
+
 }  // namespace
 
-// Ours if it quotes UDP that left from a relayed address; look_up finds whose.
+// Ours if it quotes UDP that left from a relayed address or, of "too big", a listener; look_up
+// finds whose.
 void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint8_t* icmp = packet.data + packet.l4;
   packet.verdict = Verdict::kKernel;
-  const std::size_t inner_ip = v4 ? ipv4::kMinSize : ipv6::kSize;
-  if (l4_size < icmp::kSize + inner_ip + udp::kSize || !relayed_type(v4, icmp[icmp::kType])) return;
-  const std::uint8_t* quote = icmp + icmp::kQuote;
-  std::size_t quote_header = ipv6::kSize;
-  if (v4) {
-    quote_header = ipv4::header_size(quote);
-    const bool later_fragment = (load_be16(quote + ipv4::kFlagsFragment) & ipv4::kOffsetMask) != 0;
-    if (ipv4::version(quote) != 4 || quote_header < ipv4::kMinSize || later_fragment ||
-        l4_size < icmp::kSize + quote_header + udp::kSize ||
-        quote[ipv4::kProtocol] != ip_protocol::kUdp) {
-      return;
-    }
-  } else if (ipv6::version(quote) != 6 || quote[ipv6::kNextHeader] != ip_protocol::kUdp) {
+  if (l4_size < icmp::kSize || !relayed_type(v4, icmp[icmp::kType])) return;
+  const Quote quote = read_quote(packet.family, {icmp + icmp::kQuote, l4_size - icmp::kSize});
+  if (quote.l4 == nullptr || !checksum_holds(packet, l4_size)) return;
+  const Endpoint from{quote.source, load_be16(quote.l4 + udp::kSourcePort)};
+  const Endpoint to{quote.destination, load_be16(quote.l4 + udp::kDestinationPort)};
+  packet.path_mtu = told_mtu(v4, icmp, quote);
+  if (const auto listener = listener_at(from)) {
+    if (packet.path_mtu == PathMtu::kNone) return;
+    packet.listener = *listener;
+    packet.destination = to;
+    packet.lane = Lane::kTooBig;
+  } else if (is_relayed(quote.source)) {
+    packet.destination = from;
+    packet.peer = to;
+    packet.lane = Lane::kIcmp;
+  } else {
     return;
   }
-  if (!checksum_holds(packet, l4_size)) return;
-  const Address from =
-      Address::from_bytes(packet.family, quote + (v4 ? ipv4::kSource : ipv6::kSource));
-  if (!is_relayed(from)) return;
-  const std::uint8_t* header = quote + quote_header;
-  packet.destination = {from, load_be16(header + udp::kSourcePort)};
-  packet.peer = {
-      Address::from_bytes(packet.family, quote + (v4 ? ipv4::kDestination : ipv6::kDestination)),
-      load_be16(header + udp::kDestinationPort)};
-  packet.lane = Lane::kIcmp;
   packet.verdict = Verdict::kContinue;
 }
 

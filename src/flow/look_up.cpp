@@ -2,7 +2,8 @@
 // up together, so that their cache misses overlap; what the entries say is judged packet by packet.
 //
 // Who may pass (PROTOCOL.md 22): ChannelData with a live channel, Send with a live permission, from
-// a peer with a live permission; and never without a live allocation.
+// a peer with a live permission for its address or a live channel to its address and port; and
+// never without a live allocation.
 #include <array>
 
 #include "flow/pipeline.h"
@@ -24,7 +25,8 @@ bool from_client(const Packet& packet) {
 }
 
 NextHopIndex next_hop(const std::atomic<std::uint32_t>& word) {
-  return NextHopIndex{word.load(std::memory_order_relaxed)};
+  // A hop may have been made a moment ago; what it says is there before its index is.
+  return NextHopIndex{word.load(std::memory_order_acquire)};
 }
 
 }  // namespace
@@ -35,6 +37,7 @@ void Pipeline::look_up(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
     if (packet.verdict != Verdict::kContinue) continue;
     if (packet.lane == Lane::kRequest) choose_shard(packet);
+    if (packet.lane == Lane::kTooBig) heed_too_big(seconds, packet);
     if (packet.lane == Lane::kSend) open_send(packet);
     if (packet.verdict != Verdict::kContinue) continue;
     if (from_client(packet)) find_way_to_peer(seconds, packet);
@@ -99,6 +102,7 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
     packet.peer = channel.peer;
     packet.relayed = channel.relayed;
     packet.next_hop = next_hop(channel.peer_next_hop);
+    packet.path_mtu = channel.path_mtu.at(seconds);
     to_ourselves = channel.to_ourselves;
   } else {
     const std::size_t family = family_index(packet.peer.address.family);
@@ -111,6 +115,7 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
     if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
     packet.relayed = allocation.relayed[family];
     packet.next_hop = next_hop(permission.peer_next_hop);
+    packet.path_mtu = permission.path_mtu.at(seconds);
     to_ourselves = permission.to_ourselves;
   }
   const std::size_t family = family_index(packet.relayed.address.family);
@@ -118,37 +123,62 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
   if (to_ourselves) loop(seconds, packet, packet.peer);
 }
 
-// RFC 8656 §12.6, §10: the permission decides; a live channel only chooses the framing.
+// RFC 8656 §10, §12.6. A live channel lets its peer in by itself: clients that refresh channels
+// alone, every 500 s, would otherwise be deaf from the permission's end at 300 s.
 void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
   const std::size_t family = family_index(packet.peer.address.family);
   if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoRelay);
   packet.next_hop = next_hop(allocation.client_next_hop);
-  packet.channel = 0;
-  const auto channel_slot = tables_.find_channel(packet.allocation, packet.peer);
-  if (channel_slot) {
-    const ChannelEntry& channel = tables_.channel(*channel_slot);
-    const PermissionEntry& permission = tables_.permission(PermissionSlot{channel.permission});
-    if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
-    if (alive(channel.expires_s, seconds)) packet.channel = channel.number;
-    return;
-  }
-  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-  if (!slot || !alive(tables_.permission(*slot).expires_s, seconds)) {
+  packet.path_mtu = allocation.path_mtu_at(seconds);
+  const ChannelEntry* channel = live_channel(seconds, packet);
+  packet.channel = channel != nullptr ? channel->number : ChannelNumber{0};
+  if (channel == nullptr && live_permission(seconds, packet) == nullptr)
     drop(packet, Drop::kNoPermission);
-  }
+}
+
+// To the packet's peer; nullptr: none.
+const ChannelEntry* Pipeline::live_channel(std::uint32_t seconds, const Packet& packet) const {
+  const auto slot = tables_.find_channel(packet.allocation, packet.peer);
+  if (!slot) return nullptr;
+  const ChannelEntry& channel = tables_.channel(*slot);
+  return alive(channel.expires_s, seconds) ? &channel : nullptr;
+}
+
+// Of the packet's peer address; nullptr: none.
+const PermissionEntry* Pipeline::live_permission(std::uint32_t seconds,
+                                                 const Packet& packet) const {
+  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
+  if (!slot) return nullptr;
+  const PermissionEntry& permission = tables_.permission(*slot);
+  return alive(permission.expires_s, seconds) ? &permission : nullptr;
 }
 
 // RFC 8656 §11.5: what counts is the address that the quoted packet went to, not who complains.
+// What may go there, by a permission or a channel, may be complained of. A "too big" is heeded
+// here as well: most clients read no ICMP attribute.
 void Pipeline::find_way_for_icmp(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  const std::size_t family = family_index(packet.peer.address.family);
-  const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-  if (!alive(allocation.expires_s[family], seconds) || !slot ||
-      !alive(tables_.permission(*slot).expires_s, seconds)) {
+  const Family family = packet.peer.address.family;
+  const PermissionEntry* permission = live_permission(seconds, packet);
+  const ChannelEntry* channel = live_channel(seconds, packet);
+  if (!alive(allocation.expires_s[family_index(family)], seconds) ||
+      (permission == nullptr && channel == nullptr)) {
     return drop(packet, Drop::kIcmpUnrelated);
   }
+  if (packet.path_mtu != PathMtu::kNone) {
+    if (permission != nullptr) permission->path_mtu.lower(seconds, family, packet.path_mtu);
+    if (channel != nullptr) channel->path_mtu.lower(seconds, family, packet.path_mtu);
+  }
+  packet.path_mtu = PathMtu::kNone;  // what the client is told of it is small
   packet.next_hop = next_hop(allocation.client_next_hop);
+}
+
+void Pipeline::heed_too_big(std::uint32_t seconds, Packet& packet) {
+  const auto slot = tables_.find_client(packet.listener, packet.destination);
+  if (!slot || packet.path_mtu == PathMtu::kNone) return drop(packet, Drop::kIcmpUnrelated);
+  tables_.allocation(*slot).lower_path_mtu(seconds, packet.path_mtu);
+  drop(packet, Drop::kPathMtu);
 }
 
 // Hairpin (PROTOCOL.md 29): the peer is a relayed address of this node, so the packet joins the

@@ -7,6 +7,7 @@
 
 #include "flow/drop.h"
 #include "flow/next_hop.h"
+#include "flow/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 
@@ -21,6 +22,7 @@ enum class Verdict : std::uint8_t {
   kEngine,        // STUN request for shard `shard`; the frame is untouched
   kKernel,        // not ours: exception path (or dropped where the kernel sees the frame itself)
   kReassemble,    // fragment for us
+  kWait,          // a drop, unless the answer to a request of its five-tuple opens a way for it
   kDrop,          // reason in `drop`
 };
 
@@ -30,7 +32,8 @@ enum class Lane : std::uint8_t {
   kSend,         // Send indication from a client
   kPeer,         // UDP to a relayed address
   kRequest,      // STUN request (or Binding indication) to a listener
-  kIcmp,         // ICMP error that may quote a packet of ours
+  kIcmp,         // ICMP error that may quote a packet to a peer
+  kTooBig,       // ICMP "too big" that may quote a packet to a client
 };
 
 enum class Checksum : std::uint8_t {
@@ -49,6 +52,7 @@ struct Packet {
   Checksum checksum = Checksum::kVerify;
   bool reassembled = false;    // was fragments: may be fragmented again
   std::uint8_t tag_bytes = 0;  // of VLAN tags that were taken off before `data`
+  bool opens_way = false;      // classify: request of an allocation; its answer may let data pass
   void* cookie = nullptr;      // the caller's: the mbuf
 
   // classify
@@ -60,6 +64,9 @@ struct Packet {
   bool may_fragment = true;  // rewrite: DF is clear (v4): the transmit stage may cut it to the MTU
   std::uint16_t l3 = 0;      // offsets from data
   std::uint16_t l4 = 0;
+  // Look up: of the path, as ICMP has told; of lanes kIcmp and kTooBig, as this error tells.
+  // Rewrite: what the transmit stage may cut the packet to, besides the link's.
+  std::uint16_t path_mtu = PathMtu::kNone;
   NextHopIndex next_hop = kNoNextHop;  // look up
   std::uint16_t payload = 0;           // of UDP
   std::uint16_t payload_size = 0;

@@ -19,9 +19,11 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       all_strangers_(setup.strangers.all),
       ids_(setup.transaction_key, worker),
       requests_(setup.requests,
-                std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard) {
+                std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
+      behind_requests_(std::size_t{tables.limits().shards} *
+                       tables.limits().allocations_per_shard) {
   if (setup.fast_lane)
-    fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_, ids_);
+    fast_lane_.emplace(setup, tables, next_hops, door, counters, ip_ids_, ids_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
@@ -30,11 +32,21 @@ void Pipeline::process(Instant now, std::span<Packet> burst) {
   classify(now, burst);
   look_up(now, burst);
   rewrite(now, burst);
-  for (const Packet& packet : burst) {
-    assert(packet.verdict != Verdict::kContinue);
-    if (packet.verdict == Verdict::kDrop) {
-      counters_.drops[static_cast<std::size_t>(packet.drop)].add();
-    }
+  for (Packet& packet : burst)
+    settle(packet);
+}
+
+// In the burst's order: what stands behind a request there waits as well.
+void Pipeline::settle(Packet& packet) {
+  assert(packet.verdict != Verdict::kContinue);
+  if (packet.opens_way) behind_requests_.asked(packet.allocation);
+  if (packet.verdict != Verdict::kDrop) return;
+  const bool no_way = (packet.lane == Lane::kChannelData && packet.drop == Drop::kNoChannel) ||
+                      (packet.lane == Lane::kSend && packet.drop == Drop::kNoPermission);
+  if (no_way && behind_requests_.awaited(packet.allocation)) {
+    packet.verdict = Verdict::kWait;
+  } else {
+    counters_.drops[static_cast<std::size_t>(packet.drop)].add();
   }
 }
 

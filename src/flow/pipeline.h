@@ -4,7 +4,7 @@
 //
 // The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each
 // over the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
-// kEngine, kKernel, kReassemble or kDrop.
+// kEngine, kKernel, kReassemble, kWait or kDrop.
 #pragma once
 
 #include <array>
@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "flow/behind_requests.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
 #include "flow/next_hop.h"
@@ -60,7 +61,10 @@ struct Setup {
   RequestRates requests;
   StrangerLimits strangers;
   TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
-  bool fast_lane = true;                  // false: to measure or test the general stages alone
+  // RFC 7915 §4.1: what an IPv4 packet without DF becomes in IPv6 is cut into pieces of no more.
+  std::uint16_t translated_mtu = 1280;
+  bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
+  bool fast_lane = true;    // false: to measure or test the general stages alone
 };
 
 class Pipeline {
@@ -81,7 +85,16 @@ class Pipeline {
   // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
 
+  // IPv4 identifications: no two workers' are equal while each goes once through its own.
+  void number_ids(std::uint16_t first, std::uint16_t step) { ip_ids_ = {first, step}; }
+
+  // Where what has verdict kWait finds a place, if there is one. Whoever had a request (kEngine) is
+  // to say answered() if its opens_way is set, when it has come back.
+  BehindRequests& behind_requests() { return behind_requests_; }
+
  private:
+  void settle(Packet& packet);
+
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
   void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
@@ -97,6 +110,7 @@ class Pipeline {
              std::optional<AllocationSlot> known);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
   bool is_relayed(const Address& address) const;
+  bool is_here(const Address& address) const;
 
   // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
@@ -105,6 +119,9 @@ class Pipeline {
   void find_way_to_peer(std::uint32_t seconds, Packet& packet);
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
+  void heed_too_big(std::uint32_t seconds, Packet& packet);
+  const ChannelEntry* live_channel(std::uint32_t seconds, const Packet& packet) const;
+  const PermissionEntry* live_permission(std::uint32_t seconds, const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
   Address face_of(const Address& relayed) const;
@@ -113,7 +130,9 @@ class Pipeline {
   void rewrite(Instant now, std::span<Packet> burst);
   void rewrite_to_peer(Instant now, Packet& packet);
   void rewrite_to_client(Instant now, Packet& packet);
-  bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size);
+  std::uint8_t ttl_left(std::uint8_t ttl, std::uint8_t hops) const;
+  std::size_t mtu_of(Packet& packet, Family family, std::size_t udp_size) const;
+  bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size, bool to_client);
 
   // icmp.cpp
   void refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu);
@@ -132,7 +151,8 @@ class Pipeline {
   RequestLimits requests_;
   std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
-  std::uint16_t next_ip_id_ = 0;
+  IpIds ip_ids_;
+  BehindRequests behind_requests_;
   std::optional<FastLane> fast_lane_;  // none if Setup says so
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flow/fragment.h"
 #include "flow/frame.h"
 #include "flow/pipeline.h"
 #include "wire/headers.h"
@@ -13,6 +14,8 @@ namespace {
 using namespace wire;
 
 constexpr std::size_t kMaxLength = 65535;  // of an IP packet; framing may reach beyond
+constexpr std::uint8_t kTtl = 64;          // where it is reset
+constexpr std::size_t kMostFraming = 48;
 constexpr std::size_t kMaxDataHeader = 20 + 4 + 20 + 4;  // STUN, XOR-PEER-ADDRESS of IPv6, DATA
 
 void drop(Packet& packet, Drop reason) {
@@ -30,6 +33,14 @@ bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
                    std::size_t ip_length) {
   if (from == Family::kIpv6) return ip_length > 1260 && !packet.reassembled;
   return packet.dont_fragment || carried.dont_fragment;
+}
+
+// What a sender may send so that it fits whatever framing it gets. RFC 8656 §13.2, §13.3: towards a
+// client 48 less, the most that a Data indication adds; towards a peer the framing goes, and
+// nothing is added.
+std::uint32_t mtu_to_tell(Family from, Family to, std::size_t mtu, bool to_client) {
+  const std::size_t told = mtu + ip_size(from) - ip_size(to);
+  return static_cast<std::uint32_t>(to_client ? told - kMostFraming : told);
 }
 
 // The framing of a Data indication: all but the data and its padding.
@@ -62,6 +73,7 @@ void Pipeline::rewrite(Instant now, std::span<Packet> burst) {
         rewrite_icmp(packet);
         break;
       case Lane::kRequest:
+      case Lane::kTooBig:
       case Lane::kNone:
         packet.verdict = Verdict::kKernel;
         break;
@@ -74,11 +86,11 @@ void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
   const Family from = packet.family;
   const Family to = packet.relayed.address.family;
   const std::size_t udp_size = udp::kSize + packet.body_size;
-  if (!fits(now, packet, to, udp_size)) return;
+  if (!fits(now, packet, to, udp_size, false)) return;
   if (!room_for(packet, to, 0, 0)) return drop(packet, Drop::kNoHeadroom);
   Carried carried = take_off(packet);
-  carried.ttl = static_cast<std::uint8_t>(carried.ttl - 1);
-  carried.id = next_ip_id_++;
+  carried.ttl = ttl_left(carried.ttl, 1);
+  carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   put_on(packet, carried, packet.relayed, packet.peer, 0, 0);
   packet.verdict = Verdict::kTransmit;
@@ -108,13 +120,13 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   // STUN pads its attributes; ChannelData over UDP needs none (RFC 8656 §12.5).
   const std::size_t padding = indication ? (4 - packet.body_size % 4) % 4 : 0;
   const std::size_t udp_size = udp::kSize + framing_size + packet.body_size + padding;
-  if (!fits(now, packet, to, udp_size)) return;
+  if (!fits(now, packet, to, udp_size, true)) return;
   if (!room_for(packet, to, framing_size, padding)) return drop(packet, Drop::kNoHeadroom);
 
   Carried carried = take_off(packet);
   // A looped packet has been relayed twice.
-  carried.ttl = static_cast<std::uint8_t>(carried.ttl - (packet.hairpin ? 2 : 1));
-  carried.id = next_ip_id_++;
+  carried.ttl = ttl_left(carried.ttl, packet.hairpin ? 2 : 1);
+  carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   std::uint8_t* body = packet.data + packet.body;
   std::memcpy(body - framing_size, framing.data(), framing_size);
@@ -128,13 +140,31 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   counters_.client_out[family_index(to)].bytes.add(packet.body_size);
 }
 
+std::uint8_t Pipeline::ttl_left(std::uint8_t ttl, std::uint8_t hops) const {
+  return setup_.resets_ttl ? kTtl : static_cast<std::uint8_t>(ttl - hops);
+}
+
+// What the outgoing packet may be: by its link, by what ICMP has told of its path and, of what
+// comes from IPv4 and may be cut, by RFC 7915 §4.1. Path and translation yield to a packet that
+// would come to too many pieces: they are guesses, and a forged error must not stop anybody.
+std::size_t Pipeline::mtu_of(Packet& packet, Family family, std::size_t udp_size) const {
+  const std::size_t link = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
+  if (packet.may_fragment && packet.family == Family::kIpv4 && family == Family::kIpv6)
+    packet.path_mtu = std::min(packet.path_mtu, setup_.translated_mtu);
+  if (packet.path_mtu < link && packet.may_fragment &&
+      fragments_of(family, udp_size, packet.path_mtu) > kMaxFragments)
+    packet.path_mtu = PathMtu::kNone;
+  return std::min<std::size_t>(link, packet.path_mtu);
+}
+
 // TTL and MTU, before anything is overwritten; what doesn't pass is refused by ICMP. Sets
-// may_fragment.
-bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_size) {
+// may_fragment, and path_mtu to what the transmit stage may cut the packet to.
+bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_size,
+                    bool to_client) {
   const std::uint8_t* ip = packet.data + packet.l3;
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint8_t ttl = ip[v4 ? ipv4::kTtl : ipv6::kHopLimit];
-  if (ttl <= (packet.hairpin ? 2 : 1)) {
+  if (ttl <= (packet.hairpin ? 2 : 1) && !setup_.resets_ttl) {
     drop(packet, Drop::kTtlExpired);
     refuse_by_icmp(now, packet, false, 0);
     return false;
@@ -145,16 +175,17 @@ bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_
     drop(packet, Drop::kTooBig);
     return false;
   }
-  const std::size_t mtu = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
-  // DONT-FRAGMENT counts only from IPv4 to IPv4 (RFC 8656 §13).
+  // DONT-FRAGMENT counts only from IPv4 to IPv4 (RFC 8656 §13). An IPv6 sender can't go below what
+  // every link takes, whatever it is told (RFC 8201 §4), so what framing adds to that is ours to
+  // carry.
   const bool asks_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
                        (packet.dont_fragment && family == Family::kIpv4);
-  packet.may_fragment = packet.reassembled || (v4 && !asks_df);
+  packet.may_fragment =
+      packet.reassembled || (v4 ? !asks_df : old_length <= PathMtu::least(Family::kIpv6));
+  const std::size_t mtu = mtu_of(packet, family, udp_size);
   if (length <= mtu || packet.may_fragment) return true;
   drop(packet, Drop::kTooBig);
-  // What the sender may send so that, framed anew, it fits.
-  const std::size_t grown = length > old_length ? length - old_length : 0;
-  refuse_by_icmp(now, packet, true, static_cast<std::uint32_t>(mtu - std::min(grown, mtu)));
+  refuse_by_icmp(now, packet, true, mtu_to_tell(packet.family, family, mtu, to_client));
   return false;
 }
 

@@ -139,6 +139,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.listener = impl_->listener_index(flow.five_tuple.server);
   entry.shard = impl_->index;
   ++entry.generation;
+  entry.forget_path_mtu();
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
     entry.has_relayed[family] = has;
@@ -172,6 +173,7 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
+  entry.path_mtu.forget();
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
   impl_->parts.allocations[allocation].first_permissions.add(TableParts::permission_tag(flow.peer),
@@ -193,15 +195,12 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
   entry.peer = flow.peer;
   entry.relayed = impl_->parts.allocations[allocation].relayed[family];
   entry.allocation = allocation;
-  entry.permission = static_cast<std::uint32_t>(flow.permission);
   entry.number = flow.number;
   entry.to_ourselves = impl_->is_ours(flow.peer.address);
   entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer.address, entry.to_ourselves),
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
-  entry.permission_expires_s.store(
-      impl_->parts.permissions[entry.permission].expires_s.load(std::memory_order_relaxed),
-      std::memory_order_relaxed);
+  entry.path_mtu.forget();
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);
@@ -221,14 +220,8 @@ void TableWriter::extend_relayed(AllocationSlot slot, Family family, std::uint32
 
 void TableWriter::extend_permission(PermissionSlot slot, std::uint32_t expires_s) {
   assert(impl_->permissions.is_live(static_cast<std::uint32_t>(slot)));
-  const auto number = static_cast<std::uint32_t>(slot);
-  PermissionEntry& entry = impl_->parts.permissions[number];
-  entry.expires_s.store(expires_s, std::memory_order_release);
-  impl_->parts.allocations[entry.allocation].first_channels.for_each([&](std::uint32_t channel) {
-    ChannelEntry& one = impl_->parts.channels[channel];
-    if (one.permission == number)
-      one.permission_expires_s.store(expires_s, std::memory_order_release);
-  });
+  impl_->parts.permissions[static_cast<std::uint32_t>(slot)].expires_s.store(
+      expires_s, std::memory_order_release);
 }
 
 void TableWriter::extend_channel(ChannelSlot slot, std::uint32_t expires_s) {

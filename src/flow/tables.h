@@ -5,11 +5,13 @@
 //                (allocation, channel number) → channel.
 //   peer side:   [relayed address][port] → allocation, a direct index;
 //                (allocation, peer endpoint) → channel; (allocation, peer address) → permission.
-// An entry is immutable but for its expiry and next-hop words. A withdrawn entry's slot waits on
+// An entry is immutable but for its expiry and next-hop words, and for what a path's MTU is told
+// to be. A withdrawn entry's slot waits on
 // its shard's retire list until every worker has passed a quiescent state (base/qsbr.h): what a
 // reader has found stays what it was until that reader's next quiescent().
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -22,6 +24,7 @@
 #include "base/keyed_hash.h"
 #include "base/qsbr.h"
 #include "flow/next_hop.h"
+#include "flow/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 #include "turnpike/server.h"
@@ -62,14 +65,6 @@ class FirstSlots {
     }
     return false;
   }
-  // The writer's own look at all of them.
-  template <typename Visitor>
-  void for_each(Visitor&& visit) const {
-    for (const std::atomic<std::uint64_t>& word : words_) {
-      const auto slot = static_cast<std::uint32_t>(word.load(std::memory_order_relaxed));
-      if (slot != 0) visit(slot - 1);
-    }
-  }
   // A slot whose tag is `tag` in the bits of `mask`, or kNoSlot; whether it is the right one, its
   // entry says.
   std::uint32_t find(std::uint32_t tag, std::uint32_t mask = 0xFFFF'FFFF) const {
@@ -92,6 +87,9 @@ struct alignas(64) AllocationEntry {
   Endpoint client;
   std::uint16_t listener = 0;  // index into Setup::listeners
   std::uint8_t shard = 0;
+  // path_mtu in units of kFitsUnit, rounded down, or kFitsAll: what is no longer needs no look at
+  // the second line; like that, any worker's to write.
+  mutable std::atomic<std::uint8_t> fits{kFitsAll};
   std::atomic<std::uint32_t> client_next_hop{0};          // shard: wo, workers: ro
   std::array<std::atomic<std::uint32_t>, 2> expires_s{};  // by family; shard: wo, workers: ro
   // How many channels are not in first_channels; shard: rw, workers: ro.
@@ -104,7 +102,28 @@ struct alignas(64) AllocationEntry {
   // Of the slot's allocations, which one this is; fixed once published. Who keeps something by slot
   // knows by it that the slot has a new owner.
   std::uint16_t generation = 0;
+  PathMtu path_mtu;                 // to the client
   FirstSlots<2> first_permissions;  // tag: of the peer's address
+
+  static constexpr std::size_t kFitsUnit = 64;
+  static constexpr std::uint8_t kFitsAll = 255;  // more than any link's MTU that we have
+  void lower_path_mtu(std::uint32_t seconds, std::uint16_t mtu) const {
+    path_mtu.lower(seconds, client.address.family, mtu);
+    fits.store(
+        static_cast<std::uint8_t>(std::min<std::size_t>(path_mtu.told() / kFitsUnit, kFitsAll)),
+        std::memory_order_relaxed);
+  }
+  // PathMtu::kNone, from the time on when it is over.
+  std::uint16_t path_mtu_at(std::uint32_t seconds) const {
+    if (fits.load(std::memory_order_relaxed) == kFitsAll) return PathMtu::kNone;
+    const std::uint16_t mtu = path_mtu.at(seconds);
+    if (mtu == PathMtu::kNone) fits.store(kFitsAll, std::memory_order_relaxed);
+    return mtu;
+  }
+  void forget_path_mtu() const {
+    path_mtu.forget();
+    fits.store(kFitsAll, std::memory_order_relaxed);
+  }
 };
 static_assert(sizeof(AllocationEntry) == 128);
 static_assert(alignof(AllocationEntry) == 64);
@@ -114,6 +133,7 @@ struct alignas(64) PermissionEntry {
   std::uint32_t allocation = 0;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
+  PathMtu path_mtu;           // to the peer
   bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
 };
 static_assert(sizeof(PermissionEntry) == 64);
@@ -123,14 +143,11 @@ struct alignas(64) ChannelEntry {
   PeerEndpoint peer;
   RelayEndpoint relayed;
   std::uint32_t allocation = 0;
-  std::uint32_t permission = 0;
   ChannelNumber number = 0;
   bool to_ourselves = false;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
-  // The permission's, for those channels that are among the first of their allocation; shard: wo,
-  // workers: ro.
-  std::atomic<std::uint32_t> permission_expires_s{0};
+  PathMtu path_mtu;  // to the peer
 };
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);

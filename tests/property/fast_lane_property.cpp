@@ -24,6 +24,10 @@ struct Scene {
   bool channel_ends = false;
   bool allocation_ends = false;
   bool no_route = false;
+  bool resets_ttl = false;
+  std::uint16_t client_mtu = PathMtu::kNone;  // as ICMP has told
+  std::uint16_t peer_mtu = PathMtu::kNone;
+  bool told_long_ago = false;
 };
 
 class World : public FlowWorld {
@@ -52,6 +56,18 @@ class World : public FlowWorld {
                                  kExpires});
     }
     if (scene.no_route) hop_.answer = kNoNextHop;
+    const std::uint32_t then = scene.told_long_ago ? 1000 - 700 : 1000;
+    if (scene.client_mtu != PathMtu::kNone)
+      tables_->allocation(allocation_).lower_path_mtu(then, scene.client_mtu);
+    if (scene.peer_mtu != PathMtu::kNone) {
+      tables_->permission(permissions_[0]).path_mtu.lower(then, Family::kIpv4, scene.peer_mtu);
+      if (scene.channels)
+        tables_->channel(channels_[0]).path_mtu.lower(then, Family::kIpv4, scene.peer_mtu);
+    }
+    if (scene.resets_ttl) {
+      setup_.resets_ttl = true;
+      pipeline_ = std::make_unique<Pipeline>(setup_, *tables_, hop_, door_, tokens_, counters_);
+    }
   }
 
   AllocationSlot other_{};
@@ -64,6 +80,14 @@ Scene any_scene() {
   scene.more_channels = *rc::gen::inRange<std::size_t>(0, 4);
   scene.permission_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
   scene.channel_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
+  scene.resets_ttl = *rc::gen::weightedElement<bool>({{1, true}, {3, false}});
+  const auto any_mtu = [] {
+    const bool told = *rc::gen::weightedElement<bool>({{1, true}, {2, false}});
+    return told ? *rc::gen::inRange<std::uint16_t>(500, 1500) : PathMtu::kNone;
+  };
+  scene.client_mtu = any_mtu();
+  scene.peer_mtu = any_mtu();
+  scene.told_long_ago = *rc::gen::weightedElement<bool>({{1, true}, {3, false}});
   scene.allocation_ends = *rc::gen::weightedElement<bool>({{1, true}, {9, false}});
   return scene;
 }
@@ -204,6 +228,10 @@ void fast_and_general_agree() {
     if (a.verdict == Verdict::kTransmit) {
       RC_ASSERT(a.next_hop == b.next_hop);
       RC_ASSERT(a.may_fragment == b.may_fragment);
+      // Of no account where the packet is no longer.
+      const std::size_t longest = a.length - a.l3;
+      RC_ASSERT(std::min<std::size_t>(a.path_mtu, longest) ==
+                std::min<std::size_t>(b.path_mtu, longest));
       RC_ASSERT(a.l3 == b.l3);
       RC_ASSERT(a.l4 == b.l4);
       RC_ASSERT(a.family == b.family);
@@ -219,9 +247,10 @@ void fast_and_general_agree() {
 // And it does relay, or the property would hold for one that never does.
 void plain_media_takes_the_fast_lane() {
   World world({}, true);
-  std::uint16_t id = 0;
+  IpIds ip_ids;
   TransactionIds ids({}, 0);
-  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, id, ids);
+  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, ip_ids,
+                ids);
   const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);

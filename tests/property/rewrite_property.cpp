@@ -32,6 +32,7 @@ Case any_case() {
       *rc::gen::container<std::vector<std::uint8_t>>(size, rc::gen::arbitrary<std::uint8_t>());
   one.datagram.ttl = *rc::gen::inRange<std::uint8_t>(2, 255);
   one.datagram.traffic_class = *rc::gen::arbitrary<std::uint8_t>();
+  one.datagram.flow_label = *rc::gen::inRange<std::uint32_t>(0, 1U << 20);  // read() wants 0
   one.datagram.dont_fragment = *rc::gen::arbitrary<bool>();
   one.datagram.sum =
       *rc::gen::element(Datagram::Sum::kRight, Datagram::Sum::kZero, Datagram::Sum::kPartial);

@@ -77,8 +77,7 @@ class FakeSink final : public FlowSink {
     allocations.erase(number(slot));
   }
 
-  // As the workers: a live channel, whatever its permission; a live permission; what comes back
-  // through a channel is decided by the permission that the channel names.
+  // As the workers: a live channel, both ways and whatever its permission; a live permission.
   std::optional<Endpoint> by_channel(const FiveTuple& five_tuple, ChannelNumber wanted,
                                      std::uint32_t seconds) const {
     for (const auto& [id, flow] : channels) {
@@ -110,7 +109,6 @@ class FakeSink final : public FlowSink {
             static_cast<const Endpoint&>(channel.peer) != peer || channel.expires_s <= seconds) {
           continue;
         }
-        if (permissions.at(number(channel.permission)).expires_s <= seconds) return std::nullopt;
         return Model::Delivery{flow.five_tuple, channel.number};
       }
       if (!by_send(flow.five_tuple, peer.address, seconds)) return std::nullopt;

@@ -238,12 +238,11 @@ std::optional<Model::Delivery> Model::from_peer(const Endpoint& relayed_face,
                                                 const Endpoint& peer) const {
   for (const auto& [five_tuple, allocation] : allocations_) {
     if (allocation.relayed[family_index(relayed_face.address.family)] != relayed_face) continue;
-    if (!allocation.permissions.contains(peer.address)) return std::nullopt;
-    Delivery delivery{five_tuple, std::nullopt};
     for (const auto& [number, channel] : allocation.channels) {
-      if (channel.peer == peer) delivery.channel = number;
+      if (channel.peer == peer) return Delivery{five_tuple, number};
     }
-    return delivery;
+    if (!allocation.permissions.contains(peer.address)) return std::nullopt;
+    return Delivery{five_tuple, std::nullopt};
   }
   return std::nullopt;
 }

@@ -178,6 +178,38 @@ class Lab:
             host.close()
 
 
+class RoutedLab(Lab):
+    """The same network with a router on each side:
+
+        client --- 10.201.3.0/24 --- north router --- relay --- south router --- 10.201.4.0/24 --- peer
+    """
+
+    CLIENT4, CLIENT6 = "10.201.3.2", "fd20:3::2"
+    PEER4, PEER6 = "10.201.4.2", "fd20:4::2"
+
+    def connect(self):
+        self.routers = {}
+        for end, side, near, far in ((self.client, "north", 1, 3), (self.peer, "south", 2, 4)):
+            router = self.routers[end] = self.add(side)
+            for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+                router.exec("sysctl", "-qw", f"{key}=1")
+            self.join(router, "near", [f"10.201.{near}.2/24", f"fd20:{near}::2/64"],
+                      self.relay, side, [f"10.201.{near}.1/24", f"fd20:{near}::1/64"])
+            self.join(end, "eth0", [f"10.201.{far}.2/24", f"fd20:{far}::2/64"],
+                      router, "far", [f"10.201.{far}.1/24", f"fd20:{far}::1/64"])
+            router.ip("route", "add", "default", "via", f"10.201.{near}.1")
+            router.ip("-6", "route", "add", "default", "via", f"fd20:{near}::1")
+            end.ip("route", "add", "default", "via", f"10.201.{far}.1")
+            end.ip("-6", "route", "add", "default", "via", f"fd20:{far}::1")
+            self.relay.ip("route", "add", f"10.201.{far}.0/24", "via", f"10.201.{near}.2")
+            self.relay.ip("-6", "route", "add", f"fd20:{far}::/64", "via", f"fd20:{near}::2")
+
+    def narrow(self, end, mtu):
+        """The link between `end` and its router takes `mtu` bytes of IP."""
+        self.routers[end].ip("link", "set", "far", "mtu", mtu)
+        end.ip("link", "set", "eth0", "mtu", mtu)
+
+
 class OwnedLab(Lab):
     """The same network, but the relay owns its ports: DPDK makes them as TAP devices, whose other ends are
     the client's and the peer's eth0. Addresses of the relay are on the exception interfaces tpk0 and tpk1."""

@@ -52,16 +52,36 @@ def test_permission_ends_after_300_seconds(pair):
     assert arrives(peer) is None
 
 
-def test_channel_outlives_its_permission_towards_the_peer(pair):
+def test_channel_outlives_its_permission_both_ways(lab, pair):
     one, peer, relayed = pair
     one.channel_bind(0x4000, *peer.getsockname())
     time.sleep(330 / SCALE)
     one.channel_data(0x4000, b"channel lives")
     assert arrives(peer) == b"channel lives"
+    peer.sendto(b"and lets its peer in", relayed)
+    assert one.receive_any() == ("channel", 0x4000, b"and lets its peer in")
     one.sock.settimeout(0.3)
-    peer.sendto(b"permission is over", relayed)
-    with pytest.raises(socket.timeout):
+    with lab.peer.udp(lab.PEER4) as other, pytest.raises(socket.timeout):
+        other.sendto(b"not from another port", relayed)
         one.receive_any()
+
+
+def test_call_that_refreshes_channels_alone_lives_for_thirteen_minutes(pair):
+    """As aioice does, and so all of aiortc's bots: no CreatePermission ever, a ChannelBind every 500 s."""
+    one, peer, relayed = pair
+    one.sock.settimeout(1)
+    begin, bound = time.monotonic(), None
+    sent = 0
+    while (now := (time.monotonic() - begin) * SCALE) < 780:
+        if bound is None or now - bound >= 500:
+            assert one.channel_bind(0x4000, *peer.getsockname()).message_class == turn.SUCCESS
+            assert one.refresh(600).message_class == turn.SUCCESS
+            bound = now
+        peer.sendto(b"%d" % sent, relayed)
+        assert one.receive_any() == ("channel", 0x4000, b"%d" % sent), f"lost after {now:.0f} s"
+        sent += 1
+        time.sleep(0.05)
+    assert sent > 50
 
 
 def test_allocation_ends_unrefreshed(pair, relay):

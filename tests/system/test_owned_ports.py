@@ -40,6 +40,22 @@ def test_all_four_families(owned_lab, tmp_path):
             relay_and_back(owned_lab, server, client, peer)
 
 
+def test_fragments_for_the_kernel_reach_it(owned_lab, tmp_path):
+    """Whose they are, only the first says; what was put together for nobody here is cut again."""
+    owned_lab.start_relay(directory=tmp_path)
+    for server, client in ((owned_lab.SERVER4, owned_lab.CLIENT4), (owned_lab.SERVER6, owned_lab.CLIENT6)):
+        with owned_lab.relay.udp(server, 5000) as service, owned_lab.client.udp(client) as sock:
+            payload = os.urandom(4000)
+
+            def arrives():
+                sock.sendto(payload, (server, 5000))
+                try:
+                    return service.recv(5000)
+                except socket.timeout:
+                    return None
+            assert wait_for(arrives, 10, "a fragmented datagram to a socket of the relay's host") == payload
+
+
 def test_two_workers(owned_lab, tmp_path):
     owned_lab.start_relay(directory=tmp_path, workers=2)
     for _ in range(5):

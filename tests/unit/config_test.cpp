@@ -59,7 +59,7 @@ bool contains(const std::string& text, const std::string& part) {
 auto defaults_of(const Config& config) {
   const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, rest_format,
                strict_expiry, software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
-               nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+               nat64_prefixes, nonce_lifetime_s, resets_ttl, translated_mtu, workers, shards, worker_cores, hugepages,
                idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
                max_allocations, max_permissions, max_channels, permissions_average,
                channels_average, user_quota, requests_per_allocation, requests_per_allocation_burst,
@@ -68,7 +68,7 @@ auto defaults_of(const Config& config) {
                log_level, user, core_dumps, warnings] = config;
   return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
                     software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
-                    nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
+                    nat64_prefixes, nonce_lifetime_s, resets_ttl, translated_mtu, workers, shards, worker_cores, hugepages,
                     idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
                     max_allocations, max_permissions, max_channels, permissions_average,
                     channels_average, user_quota, requests_per_allocation,
@@ -403,6 +403,9 @@ const Mistake kMistakes[] = {
      "at most 127 characters", "xxx"},
     {"ChannelNumbers", more("channel_numbers = \"rfc3489\"\n"), 4, "channel_numbers",
      "\"rfc8656\" or \"rfc5766\"", "found \"rfc3489\""},
+    {"Ttl", more("ttl = \"keep\"\n"), 4, "ttl", "\"decrement\" or \"reset\"", "found \"keep\""},
+    {"TranslatedMtu", more("translated_mtu = 1279\n"), 4, "translated_mtu",
+     "an integer from 1280 to 9600", "found 1279"},
 
     {"ListenerWithoutPort", more("[[listener]]\naddress = \"192.0.2.1\"\n"), 5,
      "listener[0].address", "a unicast address and a port", "found \"192.0.2.1\""},

@@ -531,7 +531,7 @@ class Reader {
       ++overtaken;
       return;
     }
-    const std::uint64_t way = one.from_client ? kBound : kPermitted;
+    const std::uint64_t way = one.from_client ? kBound : kPermitted | kBound;
     const bool open = (one.word & way) != 0;
     if (open && !passed && (one.word & kEnding) == 0) ++lost;
     // What another shard opens for a shared client, this word is told afterwards.

@@ -4,100 +4,12 @@
 
 #include <set>
 
-#include "flow_world.h"
+#include "flow_frames.h"
 
 namespace turnpike::flow::test {
 namespace {
 
-using stun::Attribute;
-using stun::MessageView;
-using stun::MessageWriter;
-
-constexpr stun::TransactionId kId{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 const Address kPublic = Address::v4(203, 0, 113, 200);
-
-Datagram to_server(const FlowWorld& world, std::span<const std::uint8_t> payload) {
-  Datagram datagram;
-  datagram.source = world.client_;
-  datagram.destination = world.server_;
-  datagram.payload.assign(payload.begin(), payload.end());
-  return datagram;
-}
-
-Datagram channel_data(const FlowWorld& world, ChannelNumber number, std::size_t size) {
-  std::vector<std::uint8_t> payload(4 + size, 0x77);
-  put16(payload.data(), number);
-  put16(payload.data() + 2, static_cast<std::uint16_t>(size));
-  return to_server(world, payload);
-}
-
-Datagram from_peer(Family family, std::size_t size) {
-  const bool v4 = family == Family::kIpv4;
-  Datagram datagram;
-  datagram.source = {v4 ? kPeer4 : kPeer6, kPeerPort};
-  datagram.destination = v4 ? Endpoint{kRelay4, kRelayPort4} : Endpoint{kRelay6, kRelayPort6};
-  datagram.payload.assign(size, 0x66);
-  return datagram;
-}
-
-template <typename Fill>
-Datagram message(const FlowWorld& world, stun::Class message_class, stun::Method method,
-                 Fill&& fill) {
-  std::vector<std::uint8_t> buffer(4096);
-  MessageWriter writer(buffer, message_class, method, kId);
-  fill(writer);
-  return to_server(world, writer.finish());
-}
-
-template <typename Fill>
-Datagram send(const FlowWorld& world, Fill&& fill) {
-  return message(world, stun::Class::kIndication, stun::Method::kSend, fill);
-}
-
-Datagram send_to(const FlowWorld& world, const Endpoint& peer, std::size_t size,
-                 bool dont_fragment = false) {
-  return send(world, [&](MessageWriter& writer) {
-    writer.add_xor_address(Attribute::kXorPeerAddress, peer);
-    if (dont_fragment) writer.add(Attribute::kDontFragment, {});
-    writer.add(Attribute::kData, std::vector<std::uint8_t>(size, 0x55));
-  });
-}
-
-// An ICMP error that quotes what left from `from` to `to`; built on a UDP frame's bones.
-std::vector<std::uint8_t> icmp_about(const Endpoint& from, const Endpoint& to, std::uint8_t type,
-                                     std::uint8_t code, std::uint32_t rest = 0) {
-  Datagram sent;
-  sent.source = from;
-  sent.destination = to;
-  sent.payload.assign(20, 1);
-  const auto inner = frame_of(sent);
-  const bool v4 = from.address.family == Family::kIpv4;
-  Datagram outer;
-  // A router on the way, not the peer.
-  outer.source = {v4 ? Address::v4(10, 9, 8, 7) : *Address::parse("2001:db8:9::7"), 0};
-  outer.destination = {from.address, 0};
-  outer.payload.assign(inner.size() - 14, 0);
-  auto frame = frame_of(outer);
-  std::uint8_t* ip = frame.data() + 14;
-  std::uint8_t* icmp = ip + (v4 ? 20 : 40);
-  const std::size_t size = frame.size() - (v4 ? 34 : 54);
-  std::memset(icmp, 0, 8);
-  icmp[0] = type;
-  icmp[1] = code;
-  put16(icmp + 4, static_cast<std::uint16_t>(rest >> 16));
-  put16(icmp + 6, static_cast<std::uint16_t>(rest));
-  std::memcpy(icmp + 8, inner.data() + 14, inner.size() - 14);
-  ip[v4 ? 9 : 6] = v4 ? 1 : 58;
-  std::uint32_t sum = plain_sum(icmp, size);
-  if (v4) {
-    put16(ip + 10, 0);
-    put16(ip + 10, static_cast<std::uint16_t>(~plain_sum(ip, 20)));
-  } else {
-    sum += plain_sum(ip + 8, 32) + 58 + static_cast<std::uint32_t>(size);
-  }
-  put16(icmp + 2, static_cast<std::uint16_t>(~fold_plain(sum)));
-  return frame;
-}
 
 std::vector<std::uint8_t> value_of(const Packet& packet, Attribute type) {
   const auto out = read(packet);
@@ -226,6 +138,19 @@ TEST(UdpChecksum, OfZeroOverIpv6IsDropped) {
   EXPECT_EQ(world.run(frame_of(datagram)).drop, Drop::kBadUdpChecksum);
 }
 
+TEST(SegmentTrain, IsRefusedByName) {
+  FlowWorld world(Family::kIpv4);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    Datagram train = from_peer(family, 3000);
+    EXPECT_NE(world.run(frame_of(train), 0, Checksum::kMaybePartial).drop, Drop::kSegmentTrain)
+        << "with a checksum it is one datagram";
+    train.sum = Datagram::Sum::kPartial;
+    EXPECT_EQ(world.run(frame_of(train), 0, Checksum::kMaybePartial).drop, Drop::kSegmentTrain);
+    train.payload.resize(1400);
+    EXPECT_EQ(world.run(frame_of(train), 0, Checksum::kMaybePartial).verdict, Verdict::kTransmit);
+  }
+}
+
 // --- Send indications
 
 TEST(Send, WithoutPeerDataOrPortIsDropped) {
@@ -320,6 +245,21 @@ TEST(Ipv4Identification, IsTheRelaysOwn) {
   EXPECT_EQ(seen.size(), 100U);
 }
 
+TEST(Ipv4Identification, OfTwoWorkersAreNeverEqual) {
+  std::set<std::uint16_t> seen;
+  for (const int worker : {65'534, 65'535}) {
+    FlowWorld world(Family::kIpv4);
+    world.pipeline_->number_ids(static_cast<std::uint16_t>(worker), 2);
+    for (int i = 0; i < 100; ++i) {
+      const Packet fast = world.run(frame_of(channel_data(world, 0x4000, 10)));
+      seen.insert(get16(fast.data + 14 + 4));
+      const Packet general = world.run(frame_of(from_peer(Family::kIpv6, 10)));
+      seen.insert(get16(general.data + 14 + 4));
+    }
+  }
+  EXPECT_EQ(seen.size(), 400U);
+}
+
 TEST(Reassembled, FromIpv6ToIpv4MayBeFragmentedAgain) {
   FlowWorld world(Family::kIpv4);
   auto frame = frame_of(from_peer(Family::kIpv6, 1400));
@@ -350,35 +290,81 @@ TEST(Reassembled, ThatFramingMakesTooLongForIpIsDropped) {
   EXPECT_EQ(packet.drop, Drop::kTooBig);
 }
 
-TEST(Fragments, ForUsAreReassembledAndOthersAreTheKernels) {
-  FlowWorld world(Family::kIpv4);
-  const auto fragment_to = [](const Endpoint& destination, Family family) {
-    Datagram datagram = from_peer(family, 64);
-    datagram.destination = destination;
-    auto frame = frame_of(datagram);
-    std::uint8_t* ip = frame.data() + 14;
-    if (family == Family::kIpv6) {
-      ip[6] = 44;
-      return frame;
-    }
-    put16(ip + 6, 0x2000);
+// `datagram` as a piece at `offset`, with more to come.
+std::vector<std::uint8_t> piece_of(const Datagram& datagram, std::uint16_t offset = 0,
+                                   std::uint8_t protocol = 17, bool more = true) {
+  auto frame = frame_of(datagram);
+  std::uint8_t* ip = frame.data() + 14;
+  if (datagram.source.address.family == Family::kIpv4) {
+    put16(ip + 6, static_cast<std::uint16_t>(offset / 8 | (more ? 0x2000 : 0)));
+    ip[9] = protocol;
     put16(ip + 10, 0);
     put16(ip + 10, static_cast<std::uint16_t>(~plain_sum(ip, 20)));
     return frame;
-  };
-  const Endpoint elsewhere4{Address::v4(192, 0, 2, 77), 1};
-  EXPECT_EQ(world.run(fragment_to({kRelay4, 1}, Family::kIpv4)).verdict, Verdict::kReassemble);
-  EXPECT_EQ(world.run(fragment_to({kServer4, 1}, Family::kIpv4)).verdict, Verdict::kReassemble);
-  EXPECT_EQ(world.run(fragment_to(elsewhere4, Family::kIpv4)).verdict, Verdict::kKernel);
-  EXPECT_EQ(world.run(fragment_to({kRelay6, 1}, Family::kIpv6)).verdict, Verdict::kReassemble);
+  }
+  std::array<std::uint8_t, 8> extension{protocol, 0, 0, 0, 0, 0, 0, 7};
+  put16(extension.data() + 2, static_cast<std::uint16_t>(offset | (more ? 1 : 0)));
+  frame.insert(frame.begin() + 54, extension.begin(), extension.end());
+  frame[14 + 6] = 44;
+  put16(frame.data() + 14 + 4, static_cast<std::uint16_t>(frame.size() - 54));
+  return frame;
+}
 
-  auto nested = fragment_to({kRelay6, 1}, Family::kIpv6);
-  Packet packet;
-  packet.data = nested.data();
-  packet.length = static_cast<std::uint32_t>(nested.size());
-  packet.reassembled = true;
-  world.pipeline_->process(world.now_, {&packet, 1});
-  EXPECT_EQ(packet.drop, Drop::kFragmentRejected) << "no fragments within fragments";
+TEST(Fragments, ForUsAreReassembledAndOthersAreTheKernels) {
+  FlowWorld world(Family::kIpv4);
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    const bool v4 = family == Family::kIpv4;
+    for (const std::uint16_t offset : {0, 64}) {
+      Datagram datagram = from_peer(family, 64);
+      for (const Address& here : {v4 ? kRelay4 : kRelay6, v4 ? kServer4 : kServer6}) {
+        datagram.destination = {here, 1};
+        EXPECT_EQ(world.run(piece_of(datagram, offset)).verdict, Verdict::kReassemble);
+        EXPECT_EQ(world.run(piece_of(datagram, offset, 6)).verdict, Verdict::kKernel)
+            << "no UDP, no relay's";
+        EXPECT_EQ(world.run(piece_of(datagram, offset, v4 ? 1 : 58)).verdict, Verdict::kKernel);
+      }
+      datagram.destination = {v4 ? Address::v4(192, 0, 2, 77) : kPeer6, 1};
+      EXPECT_EQ(world.run(piece_of(datagram, offset)).verdict, Verdict::kKernel);
+    }
+  }
+  const Packet nested =
+      world.run(piece_of(from_peer(Family::kIpv6, 64)), 0, Checksum::kVerify, true);
+  EXPECT_EQ(nested.drop, Drop::kFragmentRejected) << "no fragments within fragments";
+}
+
+TEST(AtomicFragments, AreWholePackets) {
+  FlowWorld world(Family::kIpv6);
+  const auto atomic = [](const Datagram& datagram) { return piece_of(datagram, 0, 17, false); };
+  const Packet media = world.run(atomic(channel_data(world, 0x4001, 33)));
+  ASSERT_EQ(media.verdict, Verdict::kTransmit);
+  EXPECT_EQ(read(media)->payload, std::vector<std::uint8_t>(33, 0x77));
+  const Packet back = world.run(atomic(from_peer(Family::kIpv6, 33)));
+  ASSERT_EQ(back.verdict, Verdict::kTransmit);
+  EXPECT_EQ(read(back)->payload.size(), 37U);
+  const Packet answer = world.run(
+      atomic(message(world, stun::Class::kRequest, stun::Method::kBinding, [](MessageWriter&) {})));
+  ASSERT_EQ(answer.verdict, Verdict::kTransmitBack);
+  ASSERT_TRUE(read(answer)) << "without the header";
+  EXPECT_EQ(read(answer)->destination, static_cast<const Endpoint&>(world.client_));
+  Datagram dns = from_peer(Family::kIpv6, 10);
+  dns.destination = {kRelay6, 53};
+  EXPECT_EQ(world.run(atomic(dns)).verdict, Verdict::kKernel);
+}
+
+// As a translator sent it: a Binding request behind a header of next header UDP, offset 0, M 0.
+TEST(AtomicFragments, AsSeenOnTheWire) {
+  FlowWorld world(Family::kIpv6);
+  const std::vector<std::uint8_t> packet{
+      0x60, 0,    0,    0,    0, 0x24, 0x2c, 0x40, 0x20, 0x01, 0x0d, 0xb8, 0,    1,    0,    0,
+      0,    0,    0,    0,    0, 0,    0,    2,    0x20, 0x01, 0x0d, 0xb8, 0,    0,    0,    0,
+      0,    0,    0,    0,    0, 0,    0,    1,    0x11, 0,    0,    0,    0,    0,    0,    0x4d,
+      0x9c, 0x40, 0x0d, 0x96, 0, 0x1c, 0x10, 0xea, 0,    1,    0,    0,    0x21, 0x12, 0xa4, 0x42,
+      1,    2,    3,    4,    5, 6,    7,    8,    9,    0x0a, 0x0b, 0x0c};
+  std::vector<std::uint8_t> frame{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xDD};
+  frame.insert(frame.end(), packet.begin(), packet.end());
+  const Packet answer = world.run(frame);
+  ASSERT_EQ(answer.verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(read(answer)->destination.port, 40000);
 }
 
 // --- ICMP
@@ -459,7 +445,7 @@ TEST(OurIcmp, IsRightOverIpv6AndQuotesThePacket) {
   const std::size_t size = packet.length - 54;
   EXPECT_EQ(packet.length - 14, 1280U);
   EXPECT_EQ(icmp[0], 2);
-  EXPECT_EQ(get16(icmp + 6), 1500 - 4) << "room for ChannelData's header";
+  EXPECT_EQ(get16(icmp + 6), 1500 - 48) << "room for a Data indication, whatever it becomes now";
   EXPECT_EQ(fold_plain(plain_sum(ip + 8, 32) + 58 + static_cast<std::uint32_t>(size) +
                        plain_sum(icmp, size)),
             0xFFFF);
@@ -487,6 +473,25 @@ TEST(OurIcmp, IsLimitedBySecondAndNeverGoesToAGroup) {
   from_group.source.address = group;
   from_group.ttl = 1;
   EXPECT_EQ(world.run(frame_of(from_group)).verdict, Verdict::kDrop);
+}
+
+TEST(OurIcmp, TellsOfAHopLimitThatEndsHere) {
+  FlowWorld world(Family::kIpv6);
+  for (const Family peer : {Family::kIpv4, Family::kIpv6}) {
+    Datagram from = from_peer(peer, 10);
+    Datagram to = channel_data(world, peer == Family::kIpv4 ? 0x4000 : 0x4001, 10);
+    for (Datagram* const one : {&from, &to}) {
+      const bool v4 = one->source.address.family == Family::kIpv4;
+      one->ttl = 2;
+      EXPECT_EQ(read(world.run(frame_of(*one)))->ttl, 1);
+      one->ttl = 1;
+      const Packet packet = world.run(frame_of(*one));
+      ASSERT_EQ(packet.verdict, Verdict::kTransmitBack);
+      EXPECT_EQ(packet.data[v4 ? 34 : 54], v4 ? 11 : 3) << "time exceeded";
+      EXPECT_EQ(packet.data[v4 ? 35 : 55], 0) << "in transit";
+    }
+  }
+  EXPECT_EQ(world.drops(Drop::kTtlExpired), 4U);
 }
 
 // --- Hairpin

@@ -44,14 +44,6 @@ TEST(Flow, ExpiredChannelDropsByName) {
   EXPECT_EQ(world.drops(Drop::kNoChannel), 1U);
 }
 
-TEST(Flow, ChannelOutlivesItsPermissionOneWay) {
-  FlowWorld world(Family::kIpv4);
-  world.writer_->extend_permission(world.permissions_[0], 999);
-  EXPECT_EQ(world.run(frame_of(channel_data(world, 0x4000, 10))).verdict, Verdict::kTransmit);
-  EXPECT_EQ(world.run(frame_of(from_peer(10))).verdict, Verdict::kDrop);
-  EXPECT_EQ(world.drops(Drop::kNoPermission), 1U);
-}
-
 TEST(Flow, NothingPassesAnExpiredAllocation) {
   FlowWorld world(Family::kIpv4);
   world.writer_->extend_relayed(world.allocation_, Family::kIpv4, 999);
@@ -161,7 +153,7 @@ TEST(Flow, TooBigWithDfTellsTheMtu) {
   const std::uint8_t* icmp = packet.data + 34;
   EXPECT_EQ(icmp[0], 3);
   EXPECT_EQ(icmp[1], 4);
-  EXPECT_EQ(get16(icmp + 6), 1500 - 36);
+  EXPECT_EQ(get16(icmp + 6), 1500 - 48);
   datagram.dont_fragment = false;
   const Packet may = world.run(frame_of(datagram));
   EXPECT_EQ(may.verdict, Verdict::kTransmit);

@@ -170,7 +170,6 @@ TEST_F(TablesTest, FindsPermissionsByAddressAndChannelsByNumberAndPeer) {
 
   const ChannelEntry& entry = tables_->channel(*channel);
   EXPECT_EQ(entry.relayed.port, 50000);
-  EXPECT_EQ(entry.permission, static_cast<std::uint32_t>(*permission));
   EXPECT_EQ(entry.expires_s, 610u);
 }
 

@@ -133,6 +133,11 @@ class XdpFilter : public testing::Test {
       const std::uint8_t yes = 1;
       ASSERT_EQ(bpf_map_update_elem(map("tpk_listeners"), &key, &yes, BPF_ANY), 0);
     }
+    for (const Address& address : {kListener4, kListener6, kRelay4, kRelay6}) {
+      const MapAddress key = to_map(address);
+      const std::uint8_t yes = 1;
+      ASSERT_EQ(bpf_map_update_elem(map("tpk_addresses"), &key, &yes, BPF_ANY), 0);
+    }
     std::uint32_t index = 0;
     for (const Address& address : {kRelay4, kRelay6}) {
       const MapAddress key = to_map(address);
@@ -287,35 +292,53 @@ TEST_F(XdpFilter, LeavesOtherIcmpToTheKernel) {
   };
   EXPECT_FALSE(about6(ipv6(kRelay6, kOther6, kUdp, udp(kDead, 4000))));
   EXPECT_FALSE(about6(ipv6(kRelay6, kOther6, kTcp, udp(kLive, 4000))));
+  const auto piece = [](unsigned offset, std::uint16_t port) {
+    return ipv6(kRelay6, kOther6, kFragment, fragment6(kUdp, offset, 9, udp(port, 4000)));
+  };
+  EXPECT_TRUE(about6(piece(1, kLive))) << "our first fragment";
+  EXPECT_FALSE(about6(piece(1, kDead)));
+  EXPECT_FALSE(about6(piece(801, kLive))) << "a later one";
 }
 
-TEST_F(XdpFilter, TakesLaterFragmentsOfWhatItTook) {
+TEST_F(XdpFilter, TakesFragmentsOfWhatIsOursInAnyOrder) {
   const auto piece4 = [](const Address& from, const Address& to, unsigned fragment,
                          std::uint16_t id, std::uint16_t port) {
     return v4(ipv4(from, to, kUdp, udp(4000, port), fragment, id));
   };
-  EXPECT_FALSE(takes(piece4(kOther4, kRelay4, 100, 9, kLive))) << "before its first fragment";
+  EXPECT_TRUE(takes(piece4(kOther4, kRelay4, 100, 9, kDead))) << "before its first fragment";
   EXPECT_TRUE(takes(piece4(kOther4, kRelay4, kMore, 9, kLive)));
   EXPECT_TRUE(takes(piece4(kOther4, kRelay4, kMore | 100, 9, kLive)));
   EXPECT_TRUE(takes(piece4(kOther4, kRelay4, 200, 9, kDead))) << "what looks like a port is data";
-  EXPECT_FALSE(takes(piece4(kOther4, kRelay4, 100, 10, kLive))) << "another datagram";
-  EXPECT_FALSE(takes(piece4(kListener4, kRelay4, 100, 9, kLive))) << "another sender";
-  EXPECT_FALSE(takes(piece4(kOther4, kListener4, 100, 9, kLive))) << "another receiver";
-  EXPECT_FALSE(takes(piece4(kOther4, kRelay4, kMore, 11, kDead)));
-  EXPECT_FALSE(takes(piece4(kOther4, kRelay4, 100, 11, kLive)));
+  EXPECT_TRUE(takes(piece4(kOther4, kListener4, 100, 9, kDead)));
+  EXPECT_FALSE(takes(piece4(kOther4, kOther4, 100, 9, kLive))) << "to another address";
+  EXPECT_FALSE(takes(v4(ipv4(kOther4, kRelay4, kTcp, udp(4000, kLive), 100, 9)))) << "no UDP";
 }
 
-TEST_F(XdpFilter, TakesLaterIpv6FragmentsOfWhatItTook) {
+TEST_F(XdpFilter, LeavesFragmentsBehindAFirstThatIsNotOursToTheKernel) {
+  const auto piece4 = [](const Address& from, unsigned fragment, std::uint16_t id) {
+    return v4(ipv4(from, kRelay4, kUdp, udp(4000, kDead), fragment, id));
+  };
+  EXPECT_FALSE(takes(piece4(kOther4, kMore, 11)));
+  EXPECT_FALSE(takes(piece4(kOther4, kMore | 100, 11)));
+  EXPECT_FALSE(takes(piece4(kOther4, 200, 11)));
+  EXPECT_TRUE(takes(piece4(kOther4, 200, 12))) << "another datagram";
+  EXPECT_TRUE(takes(piece4(kListener4, 200, 11))) << "another sender";
+}
+
+TEST_F(XdpFilter, TreatsIpv6FragmentsLikewiseAndAtomicOnesAsWhole) {
   const auto piece6 = [](std::uint8_t next, unsigned offset, std::uint8_t id, std::uint16_t port) {
     return v6(ipv6(kOther6, kRelay6, kFragment, fragment6(next, offset, id, udp(4000, port))));
   };
-  EXPECT_FALSE(takes(piece6(kUdp, 800, 9, kLive)));
+  EXPECT_TRUE(takes(piece6(kUdp, 800, 9, kDead)));
   EXPECT_TRUE(takes(piece6(kUdp, 1, 9, kLive)));
   EXPECT_TRUE(takes(piece6(kUdp, 801, 9, kDead)));
-  EXPECT_FALSE(takes(piece6(kUdp, 800, 10, kLive)));
   EXPECT_FALSE(takes(piece6(kUdp, 1, 11, kDead)));
   EXPECT_FALSE(takes(piece6(kUdp, 800, 11, kLive)));
-  EXPECT_FALSE(takes(piece6(kTcp, 1, 12, kLive)));
+  EXPECT_FALSE(takes(piece6(kTcp, 800, 12, kLive)));
+  EXPECT_TRUE(takes(piece6(kUdp, 0, 13, kLive)));
+  EXPECT_TRUE(takes(piece6(kUdp, 0, 13, kLive))) << "the same identification says nothing";
+  EXPECT_FALSE(takes(piece6(kUdp, 0, 13, kDead)));
+  EXPECT_TRUE(takes(piece6(kUdp, 800, 13, kDead))) << "an atomic fragment is no first one";
 }
 
 TEST_F(XdpFilter, LeavesFramesThatAreCutShortToTheKernel) {
