@@ -117,6 +117,16 @@ class Checker {
              "expected a next_hop where there is no exception interface: without either, no packet "
              "has a way out; found none");
     }
+    // What buffers and drivers hold. A shared interface's own MTU is looked at when it starts.
+    const unsigned most = port.driver == PortDriver::kAfXdp ? 2022
+                          : port.driver == PortDriver::kTap || port.driver == PortDriver::kMemif
+                              ? 1500
+                              : 9600;
+    if (port.mtu > most) {
+      refuse(at("port", i, ".mtu"), "expected at most " + std::to_string(most) +
+                                        " on a port of this driver, found " +
+                                        std::to_string(port.mtu));
+    }
     if (port.memif_server && port.driver != PortDriver::kMemif) {
       refuse(at("port", i, ".memif_server"), "expected only with device = \"memif:…\", found true");
     }

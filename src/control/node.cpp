@@ -225,8 +225,16 @@ dataplane::Options dataplane_options(const Config& config) {
   dataplane::Options options;
   for (std::size_t i = 0; i < config.ports.size(); ++i) {
     const PortConfig& port = config.ports[i];
-    options.ports.push_back({driver_of(port.driver), port.device, port.queues, port.mtu,
-                             port.memif_server, port.memif_zero_copy, exception_name(port, i)});
+    dataplane::PortSpec& spec = options.ports.emplace_back();
+    spec.driver = driver_of(port.driver);
+    spec.device = port.device;
+    spec.queues = port.queues;
+    spec.mtu = port.mtu;
+    spec.memif_server = port.memif_server;
+    spec.memif_zero_copy = port.memif_zero_copy;
+    for (const InterfaceAddress& address : port.addresses)
+      spec.addresses.push_back(address.address);
+    spec.exception_name = exception_name(port, i);
   }
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
@@ -591,6 +599,8 @@ void Node::say_what_runs() const {
             std::to_string(tables_.bytes() >> 20) + " MiB");
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     log::info("port " + std::to_string(i) + ": " + dataplane_->description(i));
+  for (const std::string& warning : dataplane_->warnings())
+    log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const PortConfig& port = config_.ports[i];
     if (port.driver == PortDriver::kAfXdp && neighbours_.has_vlans(i) &&

@@ -34,34 +34,59 @@ using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
 // Beside the frame: headers grow by at most 68 bytes (IPv4 ChannelData's way to an IPv6 Data
 // indication), which DPDK's headroom of 128 holds. A buffer of kRoom stays below a page with its
 // mbuf, which af_xdp needs.
-constexpr unsigned kRoom = Port::kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
-constexpr unsigned kWideRoom = Port::kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
-constexpr unsigned kWideBuffers = 4095;
+constexpr unsigned kRoom = kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kWideRoom = kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kHandoffs = 1024;  // of a worker, for each port
 
-bool needs_wide_frames(const Options& options) {
-  return std::any_of(options.ports.begin(), options.ports.end(),
-                     [](const PortSpec& port) { return Port::needs_wide_frames(port.driver); });
+// How many buffers a worker has.
+struct Buffers {
+  unsigned frames = 0;
+  unsigned wide = 0;  // none where no port of the node needs them
+};
+
+bool needs_wide_frames(const PortSpec& port) {
+  return needs_wide_frames(port.driver, port.mtu);
 }
 
-// By worker: what lies in the queues it serves (af_xdp has twice the descriptors on each side), in
-// rings, in bursts and among the fragments that wait.
-std::vector<unsigned> buffers_by_worker(const Options& options) {
-  std::vector<unsigned> buffers(options.workers, 8191);
+// A fragment fits a hop's MTU, which a frame's room needn't.
+bool has_jumbo(const Options& options) {
+  return std::any_of(options.ports.begin(), options.ports.end(), [](const PortSpec& port) {
+    return port.driver != Driver::kAfPacket && needs_wide_frames(port);
+  });
+}
+
+// What may be held at once: in engines' rings, both those of known clients and of strangers, and
+// those on their way back; among the fragments that wait; in the rings to other workers; in bursts
+// and caches; and what lies in the queues it serves (af_xdp has twice the descriptors on each
+// side). A queue that can't be filled again is a port that receives nothing.
+std::vector<Buffers> buffers_by_worker(const Options& options) {
+  const auto ports = static_cast<unsigned>(options.ports.size());
+  const unsigned held =
+      options.shards * 2 * EngineRings::kSize + Reassembly::kFragments + ports * kHandoffs + 2047;
+  std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
-    if (Port::needs_wide_frames(options.ports[port].driver)) continue;
-    const std::uint16_t queues = wanted_queues(options.ports[port], options.workers);
-    for (std::uint16_t queue = 0; queue < queues; ++queue)
-      buffers[queue_owner(port, queue, options.workers)] += 4 * Port::kDescriptors;
+    const PortSpec& spec = options.ports[port];
+    const bool wide = needs_wide_frames(spec);
+    if (wide) {
+      for (Buffers& worker : buffers)
+        worker.wide = std::max(worker.wide, held);
+    }
+    if (spec.driver == Driver::kAfPacket) continue;  // its rings are the kernel's
+    const std::uint16_t queues = wanted_queues(spec, options.workers);
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+      Buffers& worker = buffers[queue_owner(port, queue, options.workers)];
+      (wide ? worker.wide : worker.frames) += 4 * Port::kDescriptors;
+    }
   }
   return buffers;
 }
 
-std::uint32_t memory_mb(const Options& options, const std::vector<unsigned>& buffers) {
+std::uint32_t memory_mb(const std::vector<Buffers>& buffers) {
   constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
   std::uint64_t bytes = 0;
-  for (const unsigned count : buffers) {
-    bytes += count * (kBeside + kRoom) + kLargeBuffers * (kBeside + kLargeRoom + 512);
-    if (needs_wide_frames(options)) bytes += kWideBuffers * (kBeside + kWideRoom);
+  for (const Buffers& worker : buffers) {
+    bytes += worker.frames * (kBeside + kRoom) + worker.wide * (kBeside + kWideRoom) +
+             kLargeBuffers * (kBeside + kLargeRoom + 512);
     bytes += std::uint64_t{8} << 20;
   }
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
@@ -98,7 +123,7 @@ struct Dataplane::Impl {
 
   Options options;
   // In this order: ports give their buffers back before the pools go.
-  std::vector<unsigned> buffers;  // by worker, of its pool
+  std::vector<Buffers> buffers;   // by worker
   std::vector<Pool> pools;        // by worker
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
@@ -114,11 +139,11 @@ struct Dataplane::Impl {
 void Dataplane::Impl::make_pools() {
   for (unsigned worker = 0; worker < options.workers; ++worker) {
     const std::string number = std::to_string(worker);
-    pools.push_back(make_pool("frames-" + number, buffers[worker], kRoom));
+    pools.push_back(make_pool("frames-" + number, buffers[worker].frames, kRoom));
     large_pools.push_back(
         make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM));
-    if (needs_wide_frames(options))
-      wide_pools.push_back(make_pool("wide-" + number, kWideBuffers, kWideRoom));
+    if (buffers[worker].wide != 0)
+      wide_pools.push_back(make_pool("wide-" + number, buffers[worker].wide, kWideRoom));
   }
 }
 
@@ -127,8 +152,7 @@ void Dataplane::Impl::make_ports() {
   for (std::size_t i = 0; i < options.ports.size(); ++i) {
     fabric.ports.push_back(std::make_unique<Port>(i, options.ports[i], options));
     Port& port = *fabric.ports.back();
-    const std::vector<Pool>& of_workers =
-        Port::needs_wide_frames(port.spec().driver) ? wide_pools : pools;
+    const std::vector<Pool>& of_workers = port.needs_wide_frames() ? wide_pools : pools;
     std::vector<rte_mempool*> queue_pools;
     for (std::uint16_t queue = 0; queue < port.queues(); ++queue) {
       queue_pools.push_back(of_workers[fabric.queue_owner(i, queue)].get());
@@ -139,7 +163,9 @@ void Dataplane::Impl::make_ports() {
     fabric.exceptions.emplace_back();
     if (port.shared() || port.spec().exception_name.empty()) continue;
     if (!exception_pool)
-      exception_pool = make_pool("exceptions", kExceptionBuffers, 2048 + RTE_PKTMBUF_HEADROOM);
+      exception_pool =
+          make_pool("exceptions", kExceptionBuffers,
+                    (has_jumbo(options) ? kWideFrameRoom : kFrameRoom) + RTE_PKTMBUF_HEADROOM);
     fabric.exceptions.back() =
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
                                         port.info().mtu, exception_pool.get(), options.workers);
@@ -156,7 +182,7 @@ void Dataplane::Impl::make_rings() {
     fabric.handoffs.emplace_back();
     for (unsigned from = 0; from < options.workers; ++from) {
       fabric.handoffs[port].push_back(
-          make_ring("handoff", static_cast<unsigned>(port), from, 1024));
+          make_ring("handoff", static_cast<unsigned>(port), from, kHandoffs));
     }
   }
 }
@@ -172,7 +198,7 @@ void Dataplane::Impl::make_workers() {
     // Engine and control want a core as well.
     config.yields = options.workers + 1U > cores.size();
     config.idle_sleep_us = options.idle_sleep_us;
-    config.pool = pools[i].get();
+    config.pool = (has_jumbo(options) ? wide_pools : pools)[i].get();
     config.large = large_pools[i].get();
     workers.push_back(std::make_unique<Worker>(config, fabric));
   }
@@ -182,7 +208,7 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
   impl_->buffers = buffers_by_worker(options);
   EalOptions eal;
   eal.hugepages = options.hugepages;
-  eal.memory_mb = memory_mb(options, impl_->buffers);
+  eal.memory_mb = memory_mb(impl_->buffers);
   for (const PortSpec& port : options.ports) {
     if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
   }
@@ -218,6 +244,13 @@ const std::string& Dataplane::kernel_interface(std::size_t port) const {
 
 const std::string& Dataplane::description(std::size_t port) const {
   return impl_->fabric.ports[port]->description();
+}
+
+std::vector<std::string> Dataplane::warnings() const {
+  std::vector<std::string> all;
+  for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
+    all.insert(all.end(), port->warnings().begin(), port->warnings().end());
+  return all;
 }
 
 std::vector<std::atomic<std::uint64_t>*> Dataplane::live_ports() {

@@ -24,7 +24,8 @@ struct PortSpec {
   std::uint16_t mtu = 0;     // 0: the device's own
   bool memif_server = false;
   bool memif_zero_copy = true;
-  std::string exception_name;  // owned ports (PCI, memif, tap): name of the TAP; empty: none
+  std::vector<Address> addresses;  // of its exception interface
+  std::string exception_name;      // owned ports (PCI, memif, tap): name of the TAP; empty: none
 };
 
 // Relay ports, both ends included.
@@ -84,7 +85,9 @@ class Dataplane {
   // neighbours speak for each (the shared interface, or the exception TAP; empty: none).
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
-  const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, copy mode"
+  const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, MTU 1500"
+  // What an operator should know, once all is started.
+  std::vector<std::string> warnings() const;
   // The bitmaps that the flow tables keep for the ports' XDP filters.
   std::vector<std::atomic<std::uint64_t>*> live_ports();
 

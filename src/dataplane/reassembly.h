@@ -11,6 +11,9 @@ namespace turnpike::dataplane {
 
 class Reassembly {
  public:
+  // At most so many buffers wait here, whoever sends first fragments alone.
+  static constexpr unsigned kFragments = 256 * 8;
+
   // `large` gives the buffers for whole datagrams. Throws std::runtime_error when memory is short.
   Reassembly(unsigned worker, rte_mempool* large);
   ~Reassembly();

@@ -23,13 +23,6 @@ constexpr std::uint64_t kNeighbourPatienceMs = 1000;
 constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
 constexpr std::uint64_t kHousekeepingPolls = 64;
 
-flow::Checksum checksum_state(const rte_mbuf* mbuf, const Port& port) {
-  if ((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
-    return flow::Checksum::kGood;
-  return port.may_have_partial_checksums() ? flow::Checksum::kMaybePartial
-                                           : flow::Checksum::kVerify;
-}
-
 rte_mbuf* mbuf_of(const flow::Packet& packet) {
   return static_cast<rte_mbuf*>(packet.cookie);
 }
@@ -166,7 +159,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     packet.headroom = rte_pktmbuf_headroom(mbuf);
     packet.tailroom = rte_pktmbuf_tailroom(mbuf);
     packet.port = static_cast<std::uint16_t>(port);
-    packet.checksum = checksum_state(mbuf, *fabric_.ports[port]);
+    packet.checksum = checksum_state(mbuf->ol_flags, fabric_.ports[port]->untold_checksum());
     packet.reassembled = reassembled;
     packet.cookie = mbuf;
     if (reassembled) {

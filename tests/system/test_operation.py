@@ -251,3 +251,55 @@ def test_the_hosts_own_udp_stays_the_hosts(fresh_lab, driver):
             assert host.recvfrom(100)[0] == b"answer", port
     assert relay.stop() == 0, relay.output()
     assert reserved_ports(lab.relay) == before
+
+
+def set_mtu(lab, mtu):
+    for host, name in ((lab.client, "eth0"), (lab.relay, "north"), (lab.peer, "eth0"), (lab.relay, "south")):
+        host.ip("link", "set", name, "mtu", mtu)
+
+
+def shared_ports(directory, driver, mtu):
+    path = directory / "ports.toml"
+    path.write_text("".join(f'[[port]]\ndevice = "{driver}:{name}"\nmtu = {mtu}\n' for name in ("north", "south")))
+    return path
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_shared_port_has_its_interfaces_mtu(fresh_lab, driver):
+    set_mtu(fresh_lab, 1400)
+    relay = fresh_lab.start_relay(driver=driver)
+    assert relay.output().count("MTU 1400") == 2, relay.output()
+    assert echo_works(fresh_lab)
+
+
+def test_jumbo_frames_stay_whole_on_af_packet(fresh_lab, tmp_path):
+    lab = fresh_lab
+    config = shared_ports(tmp_path, "af_packet", 9000)
+    relay = lab.start_relay("--config", config, ports=(), expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    assert "mtu = 9000, but the interface has 1500; ip link set north mtu 9000" in relay.output()
+    relay.kill()
+    set_mtu(lab, 9000)
+    relay = lab.start_relay("--config", config, ports=())
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    with lab.peer.udp(lab.PEER4) as peer:
+        # Larger than any link but this one, and not to be fragmented.
+        peer.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        one.sock.setsockopt(socket.IPPROTO_IP, 10, 2)
+        one.channel_bind(0x4000, *peer.getsockname())
+        payload = os.urandom(8000)
+        one.channel_data(0x4000, payload)
+        data, source = peer.recvfrom(9000)
+        assert data == payload
+        peer.sendto(payload, source)
+        assert one.receive_any() == ("channel", 0x4000, payload)
+    one.sock.close()
+
+
+def test_jumbo_interfaces_refuse_xdp_with_ways_out(fresh_lab):
+    set_mtu(fresh_lab, 9001)
+    relay = fresh_lab.start_relay(expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    for words in ("MTU is 9001", "ip link set north mtu 1500", "af_packet:north"):
+        assert words in relay.output(), relay.output()

@@ -833,5 +833,23 @@ TEST_F(CommandLine, HelpAndVersionEndWell) {
   EXPECT_TRUE(version.text.starts_with("turnpike 0.")) << version.text;
 }
 
+TEST(Ports, RefuseAnMtuThatTheirDriverCannotHave) {
+  for (const auto& [device, most] :
+       {std::pair{"af_xdp:eth0", 2022}, std::pair{"tap:north", 1500},
+        std::pair{"memif:/run/x", 1500}, std::pair{"af_packet:eth0", 9600},
+        std::pair{"0000:01:00.0", 9600}}) {
+    const auto with = [&](int mtu) {
+      return "realm = \"example.org\"\nport = [{ device = \"" + std::string(device) +
+             "\", mtu = " + std::to_string(mtu) +
+             " }]\nauth.users = [{ name = \"alice\", password = \"secret\" }]\n"
+             "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" "
+             "}]\n";
+    };
+    EXPECT_TRUE(refused(with(most)).empty()) << device;
+    ASSERT_EQ(refused(with(most + 1)).size(), 1U) << device;
+    EXPECT_EQ(refused(with(most + 1))[0].line, 2);
+  }
+}
+
 }  // namespace
 }  // namespace turnpike::control
