@@ -230,6 +230,8 @@ dataplane::Options dataplane_options(const Config& config) {
     spec.device = port.device;
     spec.queues = port.queues;
     spec.mtu = port.mtu;
+    spec.descriptors = port.descriptors;
+    spec.devargs = port.devargs;
     spec.memif_server = port.memif_server;
     spec.memif_zero_copy = port.memif_zero_copy;
     for (const InterfaceAddress& address : port.addresses)

@@ -75,7 +75,7 @@ std::vector<Buffers> buffers_by_worker(const Options& options) {
     const std::uint16_t queues = wanted_queues(spec, options.workers);
     for (std::uint16_t queue = 0; queue < queues; ++queue) {
       Buffers& worker = buffers[queue_owner(port, queue, options.workers)];
-      (wide ? worker.wide : worker.frames) += 4 * Port::kDescriptors;
+      (wide ? worker.wide : worker.frames) += 4 * descriptors_of(spec);
     }
   }
   return buffers;
@@ -210,7 +210,8 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
   eal.hugepages = options.hugepages;
   eal.memory_mb = memory_mb(impl_->buffers);
   for (const PortSpec& port : options.ports) {
-    if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
+    if (port.driver == Driver::kPci)
+      eal.pci_devices.push_back(port.device + (port.devargs.empty() ? "" : ",") + port.devargs);
   }
   start_eal(eal);
   try {

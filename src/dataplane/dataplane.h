@@ -22,6 +22,8 @@ struct PortSpec {
   std::string device;        // PCI address, interface, or memif socket path
   std::uint16_t queues = 0;  // 0: as many as workers, or as the interface has channels (af_xdp)
   std::uint16_t mtu = 0;     // 0: the device's own
+  std::uint16_t descriptors = 0;  // of each ring; 0: the driver's usual
+  std::string devargs;            // for DPDK's driver
   bool memif_server = false;
   bool memif_zero_copy = true;
   std::vector<Address> addresses;  // of its exception interface

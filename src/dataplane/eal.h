@@ -9,7 +9,7 @@
 namespace turnpike::dataplane {
 
 struct EalOptions {
-  std::vector<std::string> pci_devices;  // empty: PCI is not looked at
+  std::vector<std::string> pci_devices;  // "ADDRESS[,devargs]"; empty: PCI is not looked at
   bool hugepages = true;                 // use 2 MiB pages where enough are free
   std::uint32_t memory_mb = 256;         // for pools and rings
 };

@@ -7,12 +7,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
 #include "dataplane/kernel_interface.h"
 
 namespace turnpike::dataplane {
 namespace {
+
+constexpr unsigned kMostXdpQueues = 64;      // places in the XDP filter's map of sockets
+constexpr std::uint16_t kMostTapQueues = 4;  // with more DPDK's driver overruns an array of its own
 
 // The commonest reason for which a driver takes no XDP program, which it tells by a bare error
 // number: a frame must fit into a page with what XDP wants beside it.
@@ -53,6 +58,25 @@ bool is_shared(Driver driver) {
   return driver == Driver::kAfXdp || driver == Driver::kAfPacket;
 }
 
+// Why DPDK doesn't find a device, as far as the kernel knows it.
+std::string why_no_pci(const std::string& device) {
+  const std::filesystem::path at = "/sys/bus/pci/devices/" + device;
+  std::error_code error;
+  if (!std::filesystem::exists(at, error))
+    return "This machine has nothing at that address; lspci -D lists what it has";
+  std::string vendor;
+  std::ifstream(at / "vendor") >> vendor;
+  const std::string driver = std::filesystem::read_symlink(at / "driver", error).filename();
+  if (vendor == "0x15b3")  // these alone stay with the kernel's driver
+    return "It needs the kernel's driver (mlx5_core) and Debian's ibverbs-providers";
+  if (driver == "vfio-pci" || driver == "uio_pci_generic" || driver == "igb_uio")
+    return "It is bound to " + driver +
+           ", but DPDK has no driver for it, another program has it, or it lacks its firmware";
+  return "It is bound to " + (driver.empty() ? "no driver" : driver) +
+         "; dpdk-devbind.py --bind=vfio-pci " + device +
+         " (without an IOMMU: --bind=uio_pci_generic)";
+}
+
 // A packet that arrives on a queue without a socket would stay with the kernel.
 std::uint16_t channels_of(const PortSpec& spec) {
   const InterfaceChannels found = interface_channels(spec.device);
@@ -61,6 +85,12 @@ std::uint16_t channels_of(const PortSpec& spec) {
     fail_at(name_of(spec), "the interface has " + std::to_string(found.receive_only) +
                                " receive queues, of which the driver can use one; ethtool -L " +
                                spec.device + " rx 1");
+  }
+  if (found.combined > kMostXdpQueues) {
+    fail_at(name_of(spec), "the interface has " + std::to_string(found.combined) +
+                               " channels, of which " + std::to_string(kMostXdpQueues) +
+                               " can be served; as many as workers are enough: ethtool -L " +
+                               spec.device + " combined WORKERS");
   }
   if (spec.queues != 0 && spec.queues != channels) {
     fail_at(name_of(spec), "queues = " + std::to_string(spec.queues) + ", but the interface has " +
@@ -78,7 +108,13 @@ std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers) {
     if (!problem.empty()) fail_at(name_of(spec), problem);
   }
   if (spec.driver == Driver::kAfXdp) return channels_of(spec);
+  if (spec.driver == Driver::kTap && spec.queues == 0) return std::min(workers, kMostTapQueues);
   return spec.queues != 0 ? spec.queues : workers;
+}
+
+std::uint16_t descriptors_of(const PortSpec& spec) {
+  if (spec.descriptors != 0) return spec.descriptors;
+  return spec.driver == Driver::kAfPacket ? 256 : 1024;
 }
 
 void Port::fail(const std::string& what) const {
@@ -112,7 +148,8 @@ void Port::make_device(std::size_t index, const Options& options) {
                                       options.relayed, options.relay_ports);
       device_name_ = "net_af_packet" + number;
       arguments = "iface=" + spec_.device + ",qpairs=" + std::to_string(queues_) +
-                  ",blocksz=65536,framesz=" + std::to_string(kWideFrameRoom) + ",framecnt=256";
+                  ",blocksz=65536,framesz=" + std::to_string(kWideFrameRoom) +
+                  ",framecnt=" + std::to_string(descriptors_of(spec_));
       break;
     case Driver::kTap:
       device_name_ = "net_tap" + number;
@@ -127,12 +164,13 @@ void Port::make_device(std::size_t index, const Options& options) {
         arguments += ",zero-copy=yes";
       break;
   }
+  if (!spec_.devargs.empty()) arguments += "," + spec_.devargs;
   if (spec_.driver != Driver::kPci && rte_vdev_init(device_name_.c_str(), arguments.c_str()) != 0) {
     fail(std::string("DPDK does not make the device (") + arguments +
          "): " + rte_strerror(rte_errno));
   }
   if (rte_eth_dev_get_port_by_name(device_name_.c_str(), &id_) != 0) {
-    fail("DPDK has no such device; is it bound to vfio-pci? dpdk-devbind.py --status");
+    fail("DPDK has no such device; is it bound to vfio-pci? " + why_no_pci(spec_.device));
   }
   made_ = true;
 }
@@ -200,8 +238,8 @@ void Port::configure(const std::vector<rte_mempool*>& pools) {
   }
   description_ = name_ + ", " + std::to_string(queues_) + (queues_ == 1 ? " queue" : " queues") +
                  ", MTU " + std::to_string(info_.mtu);
-  std::uint16_t receive = kDescriptors;
-  std::uint16_t transmit = kDescriptors;
+  std::uint16_t receive = descriptors_of(spec_);
+  std::uint16_t transmit = receive;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit);
   for (std::uint16_t queue = 0; queue < queues_; ++queue) {
     if (const int error = rte_eth_rx_queue_setup(id_, queue, receive, rte_eth_dev_socket_id(id_),

@@ -18,6 +18,9 @@ namespace turnpike::dataplane {
 // down or has other queues. Needs no EAL.
 std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers);
 
+// How many descriptors each of its rings has.
+std::uint16_t descriptors_of(const PortSpec& spec);
+
 class Port {
  public:
   // Makes the device. Throws std::runtime_error: which port, what is wrong, what to do.
@@ -52,7 +55,6 @@ class Port {
   // nullptr unless af_xdp.
   std::atomic<std::uint64_t>* live_ports() { return shared_ ? shared_->live_ports() : nullptr; }
 
-  static constexpr std::uint16_t kDescriptors = 1024;
   bool needs_wide_frames() const { return dataplane::needs_wide_frames(spec_.driver, spec_.mtu); }
 
  private:

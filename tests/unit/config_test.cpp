@@ -153,7 +153,7 @@ TEST(Configuration, KnowsEveryKindOfPort) {
       {"memif:/run/memif.sock", PortDriver::kMemif, "/run/memif.sock"},
       {"0000:01:00.0", PortDriver::kPci, "0000:01:00.0"},
       {"01:00.0", PortDriver::kPci, "0000:01:00.0"},
-      {"10af:C1:1f.7", PortDriver::kPci, "10af:C1:1f.7"},
+      {"10af:C1:1f.7", PortDriver::kPci, "10af:c1:1f.7"},
   };
   for (const auto& [text, driver, device] : kinds) {
     const Config config =
@@ -849,6 +849,32 @@ TEST(Ports, RefuseAnMtuThatTheirDriverCannotHave) {
     ASSERT_EQ(refused(with(most + 1)).size(), 1U) << device;
     EXPECT_EQ(refused(with(most + 1))[0].line, 2);
   }
+}
+
+TEST(Ports, HaveQueuesAndDescriptorsThatTheirDriverTakes) {
+  const auto with = [](const std::string& port) {
+    return "realm = \"example.org\"\nport = [{ " + port +
+           " }]\nauth.users = [{ name = \"alice\", password = \"secret\" }]\n"
+           "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" }]\n";
+  };
+  EXPECT_TRUE(refused(with("device = \"tap:north\", queues = 4")).empty());
+  EXPECT_EQ(refused(with("device = \"tap:north\", queues = 5")).size(), 1U);
+  EXPECT_TRUE(refused(with("device = \"memif:/run/x\", queues = 5")).empty());
+  EXPECT_TRUE(refused(with("device = \"0000:01:00.0\", descriptors = 4096")).empty());
+  for (const char* wrong : {"descriptors = 1000", "descriptors = 32", "descriptors = 16384",
+                            "devargs = \"a b\"", "devargs = \",a=1\""})
+    EXPECT_EQ(refused(with("device = \"0000:01:00.0\", " + std::string(wrong))).size(), 1U)
+        << wrong;
+}
+
+TEST(Ports, PassDeviceArgumentsOnAndNameDevicesAsDpdkDoes) {
+  const Config config = accepted(
+      "realm = \"example.org\"\nauth.rest_secrets = [\"s\"]\n"
+      "port = [{ device = \"0000:3B:00.0\", devargs = \"mprq_en=1,rxq_cqe_comp_en=0\" }]\n"
+      "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" }]\n");
+  ASSERT_EQ(config.ports.size(), 1U);
+  EXPECT_EQ(config.ports[0].device, "0000:3b:00.0");
+  EXPECT_EQ(config.ports[0].devargs, "mprq_en=1,rxq_cqe_comp_en=0");
 }
 
 }  // namespace
