@@ -18,7 +18,6 @@ namespace {
 
 constexpr unsigned kLargeBuffers = 256;
 constexpr unsigned kLargeRoom = 16384;
-constexpr unsigned kExceptionBuffers = 2047;
 constexpr unsigned kCache = 256;
 
 // The engine's clock: set once, before any thread reads it.
@@ -81,9 +80,21 @@ std::vector<Buffers> buffers_by_worker(const Options& options) {
   return buffers;
 }
 
-std::uint32_t memory_mb(const std::vector<Buffers>& buffers) {
+unsigned exception_buffers(const Options& options) {
+  const auto ports =
+      std::count_if(options.ports.begin(), options.ports.end(),
+                    [](const PortSpec& port) { return !port.exception_name.empty(); });
+  return ExceptionPath::buffers(static_cast<std::size_t>(ports), options.workers);
+}
+
+unsigned exception_room(const Options& options) {
+  return (has_jumbo(options) ? kWideFrameRoom : kFrameRoom) + RTE_PKTMBUF_HEADROOM;
+}
+
+std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buffers) {
   constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes =
+      std::uint64_t{exception_buffers(options)} * (kBeside + exception_room(options));
   for (const Buffers& worker : buffers) {
     bytes += worker.frames * (kBeside + kRoom) + worker.wide * (kBeside + kWideRoom) +
              kLargeBuffers * (kBeside + kLargeRoom + 512);
@@ -92,10 +103,10 @@ std::uint32_t memory_mb(const std::vector<Buffers>& buffers) {
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
 }
 
-Pool make_pool(const std::string& name, unsigned count, unsigned room) {
+Pool make_pool(const std::string& name, unsigned count, unsigned room, unsigned cache = kCache) {
   // FrameNotes must keep its alignment behind the mbuf.
   constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
-  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min(kCache, count / 4), kPrivate,
+  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
                                     static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
   if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
   return pool;
@@ -162,10 +173,10 @@ void Dataplane::Impl::make_ports() {
     kernel_interfaces.push_back(port.shared() ? port.spec().device : port.spec().exception_name);
     fabric.exceptions.emplace_back();
     if (port.shared() || port.spec().exception_name.empty()) continue;
-    if (!exception_pool)
+    if (!exception_pool) {
       exception_pool =
-          make_pool("exceptions", kExceptionBuffers,
-                    (has_jumbo(options) ? kWideFrameRoom : kFrameRoom) + RTE_PKTMBUF_HEADROOM);
+          make_pool("exceptions", exception_buffers(options), exception_room(options), 0);
+    }
     fabric.exceptions.back() =
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
                                         port.info().mtu, exception_pool.get(), options.workers);
@@ -208,7 +219,7 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
   impl_->buffers = buffers_by_worker(options);
   EalOptions eal;
   eal.hugepages = options.hugepages;
-  eal.memory_mb = memory_mb(impl_->buffers);
+  eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
     if (port.driver == Driver::kPci)
       eal.pci_devices.push_back(port.device + (port.devargs.empty() ? "" : ",") + port.devargs);

@@ -350,7 +350,9 @@ bool Worker::take_exceptions() {
   for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
     ExceptionPath* path = fabric_.exceptions[port].get();
     if (path == nullptr || fabric_.queue_owner(port, 0) != config_.number) continue;
-    const unsigned n = path->from_kernel(frames.data(), kBurst);
+    unsigned lost = 0;
+    const unsigned n = path->from_kernel(config_.pool, frames.data(), kBurst, lost);
+    if (lost != 0) count_drop(flow::Drop::kNoMbuf, lost);
     busy |= n != 0;
     for (unsigned i = 0; i < n; ++i)
       enqueue(port, frames[i]);

@@ -53,7 +53,7 @@ namespace turnpike::flow {
   X(kIcmpUnrelated, "icmp_unrelated",                                                             \
     "ICMP error that quotes nothing we sent, or of another type")                                 \
   X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
-  X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
+  X(kNoMbuf, "no_mbuf", "no buffer for a fragment, a reassembled packet or one of the kernel's")
 
 enum class Drop : std::uint8_t {
 #define X(name, label, text) name,
