@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -157,15 +156,6 @@ void give_addresses_and_routes(const PortConfig& port, const std::string& interf
     run_ip({"ip", gateway.family == Family::kIpv4 ? "-4" : "-6", "route", "replace", "default",
             "via", gateway.to_string(), "dev", interface, "metric", kGatewayMetric});
   }
-}
-
-bool is_running(const std::string& interface) {
-  ifreq request{};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  const bool known = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-  if (fd >= 0) close(fd);
-  return known && (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
 }
 
 std::uint64_t available_memory() {
@@ -575,6 +565,14 @@ MetricsSource Node::metrics_source() {
       hearts.push_back({"engine " + std::to_string(shard), engines_[shard]->heartbeat_ms()});
     return hearts;
   };
+  source.ports = [this] {
+    std::vector<PortHealth> ports;
+    for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+      const dataplane::Dataplane::PortState state = dataplane_->port_state(i);
+      ports.push_back({dataplane_->name(i), state.up, state.lost});
+    }
+    return ports;
+  };
   source.buffers = [this] {
     const dataplane::Dataplane::PoolUse use = dataplane_->pool_use();
     return Use{use.in_use, use.capacity};
@@ -641,7 +639,7 @@ void Node::watch_gateways() {
   static const Address far[] = {*Address::parse("203.0.113.1"), *Address::parse("2001:db8::1")};
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
-    if (config_.ports[i].gateways.empty() || !is_running(interface)) continue;
+    if (config_.ports[i].gateways.empty() || !dataplane::interface_is_running(interface)) continue;
     const unsigned index = if_nametoindex(interface.c_str());
     const bool there = std::all_of(config_.ports[i].gateways.begin(),
                                    config_.ports[i].gateways.end(), [&](const Address& gateway) {
@@ -692,14 +690,21 @@ void Node::watch_interfaces() {
 }
 
 void Node::watch_links() {
-  const std::vector<std::string> interfaces = kernel_interfaces();
-  link_up_.resize(interfaces.size(), true);
-  for (std::size_t i = 0; i < interfaces.size(); ++i) {
-    const bool up = is_running(interfaces[i]);
-    if (up == link_up_[i]) continue;
-    link_up_[i] = up;
-    log::warning("interface " + interfaces[i] + (up ? " is up again" : " is down"));
+  dataplane_->look_at_links();
+  link_up_.resize(config_.ports.size(), true);
+  std::string down, lost;
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const dataplane::Dataplane::PortState state = dataplane_->port_state(i);
+    const std::string& name = dataplane_->name(i);
+    if (state.gone) lost += (lost.empty() ? "" : ", ") + name;
+    if (!state.up && dataplane_->needs_link(i)) down += (down.empty() ? "" : ", ") + name;
+    if (state.up == link_up_[i]) continue;
+    link_up_[i] = state.up;
+    log::warning("port " + name + (state.up ? ": the link is up again" : ": the link is down"));
   }
+  conditions_.set(Condition::kLinkDown, down);
+  if (conditions_.set(Condition::kLostDevice, lost) && !lost.empty())
+    log::error("taken away, or in want of a reset: " + lost + "; restart when it is back");
 }
 
 // "203.0.113.7 (listening), 203.0.113.8 (relayed)", or nothing. A port without an interface of the
@@ -792,6 +797,7 @@ void Node::run(const Signals& signals) {
       });
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
   // it is up.
+  std::uint64_t losses_due = 0;
   std::uint64_t links_due = dataplane::real_ms() + 3000;
   std::uint64_t addresses_due = dataplane::real_ms();
   std::uint64_t logins_due = 0;
@@ -819,12 +825,19 @@ void Node::run(const Signals& signals) {
       watch_logins();
       logins_due = now + kLoginNotesMs;
     }
+    if (now >= losses_due) {
+      dataplane_->count_losses();
+      losses_due = now + 100;
+    }
     if (now >= links_due) {
       watch_peers();
       watch_interfaces();
       watch_links();
-      if (now >= gateways_due_ms_) watch_gateways();
-      links_due = now + 500;
+      links_due = now + 100;
+      if (now >= gateways_due_ms_) {
+        gateways_due_ms_ = now + 500;
+        watch_gateways();
+      }
     }
   }
   log::info("stopping");

@@ -315,6 +315,33 @@ void Dataplane::poll_exceptions() {
   }
 }
 
+void Dataplane::count_losses() {
+  for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
+    port->watch().count_losses();
+}
+
+void Dataplane::look_at_links() {
+  for (std::size_t i = 0; i < impl_->fabric.ports.size(); ++i) {
+    Port& port = *impl_->fabric.ports[i];
+    port.watch().look_at_link();
+    ExceptionPath* path = impl_->fabric.exceptions[i].get();
+    if (path != nullptr && needs_link(i)) path->set_carrier(port.watch().state().up);
+  }
+}
+
+Dataplane::PortState Dataplane::port_state(std::size_t port) const {
+  return impl_->fabric.ports[port]->watch().state();
+}
+
+bool Dataplane::needs_link(std::size_t port) const {
+  const Driver driver = impl_->fabric.ports[port]->spec().driver;
+  return driver != Driver::kMemif && driver != Driver::kTap;
+}
+
+const std::string& Dataplane::name(std::size_t port) const {
+  return impl_->fabric.ports[port]->name();
+}
+
 const flow::WorkerCounters& Dataplane::counters(std::uint16_t worker) const {
   return impl_->workers[worker]->counters();
 }

@@ -2,6 +2,7 @@
 // main's thread in three steps; between them it runs by itself.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -108,6 +109,21 @@ class Dataplane {
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
   // When the worker last went round, as real_ms(); a stalled one is a readiness failure.
   std::uint64_t heartbeat_ms(std::uint16_t worker) const;
+  // A port while it runs. `up` of a memif: whether its other side has come.
+  struct PortState {
+    bool up = true;
+    bool gone = false;  // the device was taken away, or wants to be set up anew
+    std::array<std::uint64_t, flow::kPortDropInfo.size()> lost{};  // by flow::PortDrop
+  };
+  // Looks at devices and links; a NIC's link is passed on to its exception interface. Control's
+  // thread, some times a second.
+  void count_losses();
+  void look_at_links();
+  // Any thread.
+  PortState port_state(std::size_t port) const;
+  // Whether the node needs its link to be ready; nobody need have come to a memif.
+  bool needs_link(std::size_t port) const;
+  const std::string& name(std::size_t port) const;  // "af_xdp:eth0"
   // Buffers in use and in all, over all pools.
   struct PoolUse {
     std::uint32_t in_use, capacity;

@@ -105,6 +105,12 @@ unsigned ExceptionPath::from_kernel(rte_mempool* pool, rte_mbuf** out, unsigned 
   return copied;
 }
 
+void ExceptionPath::set_carrier(bool up) {
+  if (up == carrier_) return;
+  int carrier = up ? 1 : 0;
+  if (ioctl(fd_, TUNSETCARRIER, &carrier) == 0) carrier_ = up;
+}
+
 void ExceptionPath::poll() {
   for (const Ring& ring : up_) {
     void* frame = nullptr;

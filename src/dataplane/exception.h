@@ -35,6 +35,8 @@ class ExceptionPath {
   // for which there was no buffer.
   unsigned from_kernel(rte_mempool* pool, rte_mbuf** out, unsigned most, unsigned& lost);
 
+  // Control side: whether the port's link is up, which routing daemons see.
+  void set_carrier(bool up);
   // Control side: moves what waits, both ways.
   void poll();
   void drain();
@@ -42,6 +44,7 @@ class ExceptionPath {
  private:
   std::string name_;
   int fd_ = -1;
+  bool carrier_ = true;
   rte_mempool* pool_;
   std::vector<Ring> up_;  // by worker
   Ring down_;

@@ -9,6 +9,9 @@ namespace turnpike::dataplane {
 // What is wrong and what to do, in words; empty: nothing. Needs no EAL.
 std::string interface_problem(const std::string& interface);
 
+// Up, and with a link.
+bool interface_is_running(const std::string& interface);
+
 // 1500 where the kernel doesn't say.
 std::uint16_t interface_mtu(const std::string& interface);
 

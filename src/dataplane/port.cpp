@@ -122,8 +122,13 @@ void Port::fail(const std::string& what) const {
 }
 
 Port::Port(std::size_t index, const PortSpec& spec, const Options& options)
-    : spec_(spec), name_(name_of(spec)), queues_(wanted_queues(spec, options.workers)) {
+    : spec_(spec),
+      name_(name_of(spec)),
+      queues_(wanted_queues(spec, options.workers)),
+      watch_(spec.driver, is_shared(spec.driver) ? spec.device : "") {
+  const std::vector<int> before = sockets_of(AF_PACKET);
   make_device(index, options);
+  if (spec.driver == Driver::kAfPacket) watch_.add_sockets(before, AF_PACKET);
   read_info(options);
 }
 
@@ -241,6 +246,7 @@ void Port::configure(const std::vector<rte_mempool*>& pools) {
   std::uint16_t receive = descriptors_of(spec_);
   std::uint16_t transmit = receive;
   rte_eth_dev_adjust_nb_rx_tx_desc(id_, &receive, &transmit);
+  const std::vector<int> before = sockets_of(AF_XDP);
   for (std::uint16_t queue = 0; queue < queues_; ++queue) {
     if (const int error = rte_eth_rx_queue_setup(id_, queue, receive, rte_eth_dev_socket_id(id_),
                                                  &plan_.receive, pools[queue]);
@@ -254,7 +260,9 @@ void Port::configure(const std::vector<rte_mempool*>& pools) {
       fail("transmit queue " + std::to_string(queue) + ": " + rte_strerror(-error));
     }
   }
-  if (spec_.driver == Driver::kAfXdp) shared_->open_maps();
+  if (spec_.driver != Driver::kAfXdp) return;
+  watch_.add_sockets(before, AF_XDP);
+  shared_->open_maps();
 }
 
 void Port::start() {
@@ -264,6 +272,7 @@ void Port::start() {
                 : std::string("does not start: ") + rte_strerror(-error));
   }
   started_ = true;
+  watch_.start(id_);
   if (!shared()) open_receive_filter();
 }
 
@@ -287,6 +296,7 @@ void Port::open_receive_filter() {
 }
 
 void Port::stop() {
+  watch_.stop();
   if (started_) rte_eth_dev_stop(id_);
   started_ = false;
 }

@@ -10,6 +10,7 @@
 
 #include "dataplane/dataplane.h"
 #include "dataplane/device.h"
+#include "dataplane/port_watch.h"
 #include "dataplane/shared_nic.h"
 
 namespace turnpike::dataplane {
@@ -50,6 +51,7 @@ class Port {
                ? flow::Checksum::kVerify
                : flow::Checksum::kMaybePartial;
   }
+  PortWatch& watch() { return watch_; }
   // What the operator should know of it, once it is started.
   const std::vector<std::string>& warnings() const { return warnings_; }
   // nullptr unless af_xdp.
@@ -77,6 +79,7 @@ class Port {
   std::vector<Address> addresses_;  // by which IPv6 neighbours may look for the port
   std::vector<std::string> warnings_;
   std::unique_ptr<SharedNic> shared_;
+  PortWatch watch_;
 };
 
 }  // namespace turnpike::dataplane

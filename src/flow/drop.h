@@ -73,4 +73,24 @@ inline constexpr std::array<DropInfo, static_cast<std::size_t>(Drop::kCount)> kD
 #undef X
 }};
 
+// What is lost where no worker sees it: by a port's device, or by the kernel before it.
+#define TURNPIKE_PORT_DROPS(X)                                                                  \
+  X(kMissed, "missed",                                                                          \
+    "the receive ring was full: a worker came too late; or the frame was longer than a buffer") \
+  X(kReceiveErrors, "receive_errors", "frames that the device found broken")                    \
+  X(kNoBuffer, "no_buffer", "no buffer to receive into")                                        \
+  X(kTransmitErrors, "transmit_errors", "frames that the device failed to send")
+
+enum class PortDrop : std::uint8_t {
+#define X(name, label, text) name,
+  TURNPIKE_PORT_DROPS(X)
+#undef X
+};
+
+inline constexpr auto kPortDropInfo = std::to_array<DropInfo>({
+#define X(name, label, text) {label, text},
+    TURNPIKE_PORT_DROPS(X)
+#undef X
+});
+
 }  // namespace turnpike::flow

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import turn_client as turn
-from lab import BINARY, run
+from lab import BINARY, run, wait_for
 from turn_client import TurnClient
 
 
@@ -303,3 +303,50 @@ def test_jumbo_interfaces_refuse_xdp_with_ways_out(fresh_lab):
     assert relay.process.wait(timeout=20) == 1
     for words in ("MTU is 9001", "ip link set north mtu 1500", "af_packet:north"):
         assert words in relay.output(), relay.output()
+
+
+def lost_by_ports(relay, reason="missed"):
+    return relay.total("turnpike_port_dropped_packets_total", reason=reason)
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_what_the_receive_ring_loses_is_counted(fresh_lab, driver):
+    """A relay that is stopped for a while under load: what was sent is relayed, or in one of the counters."""
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    with lab.peer.udp(lab.PEER4) as peer:
+        one.channel_bind(0x4000, *peer.getsockname())
+        assert lost_by_ports(relay) == 0
+        relay.process.send_signal(signal.SIGSTOP)
+        sent = 6000  # more than any of the rings
+        try:
+            for _ in range(sent):
+                one.channel_data(0x4000, b"x" * 160)
+        finally:
+            relay.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: lost_by_ports(relay) > 0, 10, "losses counted")
+
+    def accounted():
+        return (relay.total("turnpike_relayed_packets_total", direction="client_in") + lost_by_ports(relay)
+                + relay.total("turnpike_dropped_packets_total"))
+    wait_for(lambda: accounted() >= sent, 10, f"all of {sent} accounted for: {accounted()}")
+    assert accounted() <= sent + 20  # others on this network: neighbour discovery
+    one.sock.close()
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_link_that_is_down_is_told(fresh_lab, driver):
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    north = f'turnpike_port_up{{port="{driver}:north"}}'
+    wait_for(lambda: relay.metrics()[north] == 1, 5, "a link that is up")
+    lab.client.ip("link", "set", "eth0", "down")
+    wait_for(lambda: relay.metrics()[north] == 0, 10, "the link down")
+    status, why = relay.get("/readyz")
+    assert status == 503 and "link_down" in why and f"{driver}:north" in why, why
+    assert "the link is down" in relay.output()
+    lab.client.ip("link", "set", "eth0", "up")
+    wait_for(lambda: relay.metrics()[north] == 1, 10, "the link up again")
+    wait_for(lambda: relay.get("/readyz")[0] == 200, 10, "ready again")
