@@ -130,6 +130,12 @@ Port::Port(std::size_t index, const PortSpec& spec, const Options& options)
   make_device(index, options);
   if (spec.driver == Driver::kAfPacket) watch_.add_sockets(before, AF_PACKET);
   read_info(options);
+  if (shared_ && !shared_->is_silent()) {
+    warnings_.push_back(
+        name_ +
+        ": without nftables the kernel answers for relay ports that nobody has, and "
+        "a scan can tell which are in use");
+  }
 }
 
 void Port::make_device(std::size_t index, const Options& options) {

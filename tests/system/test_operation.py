@@ -350,3 +350,21 @@ def test_a_link_that_is_down_is_told(fresh_lab, driver):
     lab.client.ip("link", "set", "eth0", "up")
     wait_for(lambda: relay.metrics()[north] == 1, 10, "the link up again")
     wait_for(lambda: relay.get("/readyz")[0] == 200, 10, "ready again")
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_scan_does_not_tell_live_relay_ports_from_dead_ones(fresh_lab, driver):
+    lab = fresh_lab
+    lab.relay.exec("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0")
+    lab.start_relay(driver=driver)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    live = one.allocate().address(turn.XOR_RELAYED_ADDRESS)[1]
+    dead = live + 1 if live < 65535 else live - 1
+    for port, told in ((live, False), (dead, False), (40000, True)):
+        with lab.peer.udp(lab.PEER4) as scanner:
+            scanner.settimeout(0.5)
+            scanner.connect((lab.RELAY4, port))
+            scanner.send(b"who is there?")
+            with pytest.raises(ConnectionRefusedError if told else TimeoutError):
+                scanner.recv(100)
+    one.sock.close()
