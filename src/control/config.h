@@ -96,7 +96,7 @@ struct Config {
 
   std::uint16_t workers = 1;
   std::uint8_t shards = 1;
-  std::vector<int> worker_cores;    // empty: from core 0 up
+  std::vector<int> worker_cores;    // empty: the nearest to the ports
   bool hugepages = true;            // used where there are some
   std::uint32_t idle_sleep_us = 0;  // 0: workers poll always; else they sleep after empty polls
 

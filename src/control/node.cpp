@@ -305,6 +305,16 @@ Config completed(Config config, const HostAddresses& host) {
   return config;
 }
 
+// Cores outside of the process's mask can be had all the same: isolcpus keeps them out of it.
+void check_cores(const Config& config) {
+  const long there = sysconf(_SC_NPROCESSORS_CONF);
+  for (const int core : config.worker_cores) {
+    if (core < there) continue;
+    throw Misfit("worker_cores: this machine has cores 0 to " + std::to_string(there - 1) +
+                 ", not " + std::to_string(core));
+  }
+}
+
 flow::TableLimits table_limits(const Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
@@ -501,6 +511,7 @@ void Node::reserve_ports() {
 
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   check_memory(limits_);
+  check_cores(config_);
   reserve_ports();
   const AffinityKeeper keeper;
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
@@ -599,6 +610,7 @@ void Node::say_what_runs() const {
             std::to_string(tables_.bytes() >> 20) + " MiB");
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     log::info("port " + std::to_string(i) + ": " + dataplane_->description(i));
+  log::info("memory of DPDK: " + dataplane_->memory());
   for (const std::string& warning : dataplane_->warnings())
     log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {

@@ -1,6 +1,7 @@
 #include "dataplane/dataplane.h"
 
 #include <rte_cycles.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -11,6 +12,7 @@
 #include <thread>
 
 #include "dataplane/eal.h"
+#include "dataplane/machine.h"
 #include "dataplane/worker.h"
 
 namespace turnpike::dataplane {
@@ -91,6 +93,22 @@ unsigned exception_room(const Options& options) {
   return (has_jumbo(options) ? kWideFrameRoom : kFrameRoom) + RTE_PKTMBUF_HEADROOM;
 }
 
+// The first port with a socket decides: one that is far from another's must be far from some
+// worker.
+std::vector<int> cores_of_workers(const Options& options) {
+  std::vector<int> order = options.worker_cores;
+  if (order.empty()) {
+    int socket = -1;
+    for (std::size_t i = 0; i < options.ports.size() && socket < 0; ++i)
+      socket = socket_of_device(options.ports[i]);
+    order = in_order_of_use(cores_of_machine(allowed_cores()), socket);
+  }
+  std::vector<int> cores;
+  for (std::size_t i = 0; i < options.workers; ++i)
+    cores.push_back(order[i % order.size()]);
+  return cores;
+}
+
 std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buffers) {
   constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
   std::uint64_t bytes =
@@ -103,11 +121,16 @@ std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buff
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
 }
 
-Pool make_pool(const std::string& name, unsigned count, unsigned room, unsigned cache = kCache) {
+Pool make_pool(const std::string& name, unsigned count, unsigned room, int socket = SOCKET_ID_ANY,
+               unsigned cache = kCache) {
   // FrameNotes must keep its alignment behind the mbuf.
   constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
-  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
-                                    static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
+  const auto create = [&](int where) {
+    return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
+                                   static_cast<std::uint16_t>(room), where);
+  };
+  Pool pool(create(socket));
+  if (!pool && socket != SOCKET_ID_ANY) pool.reset(create(SOCKET_ID_ANY));
   if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
   return pool;
 }
@@ -127,6 +150,7 @@ Instant clock_now() {
 struct Dataplane::Impl {
   explicit Impl(const Options& asked) : options(asked) {}
 
+  void look_at_machine();
   void make_pools();
   void make_ports();
   void make_rings();
@@ -134,6 +158,9 @@ struct Dataplane::Impl {
 
   Options options;
   // In this order: ports give their buffers back before the pools go.
+  std::string memory;  // which was taken
+  std::vector<std::string> warnings;
+  std::vector<int> cores;         // by worker
   std::vector<Buffers> buffers;   // by worker
   std::vector<Pool> pools;        // by worker
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
@@ -147,14 +174,38 @@ struct Dataplane::Impl {
   bool running = false;
 };
 
+// What costs speed, and is the machine's or the operator's to change.
+void Dataplane::Impl::look_at_machine() {
+  for (std::size_t i = 0; i < options.ports.size(); ++i) {
+    const PortSpec& port = options.ports[i];
+    if (port.driver == Driver::kPci && options.hugepages && rte_eal_has_hugepages() == 0) {
+      warnings.push_back(port.device +
+                         ": a NIC's rings in 4 KiB pages cost speed; echo 512 > "
+                         "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    }
+    const int near = socket_of_device(port);
+    const std::uint16_t queues = wanted_queues(port, options.workers);
+    for (std::uint16_t queue = 0; near >= 0 && queue < queues; ++queue) {
+      const std::uint16_t worker = queue_owner(i, queue, options.workers);
+      const int socket = socket_of_core(cores[worker]);
+      if (socket == near) continue;
+      warnings.push_back(port.device + " is on socket " + std::to_string(near) +
+                         ", the core of worker " + std::to_string(worker) + " on " +
+                         std::to_string(socket) + "; worker_cores chooses others");
+    }
+  }
+}
+
 void Dataplane::Impl::make_pools() {
   for (unsigned worker = 0; worker < options.workers; ++worker) {
     const std::string number = std::to_string(worker);
-    pools.push_back(make_pool("frames-" + number, buffers[worker].frames, kRoom));
+    // Without hugepages DPDK knows one socket only.
+    const int socket = rte_eal_has_hugepages() != 0 ? socket_of_core(cores[worker]) : SOCKET_ID_ANY;
+    pools.push_back(make_pool("frames-" + number, buffers[worker].frames, kRoom, socket));
     large_pools.push_back(
-        make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM));
+        make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM, socket));
     if (buffers[worker].wide != 0)
-      wide_pools.push_back(make_pool("wide-" + number, buffers[worker].wide, kWideRoom));
+      wide_pools.push_back(make_pool("wide-" + number, buffers[worker].wide, kWideRoom, socket));
   }
 }
 
@@ -174,8 +225,8 @@ void Dataplane::Impl::make_ports() {
     fabric.exceptions.emplace_back();
     if (port.shared() || port.spec().exception_name.empty()) continue;
     if (!exception_pool) {
-      exception_pool =
-          make_pool("exceptions", exception_buffers(options), exception_room(options), 0);
+      exception_pool = make_pool("exceptions", exception_buffers(options), exception_room(options),
+                                 SOCKET_ID_ANY, 0);
     }
     fabric.exceptions.back() =
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
@@ -199,15 +250,13 @@ void Dataplane::Impl::make_rings() {
 }
 
 void Dataplane::Impl::make_workers() {
-  const std::vector<int> cores = allowed_cores();
+  const std::size_t allowed = allowed_cores().size();
   for (std::uint16_t i = 0; i < options.workers; ++i) {
     Worker::Config config;
     config.number = i;
-    config.core = options.worker_cores.empty()
-                      ? cores[i % cores.size()]
-                      : options.worker_cores[i % options.worker_cores.size()];
+    config.core = cores[i];
     // Engine and control want a core as well.
-    config.yields = options.workers + 1U > cores.size();
+    config.yields = options.workers + 1U > allowed;
     config.idle_sleep_us = options.idle_sleep_us;
     config.pool = (has_jumbo(options) ? wide_pools : pools)[i].get();
     config.large = large_pools[i].get();
@@ -216,6 +265,7 @@ void Dataplane::Impl::make_workers() {
 }
 
 Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(options)) {
+  impl_->cores = cores_of_workers(options);
   impl_->buffers = buffers_by_worker(options);
   EalOptions eal;
   eal.hugepages = options.hugepages;
@@ -224,7 +274,8 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
     if (port.driver == Driver::kPci)
       eal.pci_devices.push_back(port.device + (port.devargs.empty() ? "" : ",") + port.devargs);
   }
-  start_eal(eal);
+  impl_->memory = start_eal(eal);
+  impl_->look_at_machine();
   try {
     clock_start_tsc = rte_rdtsc();
     clock_ticks_per_ms = rte_get_tsc_hz() / 1000;
@@ -258,8 +309,12 @@ const std::string& Dataplane::description(std::size_t port) const {
   return impl_->fabric.ports[port]->description();
 }
 
+const std::string& Dataplane::memory() const {
+  return impl_->memory;
+}
+
 std::vector<std::string> Dataplane::warnings() const {
-  std::vector<std::string> all;
+  std::vector<std::string> all = impl_->warnings;
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     all.insert(all.end(), port->warnings().begin(), port->warnings().end());
   return all;

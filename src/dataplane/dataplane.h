@@ -40,9 +40,9 @@ struct PortRange {
 struct Options {
   std::vector<PortSpec> ports;
   std::uint16_t workers = 1;
-  std::vector<int> worker_cores;  // empty: 0, 1, … modulo the cores there are
+  std::vector<int> worker_cores;  // empty: those nearest to the ports
   std::uint8_t shards = 1;
-  bool hugepages = true;  // use 2 MiB pages if enough are free, else --no-huge
+  bool hugepages = true;  // use them if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
   std::uint32_t test_time_scale = 1;
   // What the XDP filter lets through to us.
@@ -89,6 +89,7 @@ class Dataplane {
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
   const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, MTU 1500"
+  const std::string& memory() const;                       // "200 MiB of 2 MiB pages"
   // What an operator should know, once all is started.
   std::vector<std::string> warnings() const;
   // The bitmaps that the flow tables keep for the ports' XDP filters.

@@ -10,13 +10,13 @@ namespace turnpike::dataplane {
 
 struct EalOptions {
   std::vector<std::string> pci_devices;  // "ADDRESS[,devargs]"; empty: PCI is not looked at
-  bool hugepages = true;                 // use 2 MiB pages where enough are free
+  bool hugepages = true;                 // use them where enough are free
   std::uint32_t memory_mb = 256;         // for pools and rings
 };
 
 // Throws std::runtime_error with DPDK's reason. Once in a process. The calling thread keeps its
-// cores.
-void start_eal(const EalOptions& options);
+// cores. Returns which memory was taken, in words.
+std::string start_eal(const EalOptions& options);
 // Removes the runtime directory too.
 void stop_eal();
 

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <rte_cycles.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_random.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "dataplane/vlan_tags.h"
 #include "wire/headers.h"
@@ -65,7 +67,17 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
   heartbeat_ms_.store(real_ms(), std::memory_order_relaxed);
-  thread_ = std::thread([this] { run(); });
+  std::future<void> seated = seated_.get_future();
+  thread_ = std::thread([this] {
+    try {
+      take_seat();
+    } catch (...) {
+      return seated_.set_exception(std::current_exception());
+    }
+    seated_.set_value();
+    run();
+  });
+  seated.get();
 }
 
 void Worker::stop() {
@@ -73,14 +85,22 @@ void Worker::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::run() {
+// On its core, and known to DPDK, without which pools have no cache for it.
+void Worker::take_seat() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
   cpu_set_t cores;
   CPU_ZERO(&cores);
   CPU_SET(static_cast<unsigned>(config_.core), &cores);
-  pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
-  rte_thread_register();
+  const std::string worker = "worker " + std::to_string(config_.number);
+  if (const int error = pthread_setaffinity_np(pthread_self(), sizeof cores, &cores); error != 0) {
+    throw std::runtime_error(worker + " can't have core " + std::to_string(config_.core) + ": " +
+                             std::strerror(error));
+  }
+  if (rte_thread_register() != 0)
+    throw std::runtime_error(worker + ": DPDK takes no further thread: " + rte_strerror(rte_errno));
+}
 
+void Worker::run() {
   unsigned idle = 0;
   for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {
     const std::uint64_t begin = rte_rdtsc();

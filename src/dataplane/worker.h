@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -77,6 +78,7 @@ class Worker final : private flow::FragmentSink {
     std::array<rte_mbuf*, kBurst> frames{};
   };
 
+  void take_seat();
   void run();
   bool round(Instant now);
   bool receive(Instant now, const Queue& queue);
@@ -121,6 +123,7 @@ class Worker final : private flow::FragmentSink {
   bool out_of_buffers_ = false;                             // the last take() had none
   alignas(64) std::atomic<std::uint64_t> heartbeat_ms_{0};  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
+  std::promise<void> seated_;  // or why not
   std::thread thread_;
 };
 

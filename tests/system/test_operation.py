@@ -368,3 +368,12 @@ def test_a_scan_does_not_tell_live_relay_ports_from_dead_ones(fresh_lab, driver)
             with pytest.raises(ConnectionRefusedError if told else TimeoutError):
                 scanner.recv(100)
     one.sock.close()
+
+
+def test_cores_that_are_not_there_are_refused(fresh_lab, tmp_path):
+    config = tmp_path / "cores.toml"
+    config.write_text("worker_cores = [500]\n")
+    relay = fresh_lab.start_relay("--config", config, expect_ready=False)
+    assert relay.process.wait(timeout=20) == 2
+    assert "worker_cores: this machine has cores 0 to" in relay.output()
+    assert "not 500" in relay.output()
