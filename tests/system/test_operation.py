@@ -377,3 +377,14 @@ def test_cores_that_are_not_there_are_refused(fresh_lab, tmp_path):
     assert relay.process.wait(timeout=20) == 2
     assert "worker_cores: this machine has cores 0 to" in relay.output()
     assert "not 500" in relay.output()
+
+
+def test_frames_that_xdp_has_no_room_for_are_told_and_counted(fresh_lab):
+    set_mtu(fresh_lab, 3400)
+    relay = fresh_lab.start_relay()
+    assert "packets of more than 2022 bytes are not received; ip link set north mtu 1500" in relay.output()
+    assert echo_works(fresh_lab)
+    with fresh_lab.client.udp(fresh_lab.CLIENT4) as sender:
+        for _ in range(5):
+            sender.sendto(bytes(3000), (fresh_lab.SERVER4, 3478))
+    wait_for(lambda: lost_by_ports(relay) == 5, 10, "five frames counted")
