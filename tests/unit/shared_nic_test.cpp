@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -307,6 +308,21 @@ TEST_F(PortReservationTest, KeepsWhatTheOperatorSetMeanwhile) {
     reserve("1234");
   }
   EXPECT_EQ(reserved(), "1234");
+}
+
+TEST_F(PortReservationTest, LeavesToAnotherRelayWhatThatStillNeeds) {
+  auto first = std::make_unique<PortReservation>(50000, 50099);
+  const PortReservation second(60000, 60099);
+  EXPECT_TRUE(second.holds());
+  EXPECT_EQ(reserved(), "50000-50099,60000-60099");
+  first.reset();
+  EXPECT_EQ(reserved(), "50000-50099,60000-60099");
+}
+
+TEST_F(PortReservationTest, OfTwoRelaysWithOneRangeTheSecondToEndLosesNothing) {
+  const PortReservation first(50000, 50099);
+  { const PortReservation second(50000, 50099); }
+  EXPECT_EQ(reserved(), "50000-50099");
 }
 
 TEST_F(PortReservationTest, PutsBackWhatAKilledRunFound) {
