@@ -15,6 +15,8 @@ enum class Condition : std::uint8_t {
   kMissingAddress = 0,
   kLateAddress,
   kLostInterface,
+  kLinkDown,
+  kLostDevice,
   kCount,
 };
 inline constexpr std::size_t kConditions = static_cast<std::size_t>(Condition::kCount);
@@ -31,6 +33,8 @@ inline constexpr std::array<ConditionInfo, kConditions> kConditionInfo{{
      "an address came to the port's interface after the start and is not used until a restart",
      false},
     {"lost_interface", "the interface of a port is gone", true},
+    {"link_down", "the link of a port is down", true},
+    {"lost_device", "the device of a port was taken away, or wants a reset: restart", true},
 }};
 
 class Conditions {

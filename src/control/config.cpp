@@ -260,8 +260,22 @@ std::optional<std::string> parse_pci(std::string_view text) {
     if (!fits) {
       return std::nullopt;
     }
+    // DPDK's names are in lower case.
+    if (whole[i] >= 'A' && whole[i] <= 'F') {
+      whole[i] = static_cast<char>(whole[i] - 'A' + 'a');
+    }
   }
   return whole;
+}
+
+// Pairs of key and value; neither a word nor a device of its own for DPDK's command line.
+std::optional<std::string> parse_devargs(std::string_view text) {
+  const bool fits = std::all_of(text.begin(), text.end(),
+                                [](char c) { return c > 0x20 && c < 0x7F && c != '"'; });
+  if (!fits || text.starts_with(',') || text.ends_with(',')) {
+    return std::nullopt;
+  }
+  return std::string(text);
 }
 
 struct Device {
@@ -511,6 +525,9 @@ Take read_port(PortConfig& port) {
                                         "a unicast address, such as 192.0.2.1 or fe80::1");
                         },
                         "a list of addresses, [\"192.0.2.1\"]")},
+        {"descriptors", integer(port.descriptors, 64, 8192, 0)},
+        {"devargs", parsed(port.devargs, parse_devargs,
+                           "what DPDK's driver takes, such as \"mprq_en=1,rxq_cqe_comp_en=0\"")},
         {"next_hop", parsed(port.static_next_hop, parse_next_hop,
                             "a unicast MAC such as 02:00:00:00:00:01, or \"\"")},
         {"exception",

@@ -40,10 +40,12 @@ struct InterfaceAddress {
 
 struct PortConfig {
   PortDriver driver = PortDriver::kAfXdp;
-  std::string device;         // PCI address, interface name, or memif socket path
-  std::uint16_t queues = 0;   // 0: one per worker, or the interface's channels (af_xdp)
-  std::uint16_t mtu = 0;      // 0: the device's
-  bool memif_server = false;  // kMemif: which end makes the socket
+  std::string device;             // PCI address, interface name, or memif socket path
+  std::uint16_t queues = 0;       // 0: one per worker, or the interface's channels (af_xdp)
+  std::uint16_t mtu = 0;          // 0: the device's
+  std::uint16_t descriptors = 0;  // of each ring; 0: the driver's usual
+  std::string devargs;            // passed to DPDK's driver: "key=value,key=value"
+  bool memif_server = false;      // kMemif: which end makes the socket
   bool memif_zero_copy = true;
   std::vector<InterfaceAddress> addresses;  // owned ports: given to the exception interface
   std::vector<Address> gateways;  // owned ports: where the default route leads, one of a family

@@ -1,6 +1,7 @@
 // What the values of a configuration say about each other: collisions, overlaps, what is missing;
 // and what follows from the rest where it is left out.
 #include <algorithm>
+#include <bit>
 #include <set>
 
 #include "control/config_value.h"
@@ -116,6 +117,26 @@ class Checker {
       refuse(at("port", i, ".exception"),
              "expected a next_hop where there is no exception interface: without either, no packet "
              "has a way out; found none");
+    }
+    // What buffers and drivers hold. A shared interface's own MTU is looked at when it starts.
+    const unsigned most = port.driver == PortDriver::kAfXdp ? 2022
+                          : port.driver == PortDriver::kTap || port.driver == PortDriver::kMemif
+                              ? 1500
+                              : 9600;
+    if (port.mtu > most) {
+      refuse(at("port", i, ".mtu"), "expected at most " + std::to_string(most) +
+                                        " on a port of this driver, found " +
+                                        std::to_string(port.mtu));
+    }
+    // More than four at once are more than DPDK's driver has room to tell of, which it doesn't
+    // check.
+    if (port.driver == PortDriver::kTap && port.queues > 4) {
+      refuse(at("port", i, ".queues"),
+             "expected at most 4 on a tap, found " + std::to_string(port.queues));
+    }
+    if (!std::has_single_bit(std::max<std::uint16_t>(port.descriptors, 1))) {
+      refuse(at("port", i, ".descriptors"),
+             "expected a power of two, found " + std::to_string(port.descriptors));
     }
     if (port.memif_server && port.driver != PortDriver::kMemif) {
       refuse(at("port", i, ".memif_server"), "expected only with device = \"memif:…\", found true");

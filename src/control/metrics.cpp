@@ -143,6 +143,24 @@ void collect_drops(std::vector<MetricFamily>& out, const MetricsSource& source) 
   }
 }
 
+void collect_ports(std::vector<MetricFamily>& out, const std::vector<PortHealth>& ports) {
+  {
+    FamilyWriter up(out, MetricType::Gauge, "port_up", "Whether the port's link is up");
+    for (const PortHealth& port : ports)
+      up.add({{"port", port.name}}, port.up ? 1.0 : 0.0);
+  }
+  std::string help = "Packets that no worker saw, lost by a port's device or the kernel before it.";
+  for (const flow::DropInfo& info : flow::kPortDropInfo)
+    help.append(" ").append(info.label).append(": ").append(info.explanation).append(".");
+  FamilyWriter lost(out, MetricType::Counter, "port_dropped_packets_total", help);
+  for (const PortHealth& port : ports) {
+    for (std::size_t i = 0; i < port.lost.size(); ++i) {
+      lost.add({{"port", port.name}, {"reason", std::string(flow::kPortDropInfo[i].label)}},
+               port.lost[i]);
+    }
+  }
+}
+
 void collect_answers(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Worker = flow::WorkerCounters;
   static constexpr std::pair<const char*, Member<Worker>> kAnswers[] = {
@@ -368,6 +386,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_traffic(out, source, true);
   collect_answers(out, source);
   collect_drops(out, source);
+  if (source.ports) collect_ports(out, source.ports());
   collect_workers(out, source);
   collect_stalls(out, source);
   collect_burst_times(out, source);

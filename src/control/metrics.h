@@ -5,6 +5,7 @@
 
 #include <prometheus/metric_family.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -26,6 +27,12 @@ struct Heart {
   const Heartbeat* beat = nullptr;
 };
 
+struct PortHealth {
+  std::string name;  // "af_xdp:eth0"
+  bool up = true;
+  std::array<std::uint64_t, flow::kPortDropInfo.size()> lost{};
+};
+
 struct Use {
   std::uint64_t in_use = 0, capacity = 0;
 };
@@ -37,6 +44,7 @@ struct MetricsSource {
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;
+  std::function<std::vector<PortHealth>()> ports;
   std::function<Use()> buffers, next_hops;
   const Conditions* conditions = nullptr;  // none: nothing is watched
   std::uint64_t tsc_hz = 0;

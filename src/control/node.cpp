@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -157,15 +156,6 @@ void give_addresses_and_routes(const PortConfig& port, const std::string& interf
   }
 }
 
-bool is_running(const std::string& interface) {
-  ifreq request{};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  const bool known = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-  if (fd >= 0) close(fd);
-  return known && (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
-}
-
 std::uint64_t available_memory() {
   std::ifstream file("/proc/meminfo");
   std::string word;
@@ -210,8 +200,18 @@ dataplane::Options dataplane_options(const Config& config) {
   dataplane::Options options;
   for (std::size_t i = 0; i < config.ports.size(); ++i) {
     const PortConfig& port = config.ports[i];
-    options.ports.push_back({driver_of(port.driver), port.device, port.queues, port.mtu,
-                             port.memif_server, port.memif_zero_copy, exception_name(port, i)});
+    dataplane::PortSpec& spec = options.ports.emplace_back();
+    spec.driver = driver_of(port.driver);
+    spec.device = port.device;
+    spec.queues = port.queues;
+    spec.mtu = port.mtu;
+    spec.descriptors = port.descriptors;
+    spec.devargs = port.devargs;
+    spec.memif_server = port.memif_server;
+    spec.memif_zero_copy = port.memif_zero_copy;
+    for (const InterfaceAddress& address : port.addresses)
+      spec.addresses.push_back(address.address);
+    spec.exception_name = exception_name(port, i);
   }
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
@@ -288,6 +288,16 @@ Config completed(Config config, const HostAddresses& host) {
       throw Misfit("stun_only and turn_only must be the same for all listeners of a node");
   }
   return config;
+}
+
+// Cores outside of the process's mask can be had all the same: isolcpus keeps them out of it.
+void check_cores(const Config& config) {
+  const long there = sysconf(_SC_NPROCESSORS_CONF);
+  for (const int core : config.worker_cores) {
+    if (core < there) continue;
+    throw Misfit("worker_cores: this machine has cores 0 to " + std::to_string(there - 1) +
+                 ", not " + std::to_string(core));
+  }
 }
 
 flow::TableLimits table_limits(const Config& config) {
@@ -522,6 +532,7 @@ void Node::reserve_ports() {
 
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   check_memory(limits_, config_.workers);
+  check_cores(config_);
   reserve_ports();
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }
@@ -591,6 +602,14 @@ MetricsSource Node::metrics_source() {
       hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
     return hearts;
   };
+  source.ports = [this] {
+    std::vector<PortHealth> ports;
+    for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+      const dataplane::Dataplane::PortState state = dataplane_->port_state(i);
+      ports.push_back({dataplane_->name(i), state.up, state.lost});
+    }
+    return ports;
+  };
   source.buffers = [this] {
     const dataplane::Dataplane::PoolUse use = dataplane_->pool_use();
     return Use{use.in_use, use.capacity};
@@ -649,6 +668,9 @@ void Node::say_what_runs() const {
             std::to_string(tables_.bytes() >> 20) + " MiB");
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     log::info("port " + std::to_string(i) + ": " + dataplane_->description(i));
+  log::info("memory of DPDK: " + dataplane_->memory());
+  for (const std::string& warning : dataplane_->warnings())
+    log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const PortConfig& port = config_.ports[i];
     if (port.driver == PortDriver::kAfXdp && neighbours_.has_vlans(i) &&
@@ -695,7 +717,7 @@ void Node::say_what_runs() const {
 void Node::watch_gateways() {
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
-    if (config_.ports[i].gateways.empty() || !is_running(interface)) continue;
+    if (config_.ports[i].gateways.empty() || !dataplane::interface_is_running(interface)) continue;
     const unsigned index = if_nametoindex(interface.c_str());
     const bool there = std::all_of(config_.ports[i].gateways.begin(),
                                    config_.ports[i].gateways.end(), [&](const Address& gateway) {
@@ -746,14 +768,21 @@ void Node::watch_interfaces() {
 }
 
 void Node::watch_links() {
-  const std::vector<std::string> interfaces = kernel_interfaces();
-  link_up_.resize(interfaces.size(), true);
-  for (std::size_t i = 0; i < interfaces.size(); ++i) {
-    const bool up = is_running(interfaces[i]);
-    if (up == link_up_[i]) continue;
-    link_up_[i] = up;
-    log::warning("interface " + interfaces[i] + (up ? " is up again" : " is down"));
+  dataplane_->look_at_links();
+  link_up_.resize(config_.ports.size(), true);
+  std::string down, lost;
+  for (std::size_t i = 0; i < config_.ports.size(); ++i) {
+    const dataplane::Dataplane::PortState state = dataplane_->port_state(i);
+    const std::string& name = dataplane_->name(i);
+    if (state.gone) lost += (lost.empty() ? "" : ", ") + name;
+    if (!state.up && dataplane_->needs_link(i)) down += (down.empty() ? "" : ", ") + name;
+    if (state.up == link_up_[i]) continue;
+    link_up_[i] = state.up;
+    log::warning("port " + name + (state.up ? ": the link is up again" : ": the link is down"));
   }
+  conditions_.set(Condition::kLinkDown, down);
+  if (conditions_.set(Condition::kLostDevice, lost) && !lost.empty())
+    log::error("taken away, or in want of a reset: " + lost + "; restart when it is back");
 }
 
 // "203.0.113.7 (listening), 203.0.113.8 (relayed)", or nothing. A port without an interface of the
@@ -857,6 +886,7 @@ void Node::run(const Signals& signals) {
       });
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
   // it is up.
+  std::uint64_t losses_due = 0;
   std::uint64_t links_due = dataplane::real_ms() + 3000;
   std::uint64_t addresses_due = dataplane::real_ms();
   std::uint64_t logins_due = 0;
@@ -885,12 +915,19 @@ void Node::run(const Signals& signals) {
       watch_logins();
       logins_due = now + kLoginNotesMs;
     }
+    if (now >= losses_due) {
+      dataplane_->count_losses();
+      losses_due = now + 100;
+    }
     if (now >= links_due) {
       watch_peers();
       watch_interfaces();
       watch_links();
-      if (now >= gateways_due_ms_) watch_gateways();
-      links_due = now + 500;
+      links_due = now + 100;
+      if (now >= gateways_due_ms_) {
+        gateways_due_ms_ = now + 500;
+        watch_gateways();
+      }
     }
   }
   log::info("stopping");

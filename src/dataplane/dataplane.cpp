@@ -1,6 +1,7 @@
 #include "dataplane/dataplane.h"
 
 #include <rte_cycles.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "dataplane/eal.h"
+#include "dataplane/machine.h"
 #include "dataplane/placement.h"
 #include "dataplane/worker.h"
 
@@ -20,7 +22,6 @@ namespace {
 
 constexpr unsigned kLargeBuffers = 256;
 constexpr unsigned kLargeRoom = 16384;
-constexpr unsigned kExceptionBuffers = 2047;
 constexpr unsigned kCache = 256;
 constexpr unsigned kHandoffs = 1024;  // places in the ring from a worker to another's port
 
@@ -52,51 +53,95 @@ using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
 // Beside the frame: headers grow by at most 68 bytes (IPv4 ChannelData's way to an IPv6 Data
 // indication), which DPDK's headroom of 128 holds. A buffer of kRoom stays below a page with its
 // mbuf, which af_xdp needs.
-constexpr unsigned kRoom = Port::kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
-constexpr unsigned kWideRoom = Port::kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kRoom = kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
+constexpr unsigned kWideRoom = kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
 
-bool needs_wide_frames(const Options& options) {
-  return std::any_of(options.ports.begin(), options.ports.end(),
-                     [](const PortSpec& port) { return Port::needs_wide_frames(port.driver); });
+// How many buffers a worker has.
+struct Buffers {
+  unsigned frames = 0;
+  unsigned wide = 0;  // none where no port of the node needs them
+};
+
+bool needs_wide_frames(const PortSpec& port) {
+  return needs_wide_frames(port.driver, port.mtu);
 }
 
-// By worker: what lies in bursts and the pool's cache, with the shards, in hand-off rings, among
-// the fragments that wait, and in the queues it serves (af_xdp has twice the descriptors on each
-// side).
-std::vector<unsigned> buffers_by_worker(const Options& options) {
+// A fragment fits a hop's MTU, which a frame's room needn't.
+bool has_jumbo(const Options& options) {
+  return std::any_of(options.ports.begin(), options.ports.end(), [](const PortSpec& port) {
+    return port.driver != Driver::kAfPacket && needs_wide_frames(port);
+  });
+}
+
+// What may be held at once: in engines' rings, both those of known clients and of strangers, and
+// those on their way back; among the fragments that wait; in the rings to other workers; in bursts
+// and caches; and what lies in the queues it serves (af_xdp has twice the descriptors on each
+// side). A queue that can't be filled again is a port that receives nothing.
+std::vector<Buffers> buffers_by_worker(const Options& options) {
   const auto ports = static_cast<unsigned>(options.ports.size());
-  const unsigned always = 2047 + options.shards * EngineRings::kMostInFlight + ports * kHandoffs +
-                          Reassembly::kMostWaiting;
-  std::vector<unsigned> buffers(options.workers, always);
+  const unsigned held =
+      options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
+                        ports * kHandoffs + (options.workers - 1U) * kFragmentRing + 2047;
+  std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
-    if (Port::needs_wide_frames(options.ports[port].driver)) continue;
-    const std::uint16_t queues = wanted_queues(options.ports[port], options.workers);
-    for (std::uint16_t queue = 0; queue < queues; ++queue)
-      buffers[queue_owner(port, queue, options.workers)] += 4 * Port::kDescriptors;
+    const PortSpec& spec = options.ports[port];
+    const bool wide = needs_wide_frames(spec);
+    if (wide) {
+      for (Buffers& worker : buffers)
+        worker.wide = std::max(worker.wide, held);
+    }
+    if (spec.driver == Driver::kAfPacket) continue;  // its rings are the kernel's
+    const std::uint16_t queues = wanted_queues(spec, options.workers);
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+      Buffers& worker = buffers[queue_owner(port, queue, options.workers)];
+      (wide ? worker.wide : worker.frames) += 4 * descriptors_of(spec);
+    }
   }
   return buffers;
 }
 
-unsigned wide_buffers(const Options& options) {
-  return 1023 + options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting;
+unsigned exception_buffers(const Options& options) {
+  const auto ports =
+      std::count_if(options.ports.begin(), options.ports.end(),
+                    [](const PortSpec& port) { return !port.exception_name.empty(); });
+  return ExceptionPath::buffers(static_cast<std::size_t>(ports), options.workers);
 }
 
-std::uint32_t memory_mb(const Options& options, const std::vector<unsigned>& buffers) {
+unsigned exception_room(const Options& options) {
+  return (has_jumbo(options) ? kWideFrameRoom : kFrameRoom) + RTE_PKTMBUF_HEADROOM;
+}
+
+// The first port with a socket decides: one that is far from another's must be far from some
+// worker.
+std::vector<int> cores_in_order(const Options& options) {
+  int socket = -1;
+  for (std::size_t i = 0; i < options.ports.size() && socket < 0; ++i)
+    socket = socket_of_device(options.ports[i]);
+  return in_order_of_use(cores_of_machine(allowed_cores()), socket);
+}
+
+std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buffers) {
   constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
-  std::uint64_t bytes = 0;
-  for (const unsigned count : buffers) {
-    bytes += count * (kBeside + kRoom) + kLargeBuffers * (kBeside + kLargeRoom + 512);
-    if (needs_wide_frames(options)) bytes += wide_buffers(options) * (kBeside + kWideRoom);
+  std::uint64_t bytes =
+      std::uint64_t{exception_buffers(options)} * (kBeside + exception_room(options));
+  for (const Buffers& worker : buffers) {
+    bytes += worker.frames * (kBeside + kRoom) + worker.wide * (kBeside + kWideRoom) +
+             kLargeBuffers * (kBeside + kLargeRoom + 512);
     bytes += std::uint64_t{8} << 20;
   }
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
 }
 
-Pool make_pool(const std::string& name, unsigned count, unsigned room) {
+Pool make_pool(const std::string& name, unsigned count, unsigned room, int socket = SOCKET_ID_ANY,
+               unsigned cache = kCache) {
   // FrameNotes must keep its alignment behind the mbuf.
   constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
-  Pool pool(rte_pktmbuf_pool_create(name.c_str(), count, std::min(kCache, count / 4), kPrivate,
-                                    static_cast<std::uint16_t>(room), SOCKET_ID_ANY));
+  const auto create = [&](int where) {
+    return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
+                                   static_cast<std::uint16_t>(room), where);
+  };
+  Pool pool(create(socket));
+  if (!pool && socket != SOCKET_ID_ANY) pool.reset(create(SOCKET_ID_ANY));
   if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
   return pool;
 }
@@ -121,6 +166,7 @@ std::uint64_t real_ns_until(Instant when) {
 struct Dataplane::Impl {
   explicit Impl(const Options& asked) : options(asked) {}
 
+  void look_at_machine();
   void make_pools();
   void make_ports();
   void make_rings();
@@ -129,8 +175,10 @@ struct Dataplane::Impl {
 
   Options options;
   Placement placement;
+  std::string memory;  // which was taken
+  std::vector<std::string> warnings;
   // In this order: ports give their buffers back before the pools go.
-  std::vector<unsigned> buffers;  // by worker, of its pool
+  std::vector<Buffers> buffers;   // by worker
   std::vector<Pool> pools;        // by worker
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
@@ -143,14 +191,41 @@ struct Dataplane::Impl {
   bool running = false;
 };
 
+// What costs speed, and is the machine's or the operator's to change.
+void Dataplane::Impl::look_at_machine() {
+  for (std::size_t i = 0; i < options.ports.size(); ++i) {
+    const PortSpec& port = options.ports[i];
+    if (port.driver == Driver::kPci && options.hugepages && rte_eal_has_hugepages() == 0) {
+      warnings.push_back(port.device +
+                         ": a NIC's rings in 4 KiB pages cost speed; echo 512 > "
+                         "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    }
+    const int near = socket_of_device(port);
+    const std::uint16_t queues = wanted_queues(port, options.workers);
+    for (std::uint16_t queue = 0; near >= 0 && queue < queues; ++queue) {
+      const std::uint16_t worker = queue_owner(i, queue, options.workers);
+      const int core = placement.workers[worker].core;
+      const int socket = core < 0 ? near : socket_of_core(core);
+      if (socket == near) continue;
+      warnings.push_back(port.device + " is on socket " + std::to_string(near) +
+                         ", the core of worker " + std::to_string(worker) + " on " +
+                         std::to_string(socket) + "; worker_cores chooses others");
+    }
+  }
+}
+
 void Dataplane::Impl::make_pools() {
   for (unsigned worker = 0; worker < options.workers; ++worker) {
     const std::string number = std::to_string(worker);
-    pools.push_back(make_pool("frames-" + number, buffers[worker], kRoom));
+    // Without hugepages DPDK knows one socket only.
+    const int core = placement.workers[worker].core;
+    const bool known = rte_eal_has_hugepages() != 0 && core >= 0;
+    const int socket = known ? socket_of_core(core) : SOCKET_ID_ANY;
+    pools.push_back(make_pool("frames-" + number, buffers[worker].frames, kRoom, socket));
     large_pools.push_back(
-        make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM));
-    if (needs_wide_frames(options))
-      wide_pools.push_back(make_pool("wide-" + number, wide_buffers(options), kWideRoom));
+        make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM, socket));
+    if (buffers[worker].wide != 0)
+      wide_pools.push_back(make_pool("wide-" + number, buffers[worker].wide, kWideRoom, socket));
   }
 }
 
@@ -159,8 +234,7 @@ void Dataplane::Impl::make_ports() {
   for (std::size_t i = 0; i < options.ports.size(); ++i) {
     fabric.ports.push_back(std::make_unique<Port>(i, options.ports[i], options));
     Port& port = *fabric.ports.back();
-    const std::vector<Pool>& of_workers =
-        Port::needs_wide_frames(port.spec().driver) ? wide_pools : pools;
+    const std::vector<Pool>& of_workers = port.needs_wide_frames() ? wide_pools : pools;
     std::vector<rte_mempool*> queue_pools;
     for (std::uint16_t queue = 0; queue < port.queues(); ++queue) {
       queue_pools.push_back(of_workers[fabric.queue_owner(i, queue)].get());
@@ -170,8 +244,10 @@ void Dataplane::Impl::make_ports() {
     kernel_interfaces.push_back(port.shared() ? port.spec().device : port.spec().exception_name);
     fabric.exceptions.emplace_back();
     if (port.shared() || port.spec().exception_name.empty()) continue;
-    if (!exception_pool)
-      exception_pool = make_pool("exceptions", kExceptionBuffers, 2048 + RTE_PKTMBUF_HEADROOM);
+    if (!exception_pool) {
+      exception_pool = make_pool("exceptions", exception_buffers(options), exception_room(options),
+                                 SOCKET_ID_ANY, 0);
+    }
     fabric.exceptions.back() =
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
                                         port.info().mtu, exception_pool.get(), options.workers);
@@ -210,7 +286,7 @@ void Dataplane::Impl::make_workers() {
     config.number = i;
     config.seat = placement.workers[i];
     config.idle_sleep_us = options.idle_sleep_us;
-    config.pool = pools[i].get();
+    config.pool = (has_jumbo(options) ? wide_pools : pools)[i].get();
     config.large = large_pools[i].get();
     workers.push_back(std::make_unique<Worker>(config, fabric));
   }
@@ -218,16 +294,18 @@ void Dataplane::Impl::make_workers() {
 
 Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(options)) {
   impl_->buffers = buffers_by_worker(options);
-  impl_->placement = place_threads(allowed_cores(), options.workers, options.worker_cores,
+  impl_->placement = place_threads(cores_in_order(options), options.workers, options.worker_cores,
                                    options.idle_sleep_us != 0);
   EalOptions eal;
   eal.cores = impl_->placement.others;
   eal.hugepages = options.hugepages;
   eal.memory_mb = memory_mb(options, impl_->buffers);
   for (const PortSpec& port : options.ports) {
-    if (port.driver == Driver::kPci) eal.pci_devices.push_back(port.device);
+    if (port.driver == Driver::kPci)
+      eal.pci_devices.push_back(port.device + (port.devargs.empty() ? "" : ",") + port.devargs);
   }
-  start_eal(eal);
+  impl_->memory = start_eal(eal);
+  impl_->look_at_machine();
   try {
     clock_start_tsc = rte_rdtsc();
     clock_ticks_per_ms = rte_get_tsc_hz() / 1000;
@@ -260,6 +338,17 @@ const std::string& Dataplane::kernel_interface(std::size_t port) const {
 
 const std::string& Dataplane::description(std::size_t port) const {
   return impl_->fabric.ports[port]->description();
+}
+
+const std::string& Dataplane::memory() const {
+  return impl_->memory;
+}
+
+std::vector<std::string> Dataplane::warnings() const {
+  std::vector<std::string> all = impl_->warnings;
+  for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
+    all.insert(all.end(), port->warnings().begin(), port->warnings().end());
+  return all;
 }
 
 std::vector<std::atomic<std::uint64_t>*> Dataplane::live_ports() {
@@ -307,6 +396,33 @@ void Dataplane::poll_exceptions() {
   for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
     if (path) path->poll();
   }
+}
+
+void Dataplane::count_losses() {
+  for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
+    port->watch().count_losses();
+}
+
+void Dataplane::look_at_links() {
+  for (std::size_t i = 0; i < impl_->fabric.ports.size(); ++i) {
+    Port& port = *impl_->fabric.ports[i];
+    port.watch().look_at_link();
+    ExceptionPath* path = impl_->fabric.exceptions[i].get();
+    if (path != nullptr && needs_link(i)) path->set_carrier(port.watch().state().up);
+  }
+}
+
+Dataplane::PortState Dataplane::port_state(std::size_t port) const {
+  return impl_->fabric.ports[port]->watch().state();
+}
+
+bool Dataplane::needs_link(std::size_t port) const {
+  const Driver driver = impl_->fabric.ports[port]->spec().driver;
+  return driver != Driver::kMemif && driver != Driver::kTap;
+}
+
+const std::string& Dataplane::name(std::size_t port) const {
+  return impl_->fabric.ports[port]->name();
 }
 
 const flow::WorkerCounters& Dataplane::counters(std::uint16_t worker) const {

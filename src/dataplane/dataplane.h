@@ -2,6 +2,7 @@
 // main's thread in three steps; between them it runs by itself.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -23,9 +24,12 @@ struct PortSpec {
   std::string device;        // PCI address, interface, or memif socket path
   std::uint16_t queues = 0;  // 0: as many as workers, or as the interface has channels (af_xdp)
   std::uint16_t mtu = 0;     // 0: the device's own
+  std::uint16_t descriptors = 0;  // of each ring; 0: the driver's usual
+  std::string devargs;            // for DPDK's driver
   bool memif_server = false;
   bool memif_zero_copy = true;
-  std::string exception_name;  // owned ports (PCI, memif, tap): name of the TAP; empty: none
+  std::vector<Address> addresses;  // of its exception interface
+  std::string exception_name;      // owned ports (PCI, memif, tap): name of the TAP; empty: none
 };
 
 // Relay ports, both ends included.
@@ -39,7 +43,7 @@ struct Options {
   std::uint16_t workers = 1;
   std::vector<int> worker_cores;  // empty: see place_threads()
   std::uint8_t shards = 1;
-  bool hugepages = true;  // use 2 MiB pages if enough are free, else --no-huge
+  bool hugepages = true;  // use them if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
   std::uint32_t test_time_scale = 1;
   // What the XDP filter lets through to us.
@@ -95,7 +99,10 @@ class Dataplane {
   // neighbours speak for each (the shared interface, or the exception TAP; empty: none).
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
-  const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, copy mode"
+  const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, MTU 1500"
+  const std::string& memory() const;                       // "200 MiB of 2 MiB pages"
+  // What an operator should know, once all is started.
+  std::vector<std::string> warnings() const;
   // The bitmaps that the flow tables keep for the ports' XDP filters.
   std::vector<std::atomic<std::uint64_t>*> live_ports();
 
@@ -114,6 +121,21 @@ class Dataplane {
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
   // In real_ms().
   const Heartbeat& heartbeat(std::uint16_t worker) const;
+  // A port while it runs. `up` of a memif: whether its other side has come.
+  struct PortState {
+    bool up = true;
+    bool gone = false;  // the device was taken away, or wants to be set up anew
+    std::array<std::uint64_t, flow::kPortDropInfo.size()> lost{};  // by flow::PortDrop
+  };
+  // Looks at devices and links; a NIC's link is passed on to its exception interface. Control's
+  // thread, some times a second.
+  void count_losses();
+  void look_at_links();
+  // Any thread.
+  PortState port_state(std::size_t port) const;
+  // Whether the node needs its link to be ready; nobody need have come to a memif.
+  bool needs_link(std::size_t port) const;
+  const std::string& name(std::size_t port) const;  // "af_xdp:eth0"
   // Buffers in use and in all, over all pools.
   struct PoolUse {
     std::uint32_t in_use, capacity;

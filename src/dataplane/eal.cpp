@@ -12,18 +12,13 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "dataplane/machine.h"
+
 namespace turnpike::dataplane {
 namespace {
 
 constexpr const char* kRuntime = "/run/dpdk";
 constexpr std::string_view kPrefix = "turnpike-";
-
-std::uint64_t free_hugepages() {
-  std::ifstream file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-  std::uint64_t pages = 0;
-  file >> pages;
-  return pages;
-}
 
 // Directories of ours whose process is gone: a killed one can't remove its own.
 void remove_stale_runtime() {
@@ -69,7 +64,7 @@ void keep_to(const std::vector<int>& cores) {
 
 }  // namespace
 
-void start_eal(const EalOptions& options) {
+std::string start_eal(const EalOptions& options) {
   remove_stale_runtime();
   const std::vector<int> cores = options.cores.empty() ? allowed_cores() : options.cores;
   keep_to(cores);
@@ -80,8 +75,8 @@ void start_eal(const EalOptions& options) {
                                     "--log-level=user1:error",
                                     "--file-prefix=" + prefix(),
                                     lcores(cores)};
-  const bool huge = options.hugepages && free_hugepages() * 2 >= options.memory_mb;
-  if (huge) {
+  MemoryPlan memory = plan_memory(free_hugepages(), options.hugepages, options.memory_mb);
+  if (memory.huge) {
     words.emplace_back("--in-memory");  // nothing in hugetlbfs to be left behind
     // memif's zero copy shares memory by file descriptors, of which there must be few.
     words.emplace_back("--single-file-segments");
@@ -106,6 +101,7 @@ void start_eal(const EalOptions& options) {
   if (!started) {
     throw std::runtime_error(std::string("DPDK does not start: ") + rte_strerror(rte_errno));
   }
+  return memory.words;
 }
 
 void stop_eal() {

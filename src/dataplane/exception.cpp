@@ -16,8 +16,13 @@
 namespace turnpike::dataplane {
 namespace {
 
-constexpr unsigned kRingSize = 512;
+constexpr unsigned kDownSize = 512;
 constexpr int kFramesPerPoll = 64;
+
+// All workers' together hold some 2,048 frames, however many workers there are.
+unsigned up_size(unsigned workers) {
+  return workers <= 4 ? 512 : workers <= 16 ? 128 : 32;
+}
 
 // While the interface's link-local address is tentative, the kernel solicits no neighbours: for the
 // first second or two no IPv6 packet could be relayed. Where IPv6 is off there is no such file.
@@ -32,9 +37,9 @@ ExceptionPath::ExceptionPath(std::size_t port, const std::string& name,
                              rte_mempool* pool, unsigned workers)
     : name_(name),
       pool_(pool),
-      down_(make_ring("down", static_cast<unsigned>(port), 0, kRingSize)) {
+      down_(make_ring("down", static_cast<unsigned>(port), 0, kDownSize)) {
   for (unsigned worker = 0; worker < workers; ++worker) {
-    up_.push_back(make_ring("up", static_cast<unsigned>(port), worker, kRingSize));
+    up_.push_back(make_ring("up", static_cast<unsigned>(port), worker, up_size(workers)));
   }
   fd_ = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -61,12 +66,19 @@ ExceptionPath::ExceptionPath(std::size_t port, const std::string& name,
   }
 }
 
+unsigned ExceptionPath::buffers(std::size_t ports, unsigned workers) {
+  constexpr unsigned kInHand = 64;  // being written, read or copied
+  return static_cast<unsigned>(ports) * (kDownSize + workers * up_size(workers) + kInHand);
+}
+
 ExceptionPath::~ExceptionPath() {
   drain();
   close(fd_);
 }
 
 bool ExceptionPath::to_kernel(unsigned worker, const std::uint8_t* frame, std::size_t size) {
+  // Asked first: a flood of what isn't ours must not cost a copy each.
+  if (rte_ring_full(up_[worker].get()) != 0) return false;
   rte_mbuf* copy = rte_pktmbuf_alloc(pool_);
   if (copy == nullptr) return false;
   char* room = rte_pktmbuf_append(copy, static_cast<std::uint16_t>(size));
@@ -78,8 +90,25 @@ bool ExceptionPath::to_kernel(unsigned worker, const std::uint8_t* frame, std::s
   return true;
 }
 
-unsigned ExceptionPath::from_kernel(rte_mbuf** out, unsigned most) {
-  return rte_ring_sc_dequeue_burst(down_.get(), reinterpret_cast<void**>(out), most, nullptr);
+unsigned ExceptionPath::from_kernel(rte_mempool* pool, rte_mbuf** out, unsigned most,
+                                    unsigned& lost) {
+  const unsigned n =
+      rte_ring_sc_dequeue_burst(down_.get(), reinterpret_cast<void**>(out), most, nullptr);
+  unsigned copied = 0;
+  for (unsigned i = 0; i < n; ++i) {
+    rte_mbuf* frame = out[i];
+    rte_mbuf* copy = rte_pktmbuf_copy(frame, pool, 0, UINT32_MAX);
+    rte_pktmbuf_free(frame);
+    if (copy != nullptr) out[copied++] = copy;
+  }
+  lost = n - copied;
+  return copied;
+}
+
+void ExceptionPath::set_carrier(bool up) {
+  if (up == carrier_) return;
+  int carrier = up ? 1 : 0;
+  if (ioctl(fd_, TUNSETCARRIER, &carrier) == 0) carrier_ = up;
 }
 
 void ExceptionPath::poll() {

@@ -19,6 +19,10 @@ class ExceptionPath {
   ExceptionPath(std::size_t port, const std::string& name, const std::array<std::uint8_t, 6>& mac,
                 std::uint16_t mtu, rte_mempool* pool, unsigned workers);
   ~ExceptionPath();
+  // How many buffers the pool of so many ports must have: what their rings hold. Not one may be
+  // kept by a thread's cache, since those who take them are never those who free them.
+  static unsigned buffers(std::size_t ports, unsigned workers);
+
   ExceptionPath(const ExceptionPath&) = delete;
   ExceptionPath& operator=(const ExceptionPath&) = delete;
 
@@ -26,9 +30,13 @@ class ExceptionPath {
 
   // Worker side. False: full, or no buffer. The copy is complete before control can see it.
   bool to_kernel(unsigned worker, const std::uint8_t* frame, std::size_t size);
-  // By the worker that transmits on the port's first queue. The caller owns what it gets.
-  unsigned from_kernel(rte_mbuf** out, unsigned most);
+  // By the worker that transmits on the port's first queue: copies in buffers of `pool`, since a
+  // NIC keeps what it has sent until its ring goes round. The caller owns them. `lost` counts those
+  // for which there was no buffer.
+  unsigned from_kernel(rte_mempool* pool, rte_mbuf** out, unsigned most, unsigned& lost);
 
+  // Control side: whether the port's link is up, which routing daemons see.
+  void set_carrier(bool up);
   // Control side: moves what waits, both ways.
   void poll();
   void drain();
@@ -36,6 +44,7 @@ class ExceptionPath {
  private:
   std::string name_;
   int fd_ = -1;
+  bool carrier_ = true;
   rte_mempool* pool_;
   std::vector<Ring> up_;  // by worker
   Ring down_;

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace turnpike::dataplane {
 namespace {
 
@@ -32,6 +34,24 @@ std::string interface_problem(const std::string& interface) {
            "relay can't work on it; name the interface beneath it, or another";
   }
   return up ? "" : "the interface is down; ip link set " + interface + " up";
+}
+
+bool interface_is_running(const std::string& interface) {
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool known = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &request) == 0;
+  if (fd >= 0) close(fd);
+  return known && (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+std::uint16_t interface_mtu(const std::string& interface) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  const bool known = fd >= 0 && ioctl(fd, SIOCGIFMTU, &request) == 0;
+  if (fd >= 0) close(fd);
+  return known ? static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 68, 65535)) : 1500;
 }
 
 }  // namespace turnpike::dataplane

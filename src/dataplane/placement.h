@@ -15,8 +15,9 @@ struct Placement {
   std::vector<int> others;  // cores of all threads that are no workers
 };
 
-// `allowed`: the cores that the process may use; with isolcpus the chosen ones are not among them.
-// `chosen`: by worker; empty: from the first of the allowed ones up. A worker that sleeps when
+// `allowed`: the cores that the process may use, the best for workers first; with isolcpus the
+// chosen ones are not among them.
+// `chosen`: by worker; empty: the first of the allowed ones. A worker that sleeps when
 // nothing comes runs on a host shared with others, and is pinned only where its core was chosen.
 Placement place_threads(const std::vector<int>& allowed, std::uint16_t workers,
                         const std::vector<int>& chosen, bool workers_sleep);

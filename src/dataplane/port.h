@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/device.h"
+#include "dataplane/port_watch.h"
 #include "dataplane/shared_nic.h"
 
 namespace turnpike::dataplane {
@@ -16,6 +18,9 @@ namespace turnpike::dataplane {
 // How many queues the port is to have. Throws std::runtime_error if its interface isn't there, is
 // down or has other queues. Needs no EAL.
 std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers);
+
+// How many descriptors each of its rings has.
+std::uint16_t descriptors_of(const PortSpec& spec);
 
 class Port {
  public:
@@ -40,23 +45,25 @@ class Port {
   bool shared() const {
     return spec_.driver == Driver::kAfXdp || spec_.driver == Driver::kAfPacket;
   }
-  bool may_have_partial_checksums() const {
-    return spec_.driver != Driver::kPci && spec_.driver != Driver::kMemif;
+  // Of a received frame whose checksum the device says nothing about.
+  flow::Checksum untold_checksum() const {
+    return spec_.driver == Driver::kPci || spec_.driver == Driver::kMemif
+               ? flow::Checksum::kVerify
+               : flow::Checksum::kMaybePartial;
   }
+  PortWatch& watch() { return watch_; }
+  // What the operator should know of it, once it is started.
+  const std::vector<std::string>& warnings() const { return warnings_; }
   // nullptr unless af_xdp.
   std::atomic<std::uint64_t>* live_ports() { return shared_ ? shared_->live_ports() : nullptr; }
 
-  // Room that buffers need for a frame of any driver but af_packet, and of that: its fanout
-  // reassembles IPv4, so a frame can be longer than the link's MTU.
-  static constexpr std::uint32_t kFrameRoom = 2048;
-  static constexpr std::uint32_t kWideFrameRoom = 16384;
-  static constexpr std::uint16_t kDescriptors = 1024;
-  static bool needs_wide_frames(Driver driver) { return driver == Driver::kAfPacket; }
+  bool needs_wide_frames() const { return dataplane::needs_wide_frames(spec_.driver, spec_.mtu); }
 
  private:
   void make_device(std::size_t index, const Options& options);
-  void read_info();
-  void set_mtu();
+  void read_info(const Options& options);
+  void set_mtu(std::uint16_t device_most);
+  void open_receive_filter();
   [[noreturn]] void fail(const std::string& what) const;
 
   PortSpec spec_;
@@ -68,7 +75,11 @@ class Port {
   bool made_ = false;
   bool started_ = false;
   flow::PortInfo info_;
+  DevicePlan plan_;
+  std::vector<Address> addresses_;  // by which IPv6 neighbours may look for the port
+  std::vector<std::string> warnings_;
   std::unique_ptr<SharedNic> shared_;
+  PortWatch watch_;
 };
 
 }  // namespace turnpike::dataplane

@@ -1,6 +1,7 @@
 #include "dataplane/port_reservation.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,13 +54,21 @@ std::string note_path() {
 
 PortReservation::PortReservation(std::uint16_t min, std::uint16_t max)
     : note_(note_path()), before_(read_setting()) {
+  // Its lock is held as long as its writer lives: another relay of this namespace only adds, and
+  // leaves putting back to nobody, since neither can tell what the other still needs.
+  keeper_ = open(note_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  alone_ = keeper_ >= 0 && flock(keeper_, LOCK_EX | LOCK_NB) == 0;
+  const std::string range = std::to_string(min) + "-" + std::to_string(max);
+  if (!alone_) {
+    holds_ = write_setting(before_.empty() ? range : before_ + "," + range);
+    return;
+  }
   // A note has two lines: what was there, and what its run made of it.
   const std::string note = read_file(note_);
   const std::size_t middle = note.find('\n');
   if (middle != std::string::npos && note.substr(middle + 1) == before_ + "\n")
     before_ = note.substr(0, middle);
 
-  const std::string range = std::to_string(min) + "-" + std::to_string(max);
   holds_ = write_setting(before_.empty() ? range : before_ + "," + range);
   if (!holds_) return;
   ours_ = read_setting();
@@ -67,9 +76,11 @@ PortReservation::PortReservation(std::uint16_t min, std::uint16_t max)
 }
 
 PortReservation::~PortReservation() {
-  if (!holds_) return;
-  if (read_setting() == ours_) write_setting(before_);
-  unlink(note_.c_str());
+  if (alone_) {
+    if (holds_ && read_setting() == ours_) write_setting(before_);
+    unlink(note_.c_str());
+  }
+  if (keeper_ >= 0) close(keeper_);
 }
 
 }  // namespace turnpike::dataplane

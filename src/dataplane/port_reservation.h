@@ -26,6 +26,8 @@ class PortReservation {
   std::string note_;  // path of the file that tells the next run what was there
   std::string before_;
   std::string ours_;
+  int keeper_ = -1;     // the note, locked
+  bool alone_ = false;  // no other relay's reservation in this namespace
   bool holds_ = false;
 };
 

@@ -187,6 +187,21 @@ std::string drop_rule(const Address& address, const std::string& ports) {
          " drop\n";
 }
 
+// The kernel's "port unreachable" about a datagram to these ports, which the error quotes behind
+// its own 8 bytes: protocol and destination port, as bits from the ICMP header on.
+std::string silence_rule(const Address& address, const std::string& ports) {
+  const bool v4 = address.family == Family::kIpv4;
+  const std::string to = address.to_string();
+  return v4 ? "    ip saddr " + to +
+                  " icmp type destination-unreachable icmp code port-unreachable"
+                  " @th,136,8 17 @th,240,16 " +
+                  ports + " drop\n"
+            : "    ip6 saddr " + to +
+                  " icmpv6 type destination-unreachable icmpv6 code port-unreachable"
+                  " @th,112,8 17 @th,400,16 " +
+                  ports + " drop\n";
+}
+
 }  // namespace
 
 struct SharedNic::Impl {
@@ -208,7 +223,7 @@ struct SharedNic::Impl {
   }
 
   void check_program() const;
-  void add_rules(PortRange relay_ports);
+  void add_rules(Mode mode, PortRange relay_ports);
   void write_program();
 };
 
@@ -219,25 +234,37 @@ void SharedNic::Impl::check_program() const {
                       ") is attached; if it can go: ip link set dev " + interface + " xdp off");
 }
 
-// Packet sockets see a frame before any hook. Later fragments have no ports: without their first
-// the kernel never has a whole datagram to answer; and where conntrack reassembles, it does so
-// before raw prerouting.
-void SharedNic::Impl::add_rules(PortRange relay_ports) {
+// Two chains. What comes in on a packet socket's interface is kept from the kernel, which would do
+// the work twice; packet sockets see a frame before any hook. Later fragments have no ports:
+// without their first the kernel never has a whole datagram to answer; and where conntrack
+// reassembles, it does so before raw prerouting.
+//
+// And whatever reaches the kernel all the same, it does not tell that nobody listens: on af_packet
+// what comes by a VLAN's interface, on af_xdp what is for a relay port that nobody has, by which a
+// scan would count the calls. So sockets of the host's own in this range still get their datagrams.
+void SharedNic::Impl::add_rules(Mode mode, PortRange relay_ports) {
   const std::string ports = std::to_string(relay_ports.min) + "-" + std::to_string(relay_ports.max);
-  std::string script =
-      "table " + table_of(index) + " {\n  chain relay {\n" +
-      "    type filter hook prerouting priority raw;\n    iif != " + std::to_string(index) +
-      " accept\n";
-  for (const Endpoint& listener : listeners)
-    script += drop_rule(listener.address, std::to_string(listener.port));
-  for (const RelayedAddress& one : relayed)
-    script += drop_rule(one.internal, ports);
-  script += "  }\n}\n";
-  if (const NftResult result = run_nft(script); !result.ok) {
-    fail(interface, "nft could not add table " + table_of(index) +
-                        " (is nftables installed?): " + result.said);
+  std::string keep, silence;
+  for (const Endpoint& listener : listeners) {
+    keep += drop_rule(listener.address, std::to_string(listener.port));
+    silence += silence_rule(listener.address, std::to_string(listener.port));
   }
-  has_rules = true;
+  for (const RelayedAddress& one : relayed) {
+    keep += drop_rule(one.internal, ports);
+    silence += silence_rule(one.internal, ports);
+  }
+  std::string script = "table " + table_of(index) + " {\n";
+  if (mode == Mode::kPacket) {
+    script += "  chain relay {\n    type filter hook prerouting priority raw;\n    iif != " +
+              std::to_string(index) + " accept\n" + keep + "  }\n";
+  }
+  script += "  chain silence {\n    type filter hook output priority raw;\n    oif lo accept\n" +
+            silence + "  }\n}\n";
+  const NftResult result = run_nft(script);
+  has_rules = result.ok;
+  if (result.ok || mode == Mode::kXdp) return;
+  fail(interface,
+       "nft could not add table " + table_of(index) + " (is nftables installed?): " + result.said);
 }
 
 void SharedNic::Impl::write_program() {
@@ -263,12 +290,11 @@ SharedNic::SharedNic(std::string interface, Mode mode, const std::vector<Endpoin
   impl_->lock = lock_interface(impl_->index);
   if (impl_->lock.get() < 0)
     fail(impl_->interface, "another Turnpike works on it; stop that one first");
-  if (mode == Mode::kPacket) {
-    impl_->add_rules(relay_ports);
-  } else {
+  if (mode == Mode::kXdp) {
     impl_->check_program();
     impl_->write_program();
   }
+  impl_->add_rules(mode, relay_ports);
 }
 
 SharedNic::~SharedNic() {
@@ -283,6 +309,10 @@ SharedNic::~SharedNic() {
 
 std::string SharedNic::program_path() const {
   return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(impl_->program_file.get());
+}
+
+bool SharedNic::is_silent() const {
+  return impl_->has_rules;
 }
 
 void SharedNic::open_maps() {

@@ -3,7 +3,7 @@
 // port, ICMP errors about such packets, and fragments of such or before their first; all else stays
 // the kernel's. On
 // af_packet, where the kernel sees every frame as well, an nftables table drops the relay's UDP
-// before the kernel answers it with port unreachable.
+// before the kernel takes it. On both it keeps the kernel from telling that nobody listens.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,8 @@ class SharedNic {
 
   // Removes what killed runs of ours left in this network namespace, first. Throws
   // std::runtime_error, with what to do, if the interface has another relay or somebody else's XDP
-  // program, or a rule can't be made. On kPacket the kernel gets no UDP to `relay_ports`.
+  // program, or on kPacket a rule can't be made. On kPacket the kernel gets no UDP to
+  // `relay_ports`.
   SharedNic(std::string interface, Mode mode, const std::vector<Endpoint>& listeners,
             const std::vector<RelayedAddress>& relayed, PortRange relay_ports);
   // Removes program and rules.
@@ -32,6 +33,8 @@ class SharedNic {
   SharedNic(const SharedNic&) = delete;
   SharedNic& operator=(const SharedNic&) = delete;
 
+  // False where nftables is missing: the kernel answers for relay ports that nobody has.
+  bool is_silent() const;
   // kXdp: a path from which the driver can load the filter (its `xdp_prog=`).
   std::string program_path() const;
   // kXdp, after the driver has attached it: fills its maps.

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <rte_cycles.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
 #include <rte_random.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "dataplane/sandbox.h"
 #include "dataplane/vlan_tags.h"
@@ -23,13 +25,6 @@ namespace {
 constexpr std::uint64_t kNeighbourPatienceMs = 1000;
 constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
 constexpr std::uint64_t kHousekeepingPolls = 64;
-
-flow::Checksum checksum_state(const rte_mbuf* mbuf, const Port& port) {
-  if ((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
-    return flow::Checksum::kGood;
-  return port.may_have_partial_checksums() ? flow::Checksum::kMaybePartial
-                                           : flow::Checksum::kVerify;
-}
 
 rte_mbuf* mbuf_of(const flow::Packet& packet) {
   return static_cast<rte_mbuf*>(packet.cookie);
@@ -106,7 +101,17 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
   next_hops_ = next_hops.table();
   qsbr_ = &qsbr;
   heartbeat_.beat(real_ms());
-  thread_ = std::thread([this] { run(); });
+  std::future<void> seated = seated_.get_future();
+  thread_ = std::thread([this] {
+    try {
+      take_seat();
+    } catch (...) {
+      return seated_.set_exception(std::current_exception());
+    }
+    seated_.set_value();
+    run();
+  });
+  seated.get();
 }
 
 void Worker::stop() {
@@ -114,15 +119,25 @@ void Worker::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::run() {
+// On its core, and known to DPDK, without which pools have no cache for it.
+void Worker::take_seat() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
+  const std::string worker = "worker " + std::to_string(config_.number);
   if (config_.seat.core >= 0) {
     cpu_set_t cores;
     CPU_ZERO(&cores);
     CPU_SET(static_cast<unsigned>(config_.seat.core), &cores);
-    pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+    if (const int error = pthread_setaffinity_np(pthread_self(), sizeof cores, &cores);
+        error != 0) {
+      throw std::runtime_error(worker + " can't have core " + std::to_string(config_.seat.core) +
+                               ": " + std::strerror(error));
+    }
   }
-  rte_thread_register();
+  if (rte_thread_register() != 0)
+    throw std::runtime_error(worker + ": DPDK takes no further thread: " + rte_strerror(rte_errno));
+}
+
+void Worker::run() {
   enter_sandbox();
   run_rounds();
   flush_all();
@@ -238,7 +253,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     packet.headroom = rte_pktmbuf_headroom(mbuf);
     packet.tailroom = rte_pktmbuf_tailroom(mbuf);
     packet.port = static_cast<std::uint16_t>(port);
-    packet.checksum = checksum_state(mbuf, *fabric_.ports[port]);
+    packet.checksum = checksum_state(mbuf->ol_flags, fabric_.ports[port]->untold_checksum());
     packet.reassembled = reassembled;
     packet.cookie = mbuf;
     if (reassembled) {
@@ -553,7 +568,9 @@ bool Worker::take_exceptions() {
   for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
     ExceptionPath* path = fabric_.exceptions[port].get();
     if (path == nullptr || fabric_.queue_owner(port, 0) != config_.number) continue;
-    const unsigned n = path->from_kernel(frames.data(), kBurst);
+    unsigned lost = 0;
+    const unsigned n = path->from_kernel(config_.pool, frames.data(), kBurst, lost);
+    if (lost != 0) count_drop(flow::Drop::kNoMbuf, lost);
     busy |= n != 0;
     for (unsigned i = 0; i < n; ++i)
       enqueue(port, frames[i]);

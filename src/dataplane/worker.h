@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -89,6 +90,7 @@ class Worker final : private flow::FragmentSink {
     std::array<rte_mbuf*, kBurst> frames{};
   };
 
+  void take_seat();
   void run();
   void run_rounds();
   bool round(Instant now);
@@ -148,6 +150,7 @@ class Worker final : private flow::FragmentSink {
   std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};
   alignas(64) Heartbeat heartbeat_;  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
+  std::promise<void> seated_;  // or why not
   std::thread thread_;
 };
 

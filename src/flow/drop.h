@@ -62,7 +62,7 @@ namespace turnpike::flow {
     "ICMP error that quotes nothing we sent, or of another type")                                 \
   X(kPathMtu, "path_mtu", "ICMP \"too big\" about a packet to a client, taken to heart")          \
   X(kTransmitFull, "transmit_full", "the port's transmit queue was full")                         \
-  X(kNoMbuf, "no_mbuf", "no buffer for a fragment or a reassembled packet")
+  X(kNoMbuf, "no_mbuf", "no buffer for a fragment, a reassembled packet or one of the kernel's")
 
 enum class Drop : std::uint8_t {
 #define X(name, label, text) name,
@@ -81,5 +81,25 @@ inline constexpr std::array<DropInfo, static_cast<std::size_t>(Drop::kCount)> kD
     TURNPIKE_DROPS(X)
 #undef X
 }};
+
+// What is lost where no worker sees it: by a port's device, or by the kernel before it.
+#define TURNPIKE_PORT_DROPS(X)                                                                  \
+  X(kMissed, "missed",                                                                          \
+    "the receive ring was full: a worker came too late; or the frame was longer than a buffer") \
+  X(kReceiveErrors, "receive_errors", "frames that the device found broken")                    \
+  X(kNoBuffer, "no_buffer", "no buffer to receive into")                                        \
+  X(kTransmitErrors, "transmit_errors", "frames that the device failed to send")
+
+enum class PortDrop : std::uint8_t {
+#define X(name, label, text) name,
+  TURNPIKE_PORT_DROPS(X)
+#undef X
+};
+
+inline constexpr auto kPortDropInfo = std::to_array<DropInfo>({
+#define X(name, label, text) {label, text},
+    TURNPIKE_PORT_DROPS(X)
+#undef X
+});
 
 }  // namespace turnpike::flow

@@ -92,6 +92,9 @@ class Host:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        # A killed relay's note of what was reserved before, which its next start would read.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"/run/turnpike-reserved-ports-{os.stat(f'/run/netns/{self.name}').st_ino}")
         run("ip", "netns", "del", self.name, check=False)
 
 

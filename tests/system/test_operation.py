@@ -10,7 +10,7 @@ import time
 import pytest
 
 import turn_client as turn
-from lab import BINARY, run
+from lab import BINARY, run, wait_for
 from turn_client import TurnClient
 
 
@@ -251,3 +251,140 @@ def test_the_hosts_own_udp_stays_the_hosts(fresh_lab, driver):
             assert host.recvfrom(100)[0] == b"answer", port
     assert relay.stop() == 0, relay.output()
     assert reserved_ports(lab.relay) == before
+
+
+def set_mtu(lab, mtu):
+    for host, name in ((lab.client, "eth0"), (lab.relay, "north"), (lab.peer, "eth0"), (lab.relay, "south")):
+        host.ip("link", "set", name, "mtu", mtu)
+
+
+def shared_ports(directory, driver, mtu):
+    path = directory / "ports.toml"
+    path.write_text("".join(f'[[port]]\ndevice = "{driver}:{name}"\nmtu = {mtu}\n' for name in ("north", "south")))
+    return path
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_shared_port_has_its_interfaces_mtu(fresh_lab, driver):
+    set_mtu(fresh_lab, 1400)
+    relay = fresh_lab.start_relay(driver=driver)
+    assert relay.output().count("MTU 1400") == 2, relay.output()
+    assert echo_works(fresh_lab)
+
+
+def test_jumbo_frames_stay_whole_on_af_packet(fresh_lab, tmp_path):
+    lab = fresh_lab
+    config = shared_ports(tmp_path, "af_packet", 9000)
+    relay = lab.start_relay("--config", config, ports=(), expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    assert "mtu = 9000, but the interface has 1500; ip link set north mtu 9000" in relay.output()
+    relay.kill()
+    set_mtu(lab, 9000)
+    relay = lab.start_relay("--config", config, ports=())
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    with lab.peer.udp(lab.PEER4) as peer:
+        # Larger than any link but this one, and not to be fragmented.
+        peer.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        one.sock.setsockopt(socket.IPPROTO_IP, 10, 2)
+        one.channel_bind(0x4000, *peer.getsockname())
+        payload = os.urandom(8000)
+        one.channel_data(0x4000, payload)
+        data, source = peer.recvfrom(9000)
+        assert data == payload
+        peer.sendto(payload, source)
+        assert one.receive_any() == ("channel", 0x4000, payload)
+    one.sock.close()
+
+
+def test_jumbo_interfaces_refuse_xdp_with_ways_out(fresh_lab):
+    set_mtu(fresh_lab, 9001)
+    relay = fresh_lab.start_relay(expect_ready=False)
+    assert relay.process.wait(timeout=20) == 1
+    for words in ("MTU is 9001", "ip link set north mtu 1500", "af_packet:north"):
+        assert words in relay.output(), relay.output()
+
+
+def lost_by_ports(relay, reason="missed"):
+    return relay.total("turnpike_port_dropped_packets_total", reason=reason)
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_what_the_receive_ring_loses_is_counted(fresh_lab, driver):
+    """A relay that is stopped for a while under load: what was sent is relayed, or in one of the counters."""
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    one.allocate()
+    with lab.peer.udp(lab.PEER4) as peer:
+        one.channel_bind(0x4000, *peer.getsockname())
+        assert lost_by_ports(relay) == 0
+        relay.process.send_signal(signal.SIGSTOP)
+        sent = 6000  # more than any of the rings
+        try:
+            for _ in range(sent):
+                one.channel_data(0x4000, b"x" * 160)
+        finally:
+            relay.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: lost_by_ports(relay) > 0, 10, "losses counted")
+
+    def accounted():
+        return (relay.total("turnpike_relayed_packets_total", direction="client_in") + lost_by_ports(relay)
+                + relay.total("turnpike_dropped_packets_total"))
+    wait_for(lambda: accounted() >= sent, 10, f"all of {sent} accounted for: {accounted()}")
+    assert accounted() <= sent + 20  # others on this network: neighbour discovery
+    one.sock.close()
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_link_that_is_down_is_told(fresh_lab, driver):
+    lab = fresh_lab
+    relay = lab.start_relay(driver=driver)
+    north = f'turnpike_port_up{{port="{driver}:north"}}'
+    wait_for(lambda: relay.metrics()[north] == 1, 5, "a link that is up")
+    lab.client.ip("link", "set", "eth0", "down")
+    wait_for(lambda: relay.metrics()[north] == 0, 10, "the link down")
+    status, why = relay.get("/readyz")
+    assert status == 503 and "link_down" in why and f"{driver}:north" in why, why
+    assert "the link is down" in relay.output()
+    lab.client.ip("link", "set", "eth0", "up")
+    wait_for(lambda: relay.metrics()[north] == 1, 10, "the link up again")
+    wait_for(lambda: relay.get("/readyz")[0] == 200, 10, "ready again")
+
+
+@pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
+def test_a_scan_does_not_tell_live_relay_ports_from_dead_ones(fresh_lab, driver):
+    lab = fresh_lab
+    lab.relay.exec("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0")
+    lab.start_relay(driver=driver)
+    one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
+    live = one.allocate().address(turn.XOR_RELAYED_ADDRESS)[1]
+    dead = live + 1 if live < 65535 else live - 1
+    for port, told in ((live, False), (dead, False), (40000, True)):
+        with lab.peer.udp(lab.PEER4) as scanner:
+            scanner.settimeout(0.5)
+            scanner.connect((lab.RELAY4, port))
+            scanner.send(b"who is there?")
+            with pytest.raises(ConnectionRefusedError if told else TimeoutError):
+                scanner.recv(100)
+    one.sock.close()
+
+
+def test_cores_that_are_not_there_are_refused(fresh_lab, tmp_path):
+    config = tmp_path / "cores.toml"
+    config.write_text("worker_cores = [500]\n")
+    relay = fresh_lab.start_relay("--config", config, expect_ready=False)
+    assert relay.process.wait(timeout=20) == 2
+    assert "worker_cores: this machine has cores 0 to" in relay.output()
+    assert "not 500" in relay.output()
+
+
+def test_frames_that_xdp_has_no_room_for_are_told_and_counted(fresh_lab):
+    set_mtu(fresh_lab, 3400)
+    relay = fresh_lab.start_relay()
+    assert "packets of more than 2022 bytes are not received; ip link set north mtu 1500" in relay.output()
+    assert echo_works(fresh_lab)
+    with fresh_lab.client.udp(fresh_lab.CLIENT4) as sender:
+        for _ in range(5):
+            sender.sendto(bytes(3000), (fresh_lab.SERVER4, 3478))
+    wait_for(lambda: lost_by_ports(relay) == 5, 10, "five frames counted")

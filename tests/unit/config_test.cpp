@@ -157,7 +157,7 @@ TEST(Configuration, KnowsEveryKindOfPort) {
       {"memif:/run/memif.sock", PortDriver::kMemif, "/run/memif.sock"},
       {"0000:01:00.0", PortDriver::kPci, "0000:01:00.0"},
       {"01:00.0", PortDriver::kPci, "0000:01:00.0"},
-      {"10af:C1:1f.7", PortDriver::kPci, "10af:C1:1f.7"},
+      {"10af:C1:1f.7", PortDriver::kPci, "10af:c1:1f.7"},
   };
   for (const auto& [text, driver, device] : kinds) {
     const Config config =
@@ -845,6 +845,50 @@ TEST_F(CommandLine, HelpAndVersionEndWell) {
   const Exit version = exit_of({"--version"});
   EXPECT_EQ(version.status, 0);
   EXPECT_TRUE(version.text.starts_with("turnpike 0.")) << version.text;
+}
+
+TEST(Ports, RefuseAnMtuThatTheirDriverCannotHave) {
+  for (const auto& [device, most] :
+       {std::pair{"af_xdp:eth0", 2022}, std::pair{"tap:north", 1500},
+        std::pair{"memif:/run/x", 1500}, std::pair{"af_packet:eth0", 9600},
+        std::pair{"0000:01:00.0", 9600}}) {
+    const auto with = [&](int mtu) {
+      return "realm = \"example.org\"\nport = [{ device = \"" + std::string(device) +
+             "\", mtu = " + std::to_string(mtu) +
+             " }]\nauth.users = [{ name = \"alice\", password = \"secret\" }]\n"
+             "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" "
+             "}]\n";
+    };
+    EXPECT_TRUE(refused(with(most)).empty()) << device;
+    ASSERT_EQ(refused(with(most + 1)).size(), 1U) << device;
+    EXPECT_EQ(refused(with(most + 1))[0].line, 2);
+  }
+}
+
+TEST(Ports, HaveQueuesAndDescriptorsThatTheirDriverTakes) {
+  const auto with = [](const std::string& port) {
+    return "realm = \"example.org\"\nport = [{ " + port +
+           " }]\nauth.users = [{ name = \"alice\", password = \"secret\" }]\n"
+           "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" }]\n";
+  };
+  EXPECT_TRUE(refused(with("device = \"tap:north\", queues = 4")).empty());
+  EXPECT_EQ(refused(with("device = \"tap:north\", queues = 5")).size(), 1U);
+  EXPECT_TRUE(refused(with("device = \"memif:/run/x\", queues = 5")).empty());
+  EXPECT_TRUE(refused(with("device = \"0000:01:00.0\", descriptors = 4096")).empty());
+  for (const char* wrong : {"descriptors = 1000", "descriptors = 32", "descriptors = 16384",
+                            "devargs = \"a b\"", "devargs = \",a=1\""})
+    EXPECT_EQ(refused(with("device = \"0000:01:00.0\", " + std::string(wrong))).size(), 1U)
+        << wrong;
+}
+
+TEST(Ports, PassDeviceArgumentsOnAndNameDevicesAsDpdkDoes) {
+  const Config config = accepted(
+      "realm = \"example.org\"\nauth.rest_secrets = [\"s\"]\n"
+      "port = [{ device = \"0000:3B:00.0\", devargs = \"mprq_en=1,rxq_cqe_comp_en=0\" }]\n"
+      "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" }]\n");
+  ASSERT_EQ(config.ports.size(), 1U);
+  EXPECT_EQ(config.ports[0].device, "0000:3b:00.0");
+  EXPECT_EQ(config.ports[0].devargs, "mprq_en=1,rxq_cqe_comp_en=0");
 }
 
 }  // namespace

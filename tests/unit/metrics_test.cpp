@@ -62,6 +62,18 @@ TEST_F(MetricsText, NameEveryReasonForADropButNone) {
   EXPECT_FALSE(says(R"(turnpike_dropped_packets_total{reason="none"} 0)"));
 }
 
+TEST_F(MetricsText, TellOfEachPortItsLinkAndWhatItsDeviceLost) {
+  PortHealth down{"af_xdp:north", false, {}};
+  down.lost[static_cast<std::size_t>(flow::PortDrop::kMissed)] = 7;
+  source.ports = [&] { return std::vector{down, PortHealth{"0000:01:00.0", true, {}}}; };
+  EXPECT_TRUE(says(R"(turnpike_port_up{port="af_xdp:north"} 0)"));
+  EXPECT_TRUE(says(R"(turnpike_port_up{port="0000:01:00.0"} 1)"));
+  EXPECT_TRUE(
+      says(R"(turnpike_port_dropped_packets_total{port="af_xdp:north",reason="missed"} 7)"));
+  EXPECT_TRUE(
+      says(R"(turnpike_port_dropped_packets_total{port="0000:01:00.0",reason="no_buffer"} 0)"));
+}
+
 TEST_F(MetricsText, CountRequestsByMethodAndErrorCode) {
   shard.requests[0][0].add(6);
   shard.requests[1][6].add(2);

@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -68,9 +69,14 @@ class SharedNicTest : public testing::Test {
     for (int i = 0; i < 100 && shell(other) != 0; ++i)
       usleep(10000);
     ASSERT_EQ(shell("ip link add near type veth peer name far netns " + pid), 0);
-    ASSERT_EQ(shell("ip addr add 10.9.0.1/24 dev near && ip link set near up"), 0);
+    ASSERT_EQ(
+        shell(
+            "ip addr add 10.9.0.1/24 dev near && ip addr add fd09::1/64 dev near nodad && "
+            "ip link set near up && sysctl -w net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0"),
+        0);
     ASSERT_EQ(shell("nsenter -t " + pid +
                     " -n sh -c 'ip addr add 10.9.0.2/24 dev far;"
+                    "ip addr add fd09::2/64 dev far nodad;"
                     "ip link set far up'"),
               0);
   }
@@ -94,15 +100,39 @@ class SharedNicTest : public testing::Test {
     return got;
   }
 
+  // To which of these ports a sender at `far` is told that nobody listens there: "53 50000 ".
+  std::string refused(const std::string& address, const std::string& ports) const {
+    const std::string script =
+        "import socket\n"
+        "for port in (" +
+        ports +
+        "):\n"
+        "  s = socket.socket(socket.AF_INET6 if ':' in '" +
+        address +
+        "' else socket.AF_INET,"
+        " socket.SOCK_DGRAM)\n"
+        "  s.settimeout(0.3)\n"
+        "  s.connect(('" +
+        address +
+        "', port))\n"
+        "  s.send(b'x')\n"
+        "  try: s.recv(1)\n"
+        "  except ConnectionRefusedError: print(port, end=' ')\n"
+        "  except TimeoutError: pass\n";
+    return output_of("nsenter -t " + std::to_string(far_) + " -n python3 -c \"" + script + "\"");
+  }
+
   void send_from_far(std::uint16_t port) const {
     EXPECT_EQ(shell("nsenter -t " + std::to_string(far_) +
                     " -n bash -c 'echo x >/dev/udp/10.9.0.1/" + std::to_string(port) + "'"),
               0);
   }
 
-  static std::vector<Endpoint> listeners() { return {{Address::v4(10, 9, 0, 1), 3478}}; }
+  static std::vector<Endpoint> listeners() {
+    return {{Address::v4(10, 9, 0, 1), 3478}, {*Address::parse("fd09::1"), 3478}};
+  }
   static std::vector<RelayedAddress> relayed() {
-    return {{Address::v4(10, 9, 0, 1), std::nullopt}};
+    return {{Address::v4(10, 9, 0, 1), std::nullopt}, {*Address::parse("fd09::1"), std::nullopt}};
   }
 
   pid_t far_ = -1;
@@ -214,6 +244,32 @@ TEST_F(SharedNicTest, SaysWhichInterfaceIsMissing) {
   EXPECT_NE(why.find("nowhere"), std::string::npos) << why;
 }
 
+TEST_F(SharedNicTest, KernelDoesNotTellWhichRelayPortsNobodyHas) {
+  ASSERT_EQ(refused("10.9.0.1", "3478, 50000"), "3478 50000 ");
+  for (const auto mode : {SharedNic::Mode::kXdp, SharedNic::Mode::kPacket}) {
+    const SharedNic nic("near", mode, listeners(), relayed(), kPorts);
+    EXPECT_TRUE(nic.is_silent());
+    for (const char* address : {"10.9.0.1", "fd09::1"}) {
+      EXPECT_EQ(refused(address, "53, 3478, 49999, 50000, 50099, 50100"), "53 49999 50100 ")
+          << address;
+    }
+  }
+  EXPECT_EQ(refused("10.9.0.1", "3478, 50000"), "3478 50000 ");
+  EXPECT_EQ(output_of("nft list ruleset"), "");
+}
+
+TEST_F(SharedNicTest, SocketsOfTheHostsOwnAmongRelayPortsStillHear) {
+  const SharedNic nic("near", SharedNic::Mode::kXdp, listeners(), relayed(), kPorts);
+  EXPECT_TRUE(kernel_gets(50000));
+}
+
+// As what comes by a VLAN's interface on the port.
+TEST_F(SharedNicTest, KernelIsSilentAboutWhatComesByOtherInterfacesToo) {
+  ASSERT_EQ(shell("ip link add other type veth peer name beside && ip link set other up"), 0);
+  const SharedNic nic("other", SharedNic::Mode::kPacket, listeners(), relayed(), kPorts);
+  EXPECT_EQ(refused("10.9.0.1", "53, 3478, 50000"), "53 ");
+}
+
 class PortReservationTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -252,6 +308,21 @@ TEST_F(PortReservationTest, KeepsWhatTheOperatorSetMeanwhile) {
     reserve("1234");
   }
   EXPECT_EQ(reserved(), "1234");
+}
+
+TEST_F(PortReservationTest, LeavesToAnotherRelayWhatThatStillNeeds) {
+  auto first = std::make_unique<PortReservation>(50000, 50099);
+  const PortReservation second(60000, 60099);
+  EXPECT_TRUE(second.holds());
+  EXPECT_EQ(reserved(), "50000-50099,60000-60099");
+  first.reset();
+  EXPECT_EQ(reserved(), "50000-50099,60000-60099");
+}
+
+TEST_F(PortReservationTest, OfTwoRelaysWithOneRangeTheSecondToEndLosesNothing) {
+  const PortReservation first(50000, 50099);
+  { const PortReservation second(50000, 50099); }
+  EXPECT_EQ(reserved(), "50000-50099");
 }
 
 TEST_F(PortReservationTest, PutsBackWhatAKilledRunFound) {
