@@ -220,13 +220,14 @@ void SharedNic::Impl::check_program() const {
 
 // Packet sockets see a frame before any hook. Later fragments have no ports: without their first
 // the kernel never has a whole datagram to answer; and where conntrack reassembles, it does so
-// before raw prerouting.
+// before raw prerouting. What has a tag comes by the VLAN's interface: there are no others to tell
+// apart, as these addresses are the relay's.
 void SharedNic::Impl::add_rules(PortRange relay_ports) {
   const std::string ports = std::to_string(relay_ports.min) + "-" + std::to_string(relay_ports.max);
   std::string script =
       "table " + table_of(index) + " {\n  chain relay {\n" +
       "    type filter hook prerouting priority raw;\n    iif != " + std::to_string(index) +
-      " accept\n";
+      " meta iifkind != \"vlan\" accept\n";
   for (const Endpoint& listener : listeners)
     script += drop_rule(listener.address, std::to_string(listener.port));
   for (const RelayedAddress& one : relayed)
