@@ -90,13 +90,14 @@ class PciLab(Lab):
             host.ip("link", "set", "eth0", "netns", "1", "name", name + self.model, check=False)
         super().close()
 
-    @staticmethod
-    def tell(relay):
+    def tell(self, relay):
         """For who reads of a failure: what the relay said and counted."""
         print("\n" + relay.output())
         if relay.process.poll() is None:
             with contextlib.suppress(OSError):
                 print("".join(f"{series} {value}\n" for series, value in relay.metrics().items() if value))
+        for host in (self.client, self.peer):
+            print(host.name, host.exec("nstat", "-as", "UdpNoPorts", "UdpRcvbufErrors", "IpReasmFails", check=False).stdout)
 
     def write_config(self, directory, workers=1, top="", port="", devices=None):
         north, south = devices or [nics.address(self.model, side) for side in (nics.NORTH, nics.SOUTH)]
