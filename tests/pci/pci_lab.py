@@ -57,18 +57,21 @@ class PciLab(Lab):
         for side in (nics.NORTH, nics.SOUTH):
             bind(nics.address(self.model, side))
             self.set_link(side, True)
-        self.hosts_nics = ((self.client, nics.NORTH, (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
-                           (self.peer, nics.SOUTH, (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6)))
-        for host, side, addresses, gateways in self.hosts_nics:
-            interfaces = DEVICES / nics.address(self.model, side, nics.HOST)
-            name = wait_for(lambda: next(interfaces.glob("virtio*/net/*"), None), 10, f"{interfaces.name}'s interface is here").name
+        for host, side, addresses, gateways in (
+                (self.client, nics.NORTH, (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
+                (self.peer, nics.SOUTH, (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6))):
+            device = DEVICES / nics.address(self.model, side, nics.HOST)
+            name = wait_for(lambda: next(device.glob("virtio*/net/*"), None), 10, f"{device.name}'s interface is here").name
             lab.run("ip", "link", "set", name, "netns", host.name, "name", "eth0")
-            host.ip("link", "set", "eth0", "mtu", "1500", "up")
+            # All at once: under emulation a process takes long to start.
+            host.exec("sh", "-ec", f"""  # one process of Python's: each takes long here
+                ip link set eth0 mtu 1500 up
+                ip addr add {addresses[0]} dev eth0
+                ip addr add {addresses[1]} dev eth0 nodad
+                ip route add default via {gateways[0]}
+                ip route add default via {gateways[1]}
+            """)
             self.leave_checksums(host, False)
-            for address in addresses:
-                host.ip("addr", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
-            host.ip("route", "add", "default", "via", gateways[0])
-            host.ip("-6", "route", "add", "default", "via", gateways[1])
 
     @staticmethod
     def leave_checksums(host, left):
@@ -87,13 +90,14 @@ class PciLab(Lab):
             host.ip("link", "set", "eth0", "netns", "1", "name", name + self.model, check=False)
         super().close()
 
-    @staticmethod
-    def tell(relay):
+    def tell(self, relay):
         """For who reads of a failure: what the relay said and counted."""
         print("\n" + relay.output())
         if relay.process.poll() is None:
             with contextlib.suppress(OSError):
                 print("".join(f"{series} {value}\n" for series, value in relay.metrics().items() if value))
+        for host in (self.client, self.peer):
+            print(host.name, host.exec("nstat", "-as", "UdpNoPorts", "UdpRcvbufErrors", "IpReasmFails", check=False).stdout)
 
     def write_config(self, directory, workers=1, top="", port="", devices=None):
         north, south = devices or [nics.address(self.model, side) for side in (nics.NORTH, nics.SOUTH)]

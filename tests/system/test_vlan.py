@@ -6,7 +6,7 @@ import struct
 import pytest
 from scapy.all import IP, UDP, Dot1AD, Dot1Q, Ether, Raw
 
-from lab import Lab, need_vlans
+from lab import Lab, need_vlans, wait_for
 from test_uclient import relay, uclient  # noqa: F401 (the fixture is the same, on the network below)
 
 SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
@@ -21,6 +21,7 @@ class VlanLab(Lab):
                  (self.RELAY4 + "/24", self.RELAY6 + "/64"))):
             self.join(host, "eth0", [], self.relay, ours, [])
             for end, name, given in ((host, "eth0", theirs), (self.relay, ours, addresses)):
+                end.ip("link", "set", name, "mtu", "1504")  # a veth's MTU has room for one tag
                 self.tag(end, name, tags, given)
             host.ip("route", "add", "default", "via", addresses[0].split("/")[0])
             host.ip("-6", "route", "add", "default", "via", addresses[1].split("/")[0])
@@ -30,10 +31,10 @@ class VlanLab(Lab):
         # The tags stand in the frames, as on a wire, and not beside them.
         host.exec("ethtool", "-K", name, "txvlan", "off", "rxvlan", "off", "tx-vlan-stag-hw-insert", "off",
                   "rx-vlan-stag-hw-parse", "off")
-        for protocol, number in tags:
+        for inner, (protocol, number) in zip(reversed(range(len(tags))), tags):
             host.ip("link", "add", "link", name, "name", f"{name}.{number}", "type", "vlan", "proto", protocol, "id", str(number))
             name = f"{name}.{number}"
-            host.ip("link", "set", name, "up")
+            host.ip("link", "set", name, "up", "mtu", str(1500 + 4 * inner))
         for address in addresses:
             host.ip("addr", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
 
@@ -71,7 +72,8 @@ def test_stripped_tags_are_warned_of():
     lab = VlanLab()
     try:
         lab.relay.exec("ethtool", "-K", "north", "rxvlan", "on")
-        assert "ethtool -K north rxvlan off" in lab.start_relay().output()
+        relay = lab.start_relay()
+        wait_for(lambda: "ethtool -K north rxvlan off" in relay.output(), 5, "the warning")
     finally:
         lab.close()
 
