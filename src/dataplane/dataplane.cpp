@@ -20,6 +20,7 @@ constexpr unsigned kLargeBuffers = 256;
 constexpr unsigned kLargeRoom = 16384;
 constexpr unsigned kExceptionBuffers = 2047;
 constexpr unsigned kCache = 256;
+constexpr unsigned kHandoffs = 1024;  // places in the ring from a worker to another's port
 
 // The engine's clock: set once, before any thread reads it.
 std::uint64_t clock_start_tsc = 0;
@@ -36,17 +37,20 @@ using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
 // mbuf, which af_xdp needs.
 constexpr unsigned kRoom = Port::kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
 constexpr unsigned kWideRoom = Port::kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
-constexpr unsigned kWideBuffers = 4095;
 
 bool needs_wide_frames(const Options& options) {
   return std::any_of(options.ports.begin(), options.ports.end(),
                      [](const PortSpec& port) { return Port::needs_wide_frames(port.driver); });
 }
 
-// By worker: what lies in the queues it serves (af_xdp has twice the descriptors on each side), in
-// rings, in bursts and among the fragments that wait.
+// By worker: what lies in bursts and the pool's cache, with the shards, in hand-off rings, among
+// the fragments that wait, and in the queues it serves (af_xdp has twice the descriptors on each
+// side).
 std::vector<unsigned> buffers_by_worker(const Options& options) {
-  std::vector<unsigned> buffers(options.workers, 8191);
+  const auto ports = static_cast<unsigned>(options.ports.size());
+  const unsigned always = 2047 + options.shards * EngineRings::kMostInFlight + ports * kHandoffs +
+                          Reassembly::kMostWaiting;
+  std::vector<unsigned> buffers(options.workers, always);
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
     if (Port::needs_wide_frames(options.ports[port].driver)) continue;
     const std::uint16_t queues = wanted_queues(options.ports[port], options.workers);
@@ -56,12 +60,16 @@ std::vector<unsigned> buffers_by_worker(const Options& options) {
   return buffers;
 }
 
+unsigned wide_buffers(const Options& options) {
+  return 1023 + options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting;
+}
+
 std::uint32_t memory_mb(const Options& options, const std::vector<unsigned>& buffers) {
   constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
   std::uint64_t bytes = 0;
   for (const unsigned count : buffers) {
     bytes += count * (kBeside + kRoom) + kLargeBuffers * (kBeside + kLargeRoom + 512);
-    if (needs_wide_frames(options)) bytes += kWideBuffers * (kBeside + kWideRoom);
+    if (needs_wide_frames(options)) bytes += wide_buffers(options) * (kBeside + kWideRoom);
     bytes += std::uint64_t{8} << 20;
   }
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
@@ -118,7 +126,7 @@ void Dataplane::Impl::make_pools() {
     large_pools.push_back(
         make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM));
     if (needs_wide_frames(options))
-      wide_pools.push_back(make_pool("wide-" + number, kWideBuffers, kWideRoom));
+      wide_pools.push_back(make_pool("wide-" + number, wide_buffers(options), kWideRoom));
   }
 }
 
@@ -156,7 +164,7 @@ void Dataplane::Impl::make_rings() {
     fabric.handoffs.emplace_back();
     for (unsigned from = 0; from < options.workers; ++from) {
       fabric.handoffs[port].push_back(
-          make_ring("handoff", static_cast<unsigned>(port), from, 1024));
+          make_ring("handoff", static_cast<unsigned>(port), from, kHandoffs));
     }
   }
 }

@@ -11,9 +11,22 @@
 #include <stdexcept>
 
 namespace turnpike::dataplane {
+namespace {
+
+// Into a ring with a place for all that may be in it.
+void put(rte_ring* ring, rte_mbuf* mbuf) {
+  [[maybe_unused]] const int result = rte_ring_sp_enqueue(ring, mbuf);
+  assert(result == 0);
+}
+
+}  // namespace
 
 FrameNotes& notes_of(rte_mbuf* mbuf) {
   return *static_cast<FrameNotes*>(rte_mbuf_to_priv(mbuf));
+}
+
+const FrameNotes& notes_of(const rte_mbuf* mbuf) {
+  return *static_cast<const FrameNotes*>(rte_mbuf_to_priv(const_cast<rte_mbuf*>(mbuf)));
 }
 
 Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size) {
@@ -27,23 +40,36 @@ Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size) {
 EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers,
                          const std::vector<flow::Listener>& listeners)
     : listeners_(listeners) {
+  // A ring holds one less than its size.
+  constexpr unsigned kSize = kInFlight + 1;
   for (std::uint16_t worker = 0; worker < workers; ++worker) {
-    // What can be with the engine at once (both rings, a burst in hand, what waits for keys) fits
-    // on the way back.
-    lanes_.push_back({make_ring("known", shard, worker, kSize),
-                      make_ring("strangers", shard, worker, kSize),
-                      make_ring("back", shard, worker, 4 * kSize)});
+    Lane& lane = lanes_.emplace_back();
+    lane.requests[kStranger] = make_ring("strangers", shard, worker, kSize);
+    lane.requests[kKnown] = make_ring("known", shard, worker, kSize);
+    lane.back = make_ring("back", shard, worker, kWho * kSize);
   }
 }
 
-bool EngineRings::submit(std::uint16_t worker, rte_mbuf* mbuf, bool known) {
+EngineRings::Who EngineRings::who(const rte_mbuf* mbuf) {
+  return notes_of(mbuf).packet.has_allocation ? kKnown : kStranger;
+}
+
+bool EngineRings::submit(std::uint16_t worker, rte_mbuf* mbuf) {
   Lane& lane = lanes_[worker];
-  return rte_ring_sp_enqueue(known ? lane.known.get() : lane.strangers.get(), mbuf) == 0;
+  const Who kind = who(mbuf);
+  if (lane.in_flight[kind] == kInFlight) return false;
+  ++lane.in_flight[kind];
+  put(lane.requests[kind].get(), mbuf);
+  return true;
 }
 
 unsigned EngineRings::collect(std::uint16_t worker, rte_mbuf** out, unsigned most) {
-  return rte_ring_sc_dequeue_burst(lanes_[worker].back.get(), reinterpret_cast<void**>(out), most,
-                                   nullptr);
+  Lane& lane = lanes_[worker];
+  const unsigned n =
+      rte_ring_sc_dequeue_burst(lane.back.get(), reinterpret_cast<void**>(out), most, nullptr);
+  for (unsigned i = 0; i < n; ++i)
+    --lane.in_flight[who(out[i])];
+  return n;
 }
 
 std::size_t EngineRings::take(rte_ring* ring, std::span<EngineRequest> out) {
@@ -61,13 +87,22 @@ std::size_t EngineRings::take(rte_ring* ring, std::span<EngineRequest> out) {
   return n;
 }
 
-std::size_t EngineRings::receive(std::span<EngineRequest> out) {
+// The workers take turns at being first.
+std::size_t EngineRings::take_all(Who who, std::span<EngineRequest> out) {
   std::size_t n = 0;
-  for (Lane& lane : lanes_)
-    n += take(lane.known.get(), out.subspan(n));
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    n += take(lanes_[(next_ + i) % lanes_.size()].strangers.get(), out.subspan(n));
+    Lane& lane = lanes_[(next_ + i) % lanes_.size()];
+    n += take(lane.requests[who].get(), out.subspan(n));
   }
+  return n;
+}
+
+// Neither kind can keep the other from its share: a quarter is the strangers', the rest that of
+// known five-tuples, and what one of them leaves is the other's.
+std::size_t EngineRings::receive(std::span<EngineRequest> out) {
+  std::size_t n = take_all(kKnown, out.first(out.size() - out.size() / 4));
+  n += take_all(kStranger, out.subspan(n));
+  n += take_all(kKnown, out.subspan(n));
   next_ = (next_ + 1) % lanes_.size();
   return n;
 }
@@ -88,13 +123,13 @@ void EngineRings::discard(RequestToken token) {
 void EngineRings::give_back(rte_mbuf* mbuf, std::size_t reply_size) {
   FrameNotes& notes = notes_of(mbuf);
   notes.reply_size = static_cast<std::uint32_t>(reply_size);
-  [[maybe_unused]] const int result = rte_ring_sp_enqueue(lanes_[notes.worker].back.get(), mbuf);
-  assert(result == 0);
+  put(lanes_[notes.worker].back.get(), mbuf);
 }
 
 void EngineRings::drain() {
   for (Lane& lane : lanes_) {
-    for (rte_ring* ring : {lane.known.get(), lane.strangers.get(), lane.back.get()}) {
+    for (rte_ring* ring :
+         {lane.requests[kStranger].get(), lane.requests[kKnown].get(), lane.back.get()}) {
       void* frame = nullptr;
       while (rte_ring_sc_dequeue(ring, &frame) == 0)
         rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));

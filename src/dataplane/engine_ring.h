@@ -6,6 +6,7 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -24,6 +25,7 @@ struct FrameNotes {
   flow::VlanTags tags;           // those taken off; valid where Packet::tag_bytes isn't 0
 };
 FrameNotes& notes_of(rte_mbuf* mbuf);
+const FrameNotes& notes_of(const rte_mbuf* mbuf);
 
 struct RingDeleter {
   void operator()(rte_ring* ring) const { rte_ring_free(ring); }
@@ -34,13 +36,17 @@ Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size);
 
 class EngineRings final : public EnginePort {
  public:
-  static constexpr unsigned kSize = 1024;
+  // Of a worker's frames so many of known five-tuples, and as many of strangers, may be on their
+  // way, in hand, waiting for keys and on their way back together. No ring is smaller, so none can
+  // be found full by whoever has been let in.
+  static constexpr unsigned kInFlight = 1023;
+  static constexpr unsigned kMostInFlight = 2 * kInFlight;  // of one worker's, with one shard
 
   EngineRings(std::uint8_t shard, std::uint16_t workers,
               const std::vector<flow::Listener>& listeners);
 
-  // Worker side; false: full.
-  bool submit(std::uint16_t worker, rte_mbuf* mbuf, bool known);
+  // Worker side. Takes the frame, whose notes are filled in; false: there are too many already.
+  bool submit(std::uint16_t worker, rte_mbuf* mbuf);
   unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);
 
   // Shard side.
@@ -52,17 +58,20 @@ class EngineRings final : public EnginePort {
   void drain();
 
  private:
+  enum Who : std::uint8_t { kStranger, kKnown, kWho };
   struct Lane {
-    Ring known;
-    Ring strangers;
+    std::array<Ring, kWho> requests;
     Ring back;
+    std::array<unsigned, kWho> in_flight{};  // worker: rw
   };
+  static Who who(const rte_mbuf* mbuf);
   std::size_t take(rte_ring* ring, std::span<EngineRequest> out);
+  std::size_t take_all(Who who, std::span<EngineRequest> out);
   void give_back(rte_mbuf* mbuf, std::size_t reply_size);
 
   std::vector<Lane> lanes_;  // by worker
   const std::vector<flow::Listener>& listeners_;
-  std::size_t next_ = 0;  // whose strangers come first: shard's own
+  std::size_t next_ = 0;  // which worker's requests come first: shard's own
 };
 
 }  // namespace turnpike::dataplane

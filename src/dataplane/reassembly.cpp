@@ -10,11 +10,10 @@
 namespace turnpike::dataplane {
 namespace {
 
-// At most kDatagrams * 8 buffers wait here, whoever sends first fragments alone. Those that are too
-// old go when others come (the call that looks for them isn't part of DPDK's stable ABI).
-constexpr std::uint32_t kDatagrams = 256;
+// Datagrams that are too old go when others come (the call that looks for them isn't part of DPDK's
+// stable ABI).
 constexpr std::uint32_t kPerBucket = 4;
-constexpr std::uint32_t kBuckets = 2 * kDatagrams / kPerBucket;
+constexpr std::uint32_t kBuckets = 2 * Reassembly::kDatagrams / kPerBucket;
 
 }  // namespace
 

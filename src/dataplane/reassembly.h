@@ -11,6 +11,10 @@ namespace turnpike::dataplane {
 
 class Reassembly {
  public:
+  // Datagrams at a time, and pieces that wait, whoever sends first fragments alone.
+  static constexpr unsigned kDatagrams = 256;
+  static constexpr unsigned kMostWaiting = 8 * kDatagrams;
+
   // `large` gives the buffers for whole datagrams. Throws std::runtime_error when memory is short.
   Reassembly(unsigned worker, rte_mempool* large);
   ~Reassembly();

@@ -294,7 +294,7 @@ void Worker::to_engine(flow::Packet& packet) {
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
   notes.worker = config_.number;
-  if (fabric_.engines[packet.shard]->submit(config_.number, mbuf, packet.has_allocation)) return;
+  if (fabric_.engines[packet.shard]->submit(config_.number, mbuf)) return;
   count_drop(flow::Drop::kEngineRingFull);
   rte_pktmbuf_free(mbuf);
 }
@@ -309,26 +309,36 @@ void Worker::to_kernel(flow::Packet& packet) {
   rte_pktmbuf_free(mbuf_of(packet));
 }
 
+// As many bursts as a round can have submitted, and one more, so that what waits gets less.
 bool Worker::collect_replies() {
   bool busy = false;
-  std::array<rte_mbuf*, kBurst> frames;
   for (const std::unique_ptr<EngineRings>& engine : fabric_.engines) {
-    const unsigned n = engine->collect(config_.number, frames.data(), kBurst);
-    busy |= n != 0;
-    for (unsigned i = 0; i < n; ++i) {
-      FrameNotes& notes = notes_of(frames[i]);
-      if (notes.reply_size == 0) {
-        count_drop(flow::Drop::kEngineDiscard);
-        rte_pktmbuf_free(frames[i]);
-        continue;
-      }
-      pipeline_->finish_reply(notes.packet, notes.reply_size);
-      put_tags_back(notes.packet, notes);
-      sync(notes.packet);
-      enqueue(notes.packet.port, frames[i]);
+    std::size_t bursts = queues_.size() + 1;
+    unsigned n = kBurst;
+    for (; bursts > 0 && n == kBurst; --bursts) {
+      n = collect_replies(*engine);
+      busy |= n != 0;
     }
   }
   return busy;
+}
+
+unsigned Worker::collect_replies(EngineRings& engine) {
+  std::array<rte_mbuf*, kBurst> frames;
+  const unsigned n = engine.collect(config_.number, frames.data(), kBurst);
+  for (unsigned i = 0; i < n; ++i) {
+    FrameNotes& notes = notes_of(frames[i]);
+    if (notes.reply_size == 0) {
+      count_drop(flow::Drop::kEngineDiscard);
+      rte_pktmbuf_free(frames[i]);
+      continue;
+    }
+    pipeline_->finish_reply(notes.packet, notes.reply_size);
+    put_tags_back(notes.packet, notes);
+    sync(notes.packet);
+    enqueue(notes.packet.port, frames[i]);
+  }
+  return n;
 }
 
 // Frames of workers that have no queue of a port of ours.

@@ -92,6 +92,7 @@ class Worker final : private flow::FragmentSink {
   void to_engine(flow::Packet& packet);
   void to_kernel(flow::Packet& packet);
   bool collect_replies();
+  unsigned collect_replies(EngineRings& engine);
   bool take_handoffs();
   bool take_exceptions();
   void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
