@@ -135,6 +135,8 @@ class FlowWorld {
     setup_.fast_lane = fast_lane;
     setup_.strangers.sources = 64;
     setup_.strangers.key = kHashKey;
+    setup_.requests.sources = 64;
+    setup_.requests.key = kHashKey;
     for (const Address& address : {kServer4, kServer6})
       setup_.listeners.push_back({{address, kPort}});
     setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};

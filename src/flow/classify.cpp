@@ -294,6 +294,21 @@ bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
   return true;
 }
 
+// To the engine, as long as its sender keeps to what clients have reason to ask.
+void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& message,
+                     std::optional<AllocationSlot> known) {
+  packet.lane = Lane::kRequest;
+  if (const auto token = message.find(stun::Attribute::kReservationToken)) {
+    packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
+    packet.body_size = static_cast<std::uint16_t>(token->value.size());
+  }
+  packet.has_allocation = known.has_value();
+  if (known) packet.allocation = *known;
+  const Drop refused = known ? requests_.known(now, *known, tables_.allocation(*known).generation)
+                             : requests_.stranger(now, packet.source.address);
+  if (refused != Drop::kNone) drop(packet, refused);
+}
+
 // The front door needs to know whether the five-tuple is known: that alone is looked up at once.
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
@@ -318,14 +333,7 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case Door::kTooLong:
       return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
-      packet.lane = Lane::kRequest;
-      if (const auto token = message.find(stun::Attribute::kReservationToken)) {
-        packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
-        packet.body_size = static_cast<std::uint16_t>(token->value.size());
-      }
-      packet.has_allocation = known.has_value();
-      if (known) packet.allocation = *known;
-      return;
+      return admit(now, packet, message, known);
     case Door::kAnswered:
       break;
   }

@@ -46,6 +46,10 @@ namespace turnpike::flow {
   X(kChallengeLimit, "challenge_limit",                                                           \
     "more challenges and errors wanted from all sources together than a worker gives")            \
   X(kAnswerTooLong, "answer_too_long", "the answer would not fit an IP packet of 576 bytes")      \
+  X(kRequestLimit, "request_limit",                                                               \
+    "more requests of an allocation than a client has reason to send")                            \
+  X(kRequestSourceLimit, "request_source_limit",                                                  \
+    "more requests without an allocation from one address (IPv6: /64) than it may send")          \
   X(kEngineRingFull, "engine_ring_full", "requests come faster than the engine answers")          \
   X(kEngineDiscard, "engine_discard", "the engine gave the request up without an answer")         \
   X(kExceptionRingFull, "exception_ring_full",                                                    \

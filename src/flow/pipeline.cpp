@@ -17,7 +17,9 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       counters_(counters),
       strangers_(setup.strangers.per_source, setup.strangers.sources, setup.strangers.key),
       all_strangers_(setup.strangers.all),
-      ids_(setup.transaction_key, worker) {
+      ids_(setup.transaction_key, worker),
+      requests_(setup.requests,
+                std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard) {
   if (setup.fast_lane)
     fast_lane_.emplace(setup, tables, next_hops, door, counters, next_ip_id_, ids_);
 }

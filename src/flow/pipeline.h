@@ -17,6 +17,7 @@
 #include "flow/fast_lane.h"
 #include "flow/next_hop.h"
 #include "flow/packet.h"
+#include "flow/request_limits.h"
 #include "flow/source_buckets.h"
 #include "flow/tables.h"
 #include "turnpike/server.h"
@@ -56,6 +57,7 @@ struct Setup {
   std::uint16_t channel_max = 0x4FFF;
   std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;
+  RequestRates requests;
   StrangerLimits strangers;
   TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
   bool fast_lane = true;                  // false: to measure or test the general stages alone
@@ -91,6 +93,8 @@ class Pipeline {
   bool is_answerable(const Address& source) const;
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   bool may_answer_stranger(Instant now, Packet& packet);
+  void admit(Instant now, Packet& packet, const stun::MessageView& message,
+             std::optional<AllocationSlot> known);
   std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
   bool is_relayed(const Address& address) const;
 
@@ -125,6 +129,7 @@ class Pipeline {
   SourceBuckets strangers_;
   TokenBucket all_strangers_;
   TransactionIds ids_;
+  RequestLimits requests_;
   std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;
   std::uint16_t next_ip_id_ = 0;

@@ -138,6 +138,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.client = flow.five_tuple.client;
   entry.listener = impl_->listener_index(flow.five_tuple.server);
   entry.shard = impl_->index;
+  ++entry.generation;
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
     entry.has_relayed[family] = has;

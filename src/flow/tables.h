@@ -101,6 +101,9 @@ struct alignas(64) AllocationEntry {
   // place here and has an expiry of 0.
   alignas(64) std::array<RelayEndpoint, 2> relayed;
   std::array<bool, 2> has_relayed{};
+  // Of the slot's allocations, which one this is; fixed once published. Who keeps something by slot
+  // knows by it that the slot has a new owner.
+  std::uint16_t generation = 0;
   FirstSlots<2> first_permissions;  // tag: of the peer's address
 };
 static_assert(sizeof(AllocationEntry) == 128);

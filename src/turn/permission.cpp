@@ -1,4 +1,5 @@
 // Permissions (RFC 8656 §9) and CreatePermission (§10.2), which installs all it names or nothing.
+#include <algorithm>
 #include <set>
 
 #include "turn/server_impl.h"
@@ -49,15 +50,23 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
     const auto peer = request.message.xor_address(attribute);
     malformed |= !peer;
     if (peer) peers.insert(face_of(peer->address));
-    return !malformed;
+    return !malformed && peers.size() <= config_.max_permissions_per_allocation;
   });
   if (malformed || peers.empty()) return refuse(request, 400);
+  // What can't be had is refused before it costs anything: a thousand peers fit a datagram.
+  if (peers.size() > config_.max_permissions_per_allocation) return refuse(request, 508);
   // Every peer is judged before the first is let in.
   for (const Address& peer : peers) {
     if (const Refusal refusal = judge_peer(allocation, peer); refusal.code != 0)
       return refuse(request, refusal.code, refusal.reason);
   }
   const std::uint32_t expires_s = expiry_s(request.now, config_.permission_lifetime_s);
+  const auto fresh =
+      static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
+        return !allocation.permissions.contains(peer);
+      }));
+  if (allocation.permissions.size() + fresh > config_.max_permissions_per_allocation)
+    return refuse(request, 508);
   std::vector<Address> opened;
   for (const Address& peer : peers) {
     if (allocation.permissions.contains(peer)) continue;
