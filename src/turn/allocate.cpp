@@ -54,8 +54,11 @@ PortPool& Server::Impl::pool_of(const Address& relayed) {
 void Server::Impl::allocate(Request& request, Allocation* existing) {
   const MessageView& message = request.message;
   if (existing != nullptr) {
-    if (existing->created_by == message.transaction_id())
+    // RFC 8656 §7.2: 437 whoever asks; 441 is for other requests (§5), and ends a client's attempt.
+    if (existing->created_by == message.transaction_id() &&
+        existing->owner.username == request.user.username) {
       return answer_allocate(request, *existing);
+    }
     return refuse(request, 437);
   }
   // A late duplicate of the Allocate whose allocation is gone makes no ghost.

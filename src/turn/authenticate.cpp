@@ -57,10 +57,14 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
     return deny(request, Unauthorized::kWrongRealm);
 
   // A retransmission is recognised before its nonce's age is judged: the nonce may have grown old
-  // between the two.
+  // between the two. For a new allocation the nonce is no older than what is remembered of deleted
+  // ones: an Allocate that somebody has overheard makes nothing, however long its nonce lives.
+  const bool anew = allocation == nullptr && message.method() == Method::kAllocate;
+  const std::uint32_t lifetime_s = anew ? std::min(config_.tombstone_s, nonces_.config().lifetime_s)
+                                        : nonces_.config().lifetime_s;
   const NonceState nonce =
       nonces_.check(request.now, request.five_tuple.client, request.five_tuple.server,
-                    *message.text(Attribute::kNonce));
+                    *message.text(Attribute::kNonce), lifetime_s);
   const bool retransmission = allocation != nullptr && message.method() == Method::kAllocate &&
                               allocation->created_by == message.transaction_id();
   if (nonce == NonceState::kInvalid || (nonce == NonceState::kStale && !retransmission))
@@ -115,7 +119,8 @@ const Identity* Server::Impl::remembered_owner(const Request& request,
 }
 
 bool Server::Impl::names(const MessageView& message, const std::string& username) const {
-  if (const auto name = message.text(Attribute::kUsername)) return *name == username;
+  if (const auto name = message.text(Attribute::kUsername))
+    return *name == username || stun::opaque_string(*name) == username;
   const auto hash = message.find(Attribute::kUserhash);
   return hash && stun::equal_constant_time(hash->value, stun::userhash(username, config_.realm));
 }

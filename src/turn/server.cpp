@@ -91,10 +91,12 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   std::array<std::uint16_t, kUnknownMax> unknown{};
   if (const std::size_t n = stun::unknown_attributes(request.message, unknown); n != 0)
     return refuse_unknown(request, std::span(unknown).first(n));
-  // RFC 8656 §5: the whole username, whichever way it was given.
-  if (allocation != nullptr && allocation->owner.username != request.user.username)
-    return refuse(request, 441);
   const Method method = request.message.method();
+  // RFC 8656 §5: the whole username, whichever way it was given.
+  if (method != Method::kAllocate && allocation != nullptr &&
+      allocation->owner.username != request.user.username) {
+    return refuse(request, 441);
+  }
   const bool opens = method == Method::kAllocate || method == Method::kChannelBind;
   if (opens && is_tunnelled(request.five_tuple.client.address)) return refuse(request, 403);
   if (method == Method::kAllocate) return allocate(request, allocation);

@@ -137,7 +137,7 @@ std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoin
 }
 
 NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoint& server,
-                              std::string_view nonce) const {
+                              std::string_view nonce, std::uint32_t lifetime_s) const {
   // Bits of another algorithm list: the client must learn the new one first. Its generation, which
   // isn't written out, is under the MAC.
   std::array<char, kPrefixSize> prefix;
@@ -160,7 +160,7 @@ NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoin
 
   const std::uint32_t seconds = now_s(now);
   const bool from_future = born_s > seconds && born_s - seconds > kClockSkewSeconds;
-  const bool too_old = seconds > born_s && seconds - born_s >= config_.lifetime_s;
+  const bool too_old = seconds > born_s && seconds - born_s >= lifetime_s;
   return from_future || too_old ? NonceState::kStale : NonceState::kValid;
 }
 

@@ -44,7 +44,12 @@ class NonceKeeper {
   std::size_t mint(Instant now, const Endpoint& client, const Endpoint& server,
                    std::array<char, kMaxSize>& out) const;
   NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
-                   std::string_view nonce) const;
+                   std::string_view nonce) const {
+    return check(now, client, server, nonce, config_.lifetime_s);
+  }
+  // The same, but it must not be as old as `lifetime_s`.
+  NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
+                   std::string_view nonce, std::uint32_t lifetime_s) const;
 
   // All const members are safe from any thread.
   const Config& config() const { return config_; }

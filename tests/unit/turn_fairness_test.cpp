@@ -53,5 +53,56 @@ TEST_F(Fairness, MoreNewPeersThanThereIsRoomForAreNotPublished) {
   EXPECT_EQ(permit_many(1000, peers(10)).code(), 0) << "four of them are there already";
 }
 
+// --- What somebody else has heard
+
+TEST_F(Fairness, AnOverheardAllocateMakesNothingLater) {
+  const auto bytes = build(Method::kAllocate, from(1000), udp);
+  ASSERT_EQ(say(from(1000), bytes).code(), 0);
+  refresh(1000, 0);
+  for (const std::uint32_t seconds : {30U, 20U, 650U}) {
+    pass(seconds);
+    EXPECT_NE(say(from(1000), bytes).code(), 0);
+  }
+  EXPECT_TRUE(world_.sink.allocations.empty());
+  EXPECT_EQ(allocate(1000).code(), 0) << "with a nonce of now its client is welcome";
+}
+
+TEST_F(Fairness, AnOldNonceIsGoodForAllButANewAllocation) {
+  nonce_ = nonce_for(from(1000));
+  const auto bytes = build(Method::kAllocate, from(1000), udp);
+  ASSERT_EQ(say(from(1000), bytes).code(), 0);
+  pass(500);
+  EXPECT_EQ(say(from(1000), bytes).code(), 0) << "a retransmission, if a late one";
+  EXPECT_EQ(refresh(1000, 600).code(), 0);
+  EXPECT_EQ(permit(1000, {kPeer}).code(), 0);
+  EXPECT_EQ(bind(1000, 0x4000, {kPeer, 1}).code(), 0);
+  EXPECT_EQ(refresh(1000, 0).code(), 0);
+  EXPECT_EQ(allocate(1000).code(), 438);
+}
+
+TEST_F(Fairness, AnothersAllocateOnAFiveTupleInUseGets437) {
+  const auto bytes = build(Method::kAllocate, from(1000), udp);
+  ASSERT_EQ(say(from(1000), bytes).code(), 0);
+  user_ = "bob";
+  EXPECT_EQ(allocate(1000).code(), 437);
+  --transaction_;
+  --transaction_;
+  EXPECT_EQ(allocate(1000).code(), 437) << "with the first one's transaction as well";
+  for (const Answer& answer :
+       {refresh(1000, 600), permit(1000, {kPeer}), bind(1000, 0x4000, {kPeer, 1})})
+    EXPECT_EQ(answer.code(), 441);
+}
+
+TEST_F(Fairness, AnAllocationsOwnerIsKnownHoweverHeWritesHisName) {
+  world_.users = {"a b"};
+  user_ = "a b";
+  ASSERT_EQ(allocate(1000).code(), 0);
+  world_.users.clear();
+  by_name_ = false;
+  const auto answer = ask(Method::kRefresh, 1000,
+                          [](MessageWriter& w) { w.add_text(Attribute::kUsername, "a\u00A0b"); });
+  EXPECT_EQ(answer.code(), 0);
+}
+
 }  // namespace
 }  // namespace turnpike
