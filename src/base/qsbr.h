@@ -31,6 +31,7 @@ class Qsbr {
       seen.store(now, std::memory_order_release);
       return;
     }
+    coming(reader);
     // Coming online races with a writer that unlinks and still finds this reader offline. Of two
     // sequentially consistent pairs, (store seen, load current) here and (add to current, load
     // seen) there, at least one load sees the other side's write: either the writer waits for this
@@ -46,8 +47,10 @@ class Qsbr {
   // Writer side. Call start() after unlinking; what was unlinked may be reused once passed(token).
   Token start() { return current_.fetch_add(1, std::memory_order_seq_cst) + 1; }
   bool passed(Token token) const {
-    for (const Reader& reader : readers_) {
-      const std::uint64_t seen = reader.seen.load(std::memory_order_seq_cst);
+    // No more of them than have ever been: each look takes a line away from its owner.
+    const std::size_t readers = come_.load(std::memory_order_seq_cst);
+    for (std::size_t reader = 0; reader < readers; ++reader) {
+      const std::uint64_t seen = readers_[reader].seen.load(std::memory_order_seq_cst);
       if (seen != kOffline && seen < token) return false;
     }
     return true;
@@ -59,7 +62,17 @@ class Qsbr {
     std::atomic<std::uint64_t> seen{kOffline};  // reader: wo, writers: ro
   };
 
+  // Before the reader says that it is online, so that the race below covers this too: a writer that
+  // doesn't know the reader yet has unlinked what the reader then doesn't see any more.
+  void coming(std::size_t reader) {
+    std::size_t known = come_.load(std::memory_order_relaxed);
+    while (known <= reader &&
+           !come_.compare_exchange_weak(known, reader + 1, std::memory_order_seq_cst)) {
+    }
+  }
+
   alignas(64) std::atomic<std::uint64_t> current_{1};  // writers: rw, readers: ro
+  std::atomic<std::size_t> come_{0};  // one more than the greatest reader so far; readers: wo
   std::array<Reader, kMaxReaders> readers_;
 };
 
