@@ -148,6 +148,8 @@ users = [{{ name = "alice", password = "secret" }}]
 allow = ["10.205.0.0/16"]
 [limits]
 allocations = {allocations}
+allocations_per_user = 0
+requests_per_source_per_second = 0
 {limits}
 """
     MEMIF = """

@@ -178,8 +178,9 @@ class Server {
   void keys_arrived(Instant now, const UserName& user, std::string_view realm,
                     const UserKeys* keys);
 
-  // Does all that is due at `now`. Call at least once a second.
-  void tick(Instant now);
+  // Does what is due at `now`, but no more at a time than requests can wait for; true: there may be
+  // more, call again soon. Call at least once a second.
+  bool tick(Instant now);
 
   // Any thread.
   const ServerCounters& counters() const;

@@ -25,6 +25,7 @@ struct Flags {
       rest_secret_files, allow_peers, deny_peers;
   std::string realm, metrics, channel_numbers, log_level;
   std::int64_t workers = 0;
+  std::int64_t user_quota = 0;
   bool check_config = false;
 };
 
@@ -153,7 +154,10 @@ Value::Table tree_of(const Flags& flags, const CLI::App& app, std::vector<Config
   }
   set_table(root, "auth", auth_of(flags, errors));
 
-  Value::Table peers, metrics, log;
+  Value::Table limits, peers, metrics, log;
+  if (app.count("--user-quota") > 0) {
+    set(limits, "allocations_per_user", make("--user-quota", flags.user_quota));
+  }
   if (!flags.allow_peers.empty()) {
     set(peers, "allow", make_list("--allow-peer", flags.allow_peers));
   }
@@ -167,6 +171,7 @@ Value::Table tree_of(const Flags& flags, const CLI::App& app, std::vector<Config
     text(metrics, "address", "--metrics", flags.metrics);
   }
   text(log, "level", "--log-level", flags.log_level);
+  set_table(root, "limits", std::move(limits));
   set_table(root, "peers", std::move(peers));
   set_table(root, "metrics", std::move(metrics));
   set_table(root, "log", std::move(log));
@@ -208,6 +213,8 @@ void declare(CLI::App& app, Flags& flags) {
   one("--channel-numbers", flags.channel_numbers, "rfc8656 (to 0x4FFF) or rfc5766 (to 0x7FFF)",
       "RFC");
   one("--workers", flags.workers, "threads that poll", "N");
+  one("--user-quota", flags.user_quota, "allocations that one user may have (32); 0: no limit",
+      "N");
   one("--metrics", flags.metrics, "where metrics are served (127.0.0.1:9641), or off",
       "ADDRESS:PORT");
   one("--log-level", flags.log_level, "trace, debug, info, warning or error", "LEVEL");

@@ -103,7 +103,12 @@ struct Config {
   std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
   std::uint32_t max_allocations = 10000;  // of the node, all shards together
   std::uint32_t max_permissions_per_allocation = 256, max_channels_per_allocation = 256;
-  std::uint32_t user_quota = 0;  // allocations per user; 0: none
+  // What tables hold for each allocation on average; a single one may have all of its limit.
+  std::uint32_t permissions_average = 8, channels_average = 2;
+  std::uint32_t user_quota = 32;  // allocations per user; 0: no limit of anything
+  // Requests that a worker hands to the engine, in a second and at once; 0: no limit.
+  std::uint32_t requests_per_allocation = 20, requests_per_allocation_burst = 64;
+  std::uint32_t requests_per_source = 500, requests_per_source_burst = 2000;
   // Challenges and errors to strangers in a second, each worker for itself; 0: no limit.
   std::uint32_t challenges_per_source = 500, challenges_per_source_burst = 2000;
   std::uint32_t challenges = 50'000;

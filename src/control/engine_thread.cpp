@@ -99,8 +99,8 @@ void EngineThread::run() {
     idle = serve() ? 0 : idle + 1;
     const Instant now = dataplane::clock_now();
     if (now >= next_tick) {
-      server_.tick(now);
-      next_tick = now + kTickMs;
+      const bool more = server_.tick(now);
+      next_tick = more ? now : now + kTickMs;
     }
     writer_.housekeeping();
     const std::uint64_t now_ms = dataplane::real_ms();

@@ -51,9 +51,6 @@ namespace turnpike::control {
 namespace {
 
 constexpr std::uint32_t kNextHops = 16384;
-// What tables hold on average for each allocation; a single one may have all that its limit allows.
-constexpr std::uint32_t kPermissionsPerAllocation = 4;
-constexpr std::uint32_t kChannelsPerAllocation = 2;
 constexpr std::uint64_t kLoginNotesMs = 10'000;  // a line of each shard in that time, at most
 constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
 constexpr int kExceptionRoundMs = 1;  // and where it is
@@ -309,22 +306,54 @@ flow::TableLimits table_limits(const Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
   limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
+  // Five-tuples fall to shards by chance: the node is full before a shard is.
+  if (config.shards > 1) limits.allocations_per_shard += limits.allocations_per_shard / 10 + 16;
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
     const std::uint64_t all = std::uint64_t{limits.allocations_per_shard} * std::min(most, average);
     return static_cast<std::uint32_t>(
         std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
   };
   limits.permissions_per_shard =
-      share(config.max_permissions_per_allocation, kPermissionsPerAllocation);
-  limits.channels_per_shard = share(config.max_channels_per_allocation, kChannelsPerAllocation);
+      share(config.max_permissions_per_allocation, config.permissions_average);
+  limits.channels_per_shard = share(config.max_channels_per_allocation, config.channels_average);
   return limits;
 }
 
+// As much as his allocations have on average, and what a single one may have.
+UserLimits user_limits(const Config& config) {
+  if (config.user_quota == 0) return {0};
+  const auto share = [&](std::uint32_t most, std::uint32_t average) {
+    const std::uint64_t all = std::uint64_t{config.user_quota} * std::min(most, average);
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
+  };
+  return {config.user_quota,
+          share(config.max_permissions_per_allocation, config.permissions_average),
+          share(config.max_channels_per_allocation, config.channels_average)};
+}
+
+// Whether one user can keep others from what there is; empty: no.
+std::string why_one_user_can_take_all(const Config& config, const flow::TableLimits& limits) {
+  const UserLimits user = user_limits(config);
+  const auto too_much = [](std::uint64_t of_user, std::uint64_t in_all) {
+    return 2 * of_user > in_all;
+  };
+  if (user.allocations == 0) return "limits.allocations_per_user is 0";
+  if (too_much(user.allocations, config.max_allocations))
+    return "limits.allocations_per_user is more than half of limits.allocations";
+  if (too_much(user.permissions, std::uint64_t{limits.shards} * limits.permissions_per_shard))
+    return "limits.permissions_per_allocation is more than half of all there are";
+  if (too_much(user.channels, std::uint64_t{limits.shards} * limits.channels_per_shard))
+    return "limits.channels_per_allocation is more than half of all there are";
+  return "";
+}
+
 // Rather a refusal at the start than the kernel's out-of-memory killer under load.
-void check_memory(const flow::TableLimits& limits) {
-  const std::uint64_t each_shard = limits.allocations_per_shard * std::uint64_t{1536} +
-                                   limits.permissions_per_shard * std::uint64_t{256} +
-                                   limits.channels_per_shard * std::uint64_t{320};
+void check_memory(const flow::TableLimits& limits, std::uint16_t workers) {
+  const std::uint64_t each_shard =
+      limits.allocations_per_shard * (1536 + std::uint64_t{16} * workers) +
+      limits.permissions_per_shard * std::uint64_t{256} +
+      limits.channels_per_shard * std::uint64_t{320};
   const std::uint64_t wanted = each_shard * limits.shards, there = available_memory();
   if (wanted <= there) return;
   throw Misfit("limits: " + std::to_string(wanted >> 20) + " MiB would be needed and " +
@@ -468,7 +497,7 @@ Node::Node(Config config, HostAddresses& addresses)
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       door_(door_config(config_, credentials_), nonces_),
       peers_(peer_rules(config_, addresses_)),
-      quotas_(config_.user_quota, config_.max_allocations, config_.shards > 1),
+      quotas_(user_limits(config_), config_.max_allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
       setup_(make_setup()) {
@@ -500,7 +529,7 @@ void Node::reserve_ports() {
 }
 
 std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
-  check_memory(limits_);
+  check_memory(limits_, config_.workers);
   reserve_ports();
   const AffinityKeeper keeper;
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
@@ -530,6 +559,10 @@ flow::Setup Node::make_setup() {
   setup.strangers.all = {config_.challenges};
   setup.strangers.key = random_bytes<HashKey>();
   setup.transaction_key = random_bytes<TransactionIds::Key>();
+  setup.requests.per_allocation = {config_.requests_per_allocation,
+                                   config_.requests_per_allocation_burst};
+  setup.requests.per_source = {config_.requests_per_source, config_.requests_per_source_burst};
+  setup.requests.key = random_bytes<HashKey>();
   return setup;
 }
 
@@ -608,6 +641,9 @@ void Node::say_what_runs() const {
               std::to_string(config_.relay_port_min) + " to " +
               std::to_string(config_.relay_port_max));
   }
+  if (const std::string why = why_one_user_can_take_all(config_, limits_);
+      !why.empty() && config_.turn_enabled())
+    log::warning("one user can keep others from relaying: " + why);
   if (config_.metrics_enabled)
     log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
   // Without a realm of such a length a challenge is at most three times the smallest request.

@@ -110,16 +110,20 @@ std::uint16_t Server::Impl::claim(const Request& request, Claim& claimed) {
     return 400;
   }
   if (allocations_.size() >= config_.max_allocations) return 508;
-  switch (quotas_.reserve(request.user.quota_name, request.five_tuple)) {
+  if (reserved) {
+    if (const std::uint16_t code = claim_reserved(request, claimed); code != 0) return code;
+  }
+  switch (quotas_.reserve(request.user.quota_name, request.five_tuple, reserved)) {
     case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
       return 437;
     case QuotaLedger::Verdict::kOverQuota:
       return 486;
+    case QuotaLedger::Verdict::kFull:
+      return 508;
     case QuotaLedger::Verdict::kReserved:
       break;
   }
-  const std::uint16_t code =
-      reserved ? claim_reserved(request, claimed) : claim_ports(request, wanted, claimed);
+  const std::uint16_t code = reserved ? 0 : claim_ports(request, wanted, claimed);
   if (code != 0) quotas_.release(request.user.quota_name, request.five_tuple);
   return code;
 }
@@ -138,13 +142,12 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
   const auto slot =
       host_.flows().publish_allocation({request.five_tuple, made.relayed, made.expires_s});
   if (!slot) {
-    abandon(claimed);
-    quotas_.release(request.user.quota_name, request.five_tuple);
+    abandon(request, claimed);
     return 508;
   }
   made.slot = *slot;
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
-  if (claimed.redeemed) reservations_.erase(*claimed.redeemed);
+  if (claimed.redeemed) forget_reservation(reservations_.find(*claimed.redeemed));
   const auto [place, is_new] = allocations_.try_emplace(request.five_tuple);
   assert(is_new);
   Allocation& kept = place->second;
@@ -156,12 +159,14 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
 }
 
 // A reservation goes on, ports that nobody has seen need no rest.
-void Server::Impl::abandon(const Claim& claimed) {
+void Server::Impl::abandon(const Request& request, const Claim& claimed) {
+  quotas_.release(request.user.quota_name, request.five_tuple, claimed.redeemed.has_value());
   if (claimed.redeemed) return;
   if (claimed.reserved) {
     const auto next = reservations_.find(*claimed.reserved);
     pool_of(next->second.relayed.address).put(next->second.relayed.port);
-    reservations_.erase(next);
+    quotas_.release(request.user.quota_name, QuotaLedger::Thing::kAllocation, 1);
+    forget_reservation(next);
   }
   for (const auto& relayed : claimed.relayed) {
     if (relayed) pool_of(relayed->address).put(relayed->port);
@@ -199,6 +204,7 @@ std::uint16_t Server::Impl::claim_reserved(const Request& request, Claim& claime
   if (!content || content->shard != config_.shard) return 508;
   const auto found = reservations_.find(content->id);
   if (found == reservations_.end() || found->second.expires_s <= now_s(request.now)) return 508;
+  if (found->second.quota_name != request.user.quota_name) return 508;  // overheard
   const RelayEndpoint& relayed = found->second.relayed;
   claimed.relayed[family_index(relayed.address.family)] = relayed;
   claimed.redeemed = content->id;
@@ -210,6 +216,9 @@ std::uint16_t Server::Impl::claim_ports(const Request& request, const std::array
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
   if (pair && reservations_.size() >= reservations_max_) return 508;
+  // A reservation holds a port as an allocation does, and counts as one.
+  const std::string& user = request.user.quota_name;
+  if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return 486;
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;
     claimed.relayed[family] = draw(family_of(family), even, pair);
@@ -218,7 +227,10 @@ std::uint16_t Server::Impl::claim_ports(const Request& request, const std::array
     claimed.address_error = {family_of(family),
                              relays(family_of(family)) ? std::uint16_t{508} : std::uint16_t{440}};
   }
-  if (!claimed.relayed[0] && !claimed.relayed[1]) return 508;
+  if (!claimed.relayed[0] && !claimed.relayed[1]) {
+    if (pair) quotas_.release(user, QuotaLedger::Thing::kAllocation, 1);
+    return 508;
+  }
   if (pair) reserve_next(request, claimed);
   return 0;
 }
@@ -230,7 +242,9 @@ void Server::Impl::reserve_next(const Request& request, Claim& claimed) {
     id = (id + 1) % kReservationIds;
   RelayEndpoint second = claimed.relayed[0] ? *claimed.relayed[0] : *claimed.relayed[1];
   ++second.port;
-  reservations_[id] = {second, expiry_s(request.now, config_.reservation_lifetime_s)};
+  const std::uint32_t expires_s = expiry_s(request.now, config_.reservation_lifetime_s);
+  reservations_[id] = {second, request.user.quota_name, expires_s};
+  reservations_due_.insert({expires_s, id});
   claimed.reserved = id;
 }
 

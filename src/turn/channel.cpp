@@ -50,15 +50,21 @@ std::uint16_t Server::Impl::bind(Allocation& allocation, ChannelNumber number,
 std::uint16_t Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
                                      const PeerEndpoint& peer, Instant now) {
   if (allocation.channels.size() >= config_.max_channels_per_allocation) return 508;
+  const std::string& user = allocation.owner.quota_name;
+  if (!quotas_.reserve(user, QuotaLedger::Thing::kChannel, 1)) return 508;
   const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
   const auto found = allocation.permissions.find(peer.address);
   const bool fresh = found == allocation.permissions.end();
-  Permission* permission = fresh ? open(allocation, peer.address, permitted_s) : &found->second;
-  if (permission == nullptr) return 508;
+  Permission* permission = fresh ? open_one(allocation, peer.address, permitted_s) : &found->second;
+  if (permission == nullptr) {
+    quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
+    return 508;
+  }
   const std::uint32_t expires_s = expiry_s(now, config_.channel_lifetime_s);
   const auto slot =
       host_.flows().publish_channel({allocation.slot, permission->slot, number, peer, expires_s});
   if (!slot) {
+    quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
     if (fresh) close(allocation, peer.address);
     return 508;
   }

@@ -9,6 +9,8 @@ namespace turnpike {
 namespace {
 
 constexpr std::array<Family, 2> kFamilies{Family::kIpv4, Family::kIpv6};
+// Some 100 µs: a request that waits behind it hardly notices.
+constexpr std::size_t kEndsPerTick = 256;
 
 }  // namespace
 
@@ -24,8 +26,7 @@ void Server::Impl::end_family(Allocation& allocation, Family family, std::uint32
   });
   std::erase_if(allocation.permissions, [&](const auto& entry) {
     if (entry.first.family != family) return false;
-    host_.flows().withdraw_permission(entry.second.slot);
-    counters.permissions.set(counters.permissions.get() - 1);
+    withdraw(allocation, entry.second);
     return true;
   });
   host_.flows().withdraw_relayed(allocation.slot, family);
@@ -37,6 +38,7 @@ void Server::Impl::end_family(Allocation& allocation, Family family, std::uint32
 // All but its place in the list.
 void Server::Impl::end_channel(Allocation& allocation, const Channel& channel) {
   host_.flows().withdraw_channel(channel.slot);
+  quotas_.release(allocation.owner.quota_name, QuotaLedger::Thing::kChannel, 1);
   --allocation.permissions.at(channel.peer.address).channels;
   counters.channels.set(counters.channels.get() - 1);
 }
@@ -61,7 +63,10 @@ void Server::Impl::remove(Allocation& allocation, std::uint32_t seconds) {
   update_gauges();
 }
 
-void Server::Impl::expire(Allocation& allocation, std::uint32_t seconds) {
+// How many things have ended, itself among them.
+std::size_t Server::Impl::expire(Allocation& allocation, std::uint32_t seconds) {
+  const auto size = [&] { return allocation.channels.size() + allocation.permissions.size(); };
+  const std::size_t before = size();
   for (const Family family : kFamilies) {
     if (allocation.expires_s[family_index(family)] <= seconds)
       end_family(allocation, family, seconds);
@@ -74,15 +79,16 @@ void Server::Impl::expire(Allocation& allocation, std::uint32_t seconds) {
   std::erase_if(allocation.permissions, [&](const auto& entry) {
     const Permission& permission = entry.second;
     if (permission.expires_s > seconds || permission.channels != 0) return false;
-    host_.flows().withdraw_permission(permission.slot);
-    counters.permissions.set(counters.permissions.get() - 1);
+    withdraw(allocation, permission);
     return true;
   });
+  const std::size_t ended = 1 + before - size();
   if (allocation.relayed[0] || allocation.relayed[1]) {
     schedule(allocation);
   } else {
     remove(allocation, seconds);
   }
+  return ended;
 }
 
 void Server::Impl::schedule(Allocation& allocation) {
@@ -100,9 +106,14 @@ void Server::Impl::schedule(Allocation& allocation) {
   allocation.due_s = next;
 }
 
-void Server::Impl::forget_tombstones(std::uint32_t seconds) {
-  while (const FiveTuple* due = tombstones_due_.due(seconds))
+std::size_t Server::Impl::forget_tombstones(std::uint32_t seconds, std::size_t most) {
+  std::size_t n = 0;
+  for (; n < most; ++n) {
+    const FiveTuple* due = tombstones_due_.due(seconds);
+    if (due == nullptr) break;
     forget_tombstone(*due);
+  }
+  return n;
 }
 
 // `five_tuple` may be the tombstone's own key.
@@ -112,27 +123,49 @@ void Server::Impl::forget_tombstone(const FiveTuple& five_tuple) {
   tombstones_.erase(found);
 }
 
-void Server::Impl::end_reservations(std::uint32_t seconds) {
-  std::erase_if(reservations_, [&](const auto& entry) {
-    const Reservation& reservation = entry.second;
-    if (reservation.expires_s > seconds) return false;
-    pool_of(reservation.relayed.address)
-        .release(reservation.relayed.port, seconds + config_.port_rest_s);
-    return true;
-  });
+std::size_t Server::Impl::end_reservations(std::uint32_t seconds, std::size_t most) {
+  std::size_t n = 0;
+  for (; n < most && !reservations_due_.empty(); ++n) {
+    const auto [expires_s, id] = *reservations_due_.begin();
+    if (expires_s > seconds) break;
+    const auto found = reservations_.find(id);
+    const RelayEndpoint& relayed = found->second.relayed;
+    pool_of(relayed.address).release(relayed.port, seconds + config_.port_rest_s);
+    quotas_.release(found->second.quota_name, QuotaLedger::Thing::kAllocation, 1);
+    forget_reservation(found);
+  }
+  return n;
 }
 
-void Server::Impl::tick(Instant now) {
+void Server::Impl::forget_reservation(std::map<std::uint32_t, Reservation>::iterator reservation) {
+  reservations_due_.erase({reservation->second.expires_s, reservation->first});
+  reservations_.erase(reservation);
+}
+
+// Every round moves the allocation's entry or ends it: expire() leaves nothing that is due.
+std::size_t Server::Impl::end_allocations(std::uint32_t seconds, std::size_t most) {
+  std::size_t n = 0;
+  while (n < most) {
+    const FiveTuple* due = allocations_due_.due(seconds);
+    if (due == nullptr) break;
+    n += expire(allocations_.at(*due), seconds);
+  }
+  return n;
+}
+
+// Nothing hangs on promptness: workers read expiries, and who asks for an allocation finds only
+// what lives. So a hundred thousand clients that end in one second keep nobody waiting.
+bool Server::Impl::tick(Instant now) {
   const std::uint32_t seconds = now_s(now);
-  // Every round moves the allocation's entry or ends it: expire() leaves nothing that is due.
-  while (const FiveTuple* due = allocations_due_.due(seconds))
-    expire(allocations_.at(*due), seconds);
-  forget_tombstones(seconds);
-  end_reservations(seconds);
+  std::size_t left = kEndsPerTick;
+  left -= std::min(left, end_allocations(seconds, left));
+  left -= forget_tombstones(seconds, left);
+  left -= end_reservations(seconds, left);
   for (PortPool& pool : pools_)
-    pool.tick(seconds);
+    left -= pool.tick(seconds, left);
   give_up_parked(now);
   update_gauges();
+  return left == 0;
 }
 
 void Server::Impl::update_gauges() {

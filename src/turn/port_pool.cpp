@@ -1,90 +1,83 @@
-// The free ports stand in a list without order, each port knows its place: drawing, taking a given
-// one and giving back are all one step.
 #include "turn/port_pool.h"
 
 namespace turnpike {
-namespace {
-
-constexpr int kDraws = 32;
-
-}  // namespace
 
 PortPool::PortPool(std::uint16_t port_min, std::uint16_t port_max, std::uint8_t shard,
                    std::uint8_t shard_count)
-    : place_(65536, kNowhere) {
+    : state_(32768, kNone), place_(32768) {
   for (std::uint32_t port = port_min; port <= port_max; ++port) {
     if (port / 64 % shard_count == shard) put(static_cast<std::uint16_t>(port));
   }
 }
 
-void PortPool::put(std::uint16_t port) {
-  place_[port] = static_cast<std::uint32_t>(free_.size());
-  free_.push_back(port);
+std::size_t PortPool::free() const {
+  return count(kEven) + count(kOdd) + 2 * count(kBoth);
 }
 
-// The last one takes its place.
-void PortPool::remove(std::uint16_t port) {
-  const std::uint32_t at = place_[port];
-  const std::uint16_t last = free_.back();
-  free_[at] = last;
-  place_[last] = at;
-  free_.pop_back();
-  place_[port] = kNowhere;
+// What `bits` names becomes free if it wasn't, and the other way round. In the list that it leaves,
+// the last one takes its place.
+void PortPool::change(Two two, State bits) {
+  if (const State from = state_[two]; from != kNone) {
+    const Two last = list(from).back();
+    list(from)[place_[two]] = last;
+    place_[last] = place_[two];
+    list(from).pop_back();
+  }
+  const auto to = static_cast<State>(state_[two] ^ bits);
+  state_[two] = to;
+  if (to == kNone) return;
+  place_[two] = static_cast<Two>(list(to).size());
+  list(to).push_back(two);
+}
+
+void PortPool::put(std::uint16_t port) {
+  change(port / 2, port % 2 == 0 ? kEven : kOdd);
+}
+
+std::uint16_t PortPool::take_at(Two two, State which) {
+  change(two, which);
+  return static_cast<std::uint16_t>(2 * two + (which == kOdd ? 1 : 0));
 }
 
 // Under pressure a port rests less: better than refusing a call.
-void PortPool::wake_one() {
-  if (resting_.empty()) return;
+bool PortPool::wake_one() {
+  if (resting_.empty()) return false;
   put(resting_.front().second);
   resting_.pop_front();
+  return true;
 }
 
+// Any free port is as likely as any other.
 std::optional<std::uint16_t> PortPool::take(ServerHost& random) {
-  if (free_.empty()) wake_one();
-  if (free_.empty()) return std::nullopt;
-  const std::uint16_t port = free_[random.random_below(static_cast<std::uint32_t>(free_.size()))];
-  remove(port);
-  return port;
-}
-
-bool PortPool::fits(std::uint16_t port, bool pair) const {
-  return port % 2 == 0 && place_[port] != kNowhere && (!pair || place_[port + 1U] != kNowhere);
-}
-
-std::optional<std::uint16_t> PortPool::find_even(ServerHost& random, bool pair) const {
-  if (free_.empty()) return std::nullopt;
-  const auto count = static_cast<std::uint32_t>(free_.size());
-  // Uniform as long as a fair part of the ports will do; then whatever there is.
-  for (int i = 0; i < kDraws; ++i) {
-    const std::uint16_t port = free_[random.random_below(count)];
-    if (fits(port, pair)) return port;
+  if (free() == 0 && !wake_one()) return std::nullopt;
+  std::size_t drawn = random.random_below(static_cast<std::uint32_t>(free()));
+  for (const State alone : {kEven, kOdd}) {
+    if (drawn < count(alone)) return take_at(list(alone)[drawn], alone);
+    drawn -= count(alone);
   }
-  for (const std::uint16_t port : free_) {
-    if (fits(port, pair)) return port;
-  }
-  return std::nullopt;
+  return take_at(list(kBoth)[drawn / 2], drawn % 2 == 0 ? kEven : kOdd);
 }
 
 std::optional<std::uint16_t> PortPool::take_even(ServerHost& random, bool pair) {
-  auto port = find_even(random, pair);
-  if (!port && !resting_.empty()) {
-    while (!resting_.empty())
-      wake_one();
-    port = find_even(random, pair);
+  const auto fitting = [&] { return count(kBoth) + (pair ? 0 : count(kEven)); };
+  while (fitting() == 0) {
+    if (!wake_one()) return std::nullopt;
   }
-  if (!port) return std::nullopt;
-  remove(*port);
-  if (pair) remove(static_cast<std::uint16_t>(*port + 1));
-  return port;
+  const std::size_t drawn = random.random_below(static_cast<std::uint32_t>(fitting()));
+  const Two two = drawn < count(kBoth) ? list(kBoth)[drawn] : list(kEven)[drawn - count(kBoth)];
+  if (pair) change(two, kOdd);
+  return take_at(two, kEven);
 }
 
 void PortPool::release(std::uint16_t port, std::uint32_t rested_s) {
   resting_.emplace_back(rested_s, port);
 }
 
-void PortPool::tick(std::uint32_t now_s) {
-  while (!resting_.empty() && resting_.front().first <= now_s)
+std::size_t PortPool::tick(std::uint32_t now_s, std::size_t most) {
+  std::size_t woken = 0;
+  for (; woken < most && !resting_.empty() && resting_.front().first <= now_s; ++woken)
     wake_one();
+  return woken;
 }
 
 }  // namespace turnpike

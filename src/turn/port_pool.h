@@ -3,6 +3,7 @@
 // (PROTOCOL.md 17).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -25,20 +26,26 @@ class PortPool {
   void put(std::uint16_t port);
   // The port may have a new owner at `rested_s`, which never goes back.
   void release(std::uint16_t port, std::uint32_t rested_s);
-  // Ports that have rested become free.
-  void tick(std::uint32_t now_s);
+  // Ports that have rested become free, `most` of them at a time; returns how many.
+  std::size_t tick(std::uint32_t now_s, std::size_t most);
 
-  std::size_t free() const { return free_.size(); }
+  std::size_t free() const;
 
  private:
-  std::optional<std::uint16_t> find_even(ServerHost& random, bool pair) const;
-  bool fits(std::uint16_t port, bool pair) const;
-  void remove(std::uint16_t port);
-  void wake_one();
+  // Ports stand in twos, an even one and the next. A two is in the list that says what of it is
+  // free, without order, and knows its place there: every draw is one step.
+  using Two = std::uint16_t;  // half the even port
+  enum State : std::uint8_t { kNone = 0, kEven = 1, kOdd = 2, kBoth = 3 };
+  std::vector<Two>& list(State state) { return lists_[state - 1U]; }
+  std::size_t count(State state) const { return lists_[state - 1U].size(); }
 
-  static constexpr std::uint32_t kNowhere = 0xFFFF'FFFF;
-  std::vector<std::uint16_t> free_;
-  std::vector<std::uint32_t> place_;  // by port: where it stands in free_
+  void change(Two two, State bits);
+  std::uint16_t take_at(Two two, State which);
+  bool wake_one();
+
+  std::array<std::vector<Two>, 3> lists_;  // by state, but kNone
+  std::vector<State> state_;               // by two
+  std::vector<Two> place_;                 // by two: where it stands in its list
   std::deque<std::pair<std::uint32_t, std::uint16_t>> resting_;
 };
 

@@ -1,12 +1,13 @@
-// What only all shards together can know: how many allocations each user has, and that no
-// five-tuple has two. Exact, because one ledger counts them all; it is asked once for each
-// allocation made or ended, so a lock is cheap enough.
+// What only all shards together can know: what each user has, and that no five-tuple has two
+// allocations. Exact, because one ledger counts it all; it is asked once for each thing made or
+// ended, so a lock is cheap enough.
 //
 // A five-tuple's requests go to the shard that has its allocation. As long as there is none, an
 // Allocate with a RESERVATION-TOKEN goes to the shard that sealed the token, any other to the one
 // that the five-tuple hashes to: two on their way at once would make two allocations.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -17,48 +18,94 @@
 
 namespace turnpike {
 
+// What a user may have, in all of his allocations together. 0: no limit.
+struct UserLimits {
+  // NOLINTNEXTLINE(google-explicit-constructor): most tests limit allocations alone
+  UserLimits(std::uint32_t most_allocations, std::uint32_t most_permissions = 0,
+             std::uint32_t most_channels = 0)
+      : allocations(most_allocations), permissions(most_permissions), channels(most_channels) {}
+
+  std::uint32_t allocations;  // and reservations, which hold a port as well
+  std::uint32_t permissions;
+  std::uint32_t channels;
+};
+
 class QuotaLedger {
  public:
-  // 0: no limit. A single shard knows its own five-tuples: the ledger then keeps none.
-  QuotaLedger(std::uint32_t per_user, std::uint32_t total, bool several_shards)
-      : per_user_(per_user), total_(total), several_shards_(several_shards) {}
+  // `total`: allocations of all users; 0: no limit. A single shard knows its own five-tuples: the
+  // ledger then keeps none.
+  QuotaLedger(const UserLimits& per_user, std::uint32_t total, bool several_shards)
+      : per_user_{per_user.allocations, per_user.permissions, per_user.channels},
+        total_(total),
+        several_shards_(several_shards) {}
 
-  enum class Verdict : std::uint8_t { kReserved, kOverQuota, kFiveTupleTaken };
+  enum class Verdict : std::uint8_t {
+    kReserved,
+    kOverQuota,  // the user has all that is his
+    kFull,       // the node has no more
+    kFiveTupleTaken,
+  };
+  // A reservation counts as an allocation.
+  enum class Thing : std::uint8_t { kAllocation, kPermission, kChannel };
 
-  // Any thread. Unless kReserved, nothing has changed.
-  Verdict reserve(const std::string& user, const FiveTuple& five_tuple) {
+  // Any thread, as all that follows. For a new allocation; one that takes up a reservation of the
+  // same user's takes over its place. Unless kReserved, nothing has changed.
+  Verdict reserve(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
-    if (total_ != 0 && used_ >= total_) return Verdict::kOverQuota;
-    const auto found = users_.find(user);
-    if (per_user_ != 0 && found != users_.end() && found->second >= per_user_)
-      return Verdict::kOverQuota;
+    if (total_ != 0 && used_ >= total_) return Verdict::kFull;
+    if (!redeems && !take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
     if (several_shards_) five_tuples_.insert(five_tuple);
     ++used_;
-    ++users_[user];
     return Verdict::kReserved;
   }
   // What was reserved, by the same names.
-  void release(const std::string& user, const FiveTuple& five_tuple) {
+  void release(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_) five_tuples_.erase(five_tuple);
     --used_;
-    const auto found = users_.find(user);
-    if (found != users_.end() && --found->second == 0) users_.erase(found);
+    if (!redeems) give(user, Thing::kAllocation, 1);
   }
-  std::uint32_t count(const std::string& user) const {
+  // `count` of what hangs on allocations, or none of them: false.
+  bool reserve(const std::string& user, Thing thing, std::uint32_t count) {
+    const std::scoped_lock lock(mutex_);
+    return take(user, thing, count);
+  }
+  void release(const std::string& user, Thing thing, std::uint32_t count) {
+    const std::scoped_lock lock(mutex_);
+    give(user, thing, count);
+  }
+  std::uint32_t count(const std::string& user, Thing thing = Thing::kAllocation) const {
     const std::scoped_lock lock(mutex_);
     const auto found = users_.find(user);
-    return found == users_.end() ? 0 : found->second;
+    return found == users_.end() ? 0 : found->second[static_cast<std::size_t>(thing)];
   }
 
  private:
-  const std::uint32_t per_user_;
+  using Counts = std::array<std::uint32_t, 3>;  // by Thing
+
+  bool take(const std::string& user, Thing thing, std::uint32_t count) {
+    if (count == 0) return true;
+    const auto which = static_cast<std::size_t>(thing);
+    const auto found = users_.find(user);
+    const std::uint64_t has = found == users_.end() ? 0 : found->second[which];
+    if (per_user_[which] != 0 && has + count > per_user_[which]) return false;
+    (found == users_.end() ? users_[user] : found->second)[which] += count;
+    return true;
+  }
+  void give(const std::string& user, Thing thing, std::uint32_t count) {
+    if (count == 0) return;
+    const auto found = users_.find(user);
+    found->second[static_cast<std::size_t>(thing)] -= count;
+    if (found->second == Counts{}) users_.erase(found);
+  }
+
+  const Counts per_user_;
   const std::uint32_t total_;
   const bool several_shards_;
   mutable std::mutex mutex_;
   std::uint32_t used_ = 0;  // allocations, of all users
-  std::unordered_map<std::string, std::uint32_t> users_;
+  std::unordered_map<std::string, Counts> users_;
   // Ordered: clients choose their ports, and no key protects a hash here.
   std::set<FiveTuple> five_tuples_;
 };

@@ -51,7 +51,7 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
       quotas_(quotas),
       algorithms_(config.sha256_offered, true),
       allocations_(config.max_allocations, FiveTupleHash(random_key(host))),
-      tombstones_(1024, FiveTupleHash(random_key(host))) {
+      tombstones_(config.max_allocations, FiveTupleHash(random_key(host))) {
   std::size_t ports = 0;
   for (std::size_t i = 0; i < config_.relayed.size(); ++i) {
     pools_.emplace_back(config_.port_min, config_.port_max, config_.shard, config_.shard_count);
@@ -188,8 +188,8 @@ void Server::keys_arrived(Instant now, const UserName& user, std::string_view re
   impl_->keys_arrived(now, user, realm, keys);
 }
 
-void Server::tick(Instant now) {
-  impl_->tick(now);
+bool Server::tick(Instant now) {
+  return impl_->tick(now);
 }
 
 const ServerCounters& Server::counters() const {

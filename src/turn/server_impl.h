@@ -73,6 +73,7 @@ struct Tombstone {
 
 struct Reservation {
   RelayEndpoint relayed;
+  std::string quota_name;  // of the user who made it, and alone may take it up
   std::uint32_t expires_s = 0;
 };
 
@@ -137,7 +138,7 @@ class Server::Impl {
   void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes, RequestToken token);
   void keys_arrived(Instant now, const UserName& user, std::string_view realm,
                     const UserKeys* keys);
-  void tick(Instant now);
+  bool tick(Instant now);
 
   ServerCounters counters;
 
@@ -183,7 +184,7 @@ class Server::Impl {
   std::uint16_t claim_ports(const Request& request, const std::array<bool, 2>& wanted,
                             Claim& claimed);
   void reserve_next(const Request& request, Claim& claimed);
-  void abandon(const Claim& claimed);
+  void abandon(const Request& request, const Claim& claimed);
   std::uint16_t establish(const Request& request, const Claim& claimed);
   std::optional<RelayEndpoint> draw(Family family, bool even, bool pair);
   PortPool& pool_of(const Address& relayed);
@@ -199,11 +200,13 @@ class Server::Impl {
   void end_family(Allocation& allocation, Family family, std::uint32_t seconds);
   void end_channel(Allocation& allocation, const Channel& channel);
   void remove(Allocation& allocation, std::uint32_t seconds);
-  void expire(Allocation& allocation, std::uint32_t seconds);
+  std::size_t expire(Allocation& allocation, std::uint32_t seconds);
   void schedule(Allocation& allocation);
-  void forget_tombstones(std::uint32_t seconds);
+  std::size_t end_allocations(std::uint32_t seconds, std::size_t most);
+  std::size_t forget_tombstones(std::uint32_t seconds, std::size_t most);
   void forget_tombstone(const FiveTuple& five_tuple);
-  void end_reservations(std::uint32_t seconds);
+  std::size_t end_reservations(std::uint32_t seconds, std::size_t most);
+  void forget_reservation(std::map<std::uint32_t, Reservation>::iterator reservation);
   void update_gauges();
 
   // permission.cpp
@@ -213,9 +216,13 @@ class Server::Impl {
     std::string_view reason = {};  // empty: the code's own
   };
   Refusal judge_peer(const Allocation& allocation, const Address& peer);
+  bool take_room(const Allocation& allocation, std::size_t permissions);
+  void give_room(const Allocation& allocation, std::size_t permissions);
   Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
+  Permission* open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);
+  void withdraw(const Allocation& allocation, const Permission& permission);
 
   // channel.cpp
   void channel_bind(Request& request, Allocation& allocation);
@@ -237,7 +244,8 @@ class Server::Impl {
   std::array<std::vector<std::size_t>, 2> relayed_of_;  // by family: places in config_.relayed
   std::unordered_map<FiveTuple, Tombstone, FiveTupleHash> tombstones_;
   Schedule tombstones_due_;
-  std::map<std::uint32_t, Reservation> reservations_;  // by the token's id
+  std::map<std::uint32_t, Reservation> reservations_;                   // by the token's id
+  std::set<std::pair<std::uint32_t, std::uint32_t>> reservations_due_;  // {when, id}
   std::size_t reservations_max_ = 1;
   std::vector<Parked> parked_;
 

@@ -231,7 +231,7 @@ class Relay:
             command += ["--relay", address]
         command += ["--user", f"{self.USER}:{self.PASSWORD}", "--realm", self.REALM,
                     "--allow-peer", "10.201.0.0/16", "--allow-peer", "fd20::/16",
-                    "--channel-numbers", "rfc5766"]
+                    "--channel-numbers", "rfc5766", "--user-quota", "1000"]
         command += [*flags]
         self.command = command
         self.log = open(self.log_path, "w")

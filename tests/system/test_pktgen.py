@@ -48,6 +48,8 @@ nonce_lifetime_s = {nonce_lifetime_s}
 allow = ["10.205.0.0/16", "fd00:205::/64"]
 [limits]
 allocations = 12000
+allocations_per_user = 0
+requests_per_source_per_second = 0
 [metrics]
 enabled = false
 [test]

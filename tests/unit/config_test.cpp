@@ -61,14 +61,18 @@ auto defaults_of(const Config& config) {
                strict_expiry, software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
                nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
                idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
-               max_allocations, max_permissions, max_channels, user_quota, challenges_per_source,
+               max_allocations, max_permissions, max_channels, permissions_average,
+               channels_average, user_quota, requests_per_allocation, requests_per_allocation_burst,
+               requests_per_source, requests_per_source_burst, challenges_per_source,
                challenges_per_source_burst, challenges, metrics, metrics_enabled, test_time_scale,
                log_level, core_dumps, warnings] = config;
   return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
                     software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
                     nat64_prefixes, nonce_lifetime_s, workers, shards, worker_cores, hugepages,
                     idle_sleep_us, relay_port_min, relay_port_max, lifetime_min_s, lifetime_max_s,
-                    max_allocations, max_permissions, max_channels, user_quota,
+                    max_allocations, max_permissions, max_channels, permissions_average,
+                    channels_average, user_quota, requests_per_allocation,
+                    requests_per_allocation_burst, requests_per_source, requests_per_source_burst,
                     challenges_per_source, challenges_per_source_burst, challenges, metrics,
                     metrics_enabled, test_time_scale, log_level, core_dumps, warnings);
 }
@@ -742,6 +746,13 @@ TEST_F(CommandLine, FlagsWinOverTheFileAndLeaveTheRestOfIt) {
   EXPECT_EQ(config.max_allocations, 7u);
   EXPECT_EQ(config.log_level, "error");
   EXPECT_EQ(config.users.at(0).username, "alice");
+}
+
+TEST_F(CommandLine, TheQuotaOfAUserIsAFlagToo) {
+  const char* path = file(kEnough + "[limits]\nallocations_per_user = 7\nallocations = 9\n");
+  const Config config = accepted_flags({"--config", path, "--user-quota", "1000"});
+  EXPECT_EQ(config.user_quota, 1000u);
+  EXPECT_EQ(config.max_allocations, 9u);
 }
 
 TEST_F(CommandLine, FileMayBeCompletedByFlags) {

@@ -53,6 +53,196 @@ TEST_F(Fairness, MoreNewPeersThanThereIsRoomForAreNotPublished) {
   EXPECT_EQ(permit_many(1000, peers(10)).code(), 0) << "four of them are there already";
 }
 
+// --- What one user may have
+
+class Budget : public Fairness {
+ protected:
+  Budget() { restart_with(budget_); }
+  void restart_with(QuotaLedger& quotas) {
+    server_ = std::make_unique<Server>(config_, world_, nonces_, tokens_, quotas);
+  }
+  std::uint32_t has(QuotaLedger::Thing thing) const { return budget_.count("alice", thing); }
+
+  static constexpr auto kAllocation = QuotaLedger::Thing::kAllocation;
+  static constexpr auto kPermission = QuotaLedger::Thing::kPermission;
+  static constexpr auto kChannel = QuotaLedger::Thing::kChannel;
+  QuotaLedger budget_{{4, 10, 3}, 0, true};
+};
+
+TEST_F(Budget, OfPermissionsIsOneForAllOfAUsersAllocations) {
+  allocate(1000);
+  allocate(1001);
+  EXPECT_EQ(permit_many(1000, peers(6)).code(), 0);
+  EXPECT_EQ(permit_many(1001, peers(5)).code(), 508) << "all of them or none";
+  EXPECT_EQ(has(kPermission), 6U);
+  EXPECT_EQ(permit_many(1001, peers(4)).code(), 0);
+  EXPECT_EQ(permit_many(1000, peers(6)).code(), 0) << "refreshing costs nothing";
+  EXPECT_EQ(bind(1000, 0x4000, {kPeer, 1}).code(), 508) << "it needs a permission too";
+  EXPECT_EQ(has(kChannel), 0U);
+  user_ = "bob";
+  allocate(1002);
+  EXPECT_EQ(permit_many(1002, peers(10)).code(), 0);
+}
+
+TEST_F(Budget, OfChannelsIsOneForAllOfAUsersAllocations) {
+  allocate(1000);
+  allocate(1001);
+  EXPECT_EQ(bind(1000, 0x4000, {kPeer, 1}).code(), 0);
+  EXPECT_EQ(bind(1000, 0x4001, {kPeer, 2}).code(), 0);
+  EXPECT_EQ(bind(1001, 0x4000, {kPeer, 1}).code(), 0);
+  EXPECT_EQ(bind(1001, 0x4001, {kPeer, 2}).code(), 508);
+  EXPECT_EQ(bind(1000, 0x4000, {kPeer, 1}).code(), 0) << "refreshing costs nothing";
+  EXPECT_EQ(has(kChannel), 3U);
+}
+
+TEST_F(Budget, ComesBackHoweverThingsEnd) {
+  const auto take = [&] {
+    allocate(1000);
+    allocate(1001,
+             [](MessageWriter& w) { w.add_u8_rfffu(Attribute::kAdditionalAddressFamily, 2); });
+    EXPECT_EQ(permit_many(1000, peers(5)).code(), 0);
+    EXPECT_EQ(bind(1000, 0x4000, {kPeer, 1}).code(), 0);
+    EXPECT_EQ(bind(1001, 0x4000, {kPeer, 1}).code(), 0);
+  };
+  take();
+  refresh(1000, 0);
+  refresh(1001, 0);
+  for (const auto thing : {kAllocation, kPermission, kChannel})
+    EXPECT_EQ(has(thing), 0U);
+  pass(41);
+  take();
+  pass(301);
+  EXPECT_EQ(has(kPermission), 2U) << "those that channels hold";
+  pass(400);
+  for (const auto thing : {kAllocation, kPermission, kChannel})
+    EXPECT_EQ(has(thing), 0U);
+  world_.sink.room = 2;
+  allocate(1002);
+  EXPECT_EQ(permit_many(1002, peers(3)).code(), 508) << "the tables are full";
+  EXPECT_EQ(has(kPermission), 0U);
+  world_.sink.room = 1;
+  EXPECT_EQ(bind(1002, 0x4000, {kPeer, 1}).code(), 508);
+  EXPECT_EQ(has(kPermission) + has(kChannel), 0U);
+}
+
+TEST_F(Budget, AReservationCountsAsAnAllocation) {
+  EXPECT_EQ(allocate(1000, even_pair).code(), 0);
+  EXPECT_EQ(has(kAllocation), 2U);
+  EXPECT_EQ(allocate(1001, even_pair).code(), 0);
+  EXPECT_EQ(allocate(1002).code(), 486);
+  refresh(1000, 0);
+  EXPECT_EQ(has(kAllocation), 3U) << "its reservation lives";
+  EXPECT_EQ(allocate(1002, even_pair).code(), 486) << "one of two is too few";
+  EXPECT_EQ(has(kAllocation), 3U);
+  pass(31);
+  EXPECT_EQ(has(kAllocation), 1U);
+}
+
+TEST_F(Budget, WhatTakesUpAReservationTakesItsPlace) {
+  allocate(1000);
+  allocate(1001);
+  const auto token = token_of(allocate(1002, even_pair));
+  ASSERT_EQ(has(kAllocation), 4U);
+  const auto redeem = [&](MessageWriter& w) { w.add(Attribute::kReservationToken, token); };
+  world_.sink.full = true;
+  EXPECT_EQ(allocate(1003, redeem).code(), 508);
+  EXPECT_EQ(has(kAllocation), 4U);
+  world_.sink.full = false;
+  EXPECT_EQ(allocate(1003, redeem).code(), 0);
+  EXPECT_EQ(has(kAllocation), 4U);
+  refresh(1003, 0);
+  EXPECT_EQ(has(kAllocation), 3U);
+}
+
+TEST_F(Budget, AnothersReservationIsNobodysToTake) {
+  const auto token = token_of(allocate(1000, even_pair));
+  const auto redeem = [&](MessageWriter& w) { w.add(Attribute::kReservationToken, token); };
+  user_ = "bob";
+  EXPECT_EQ(allocate(1001, redeem).code(), 508);
+  EXPECT_EQ(budget_.count("bob"), 0U);
+  user_ = "alice";
+  EXPECT_EQ(allocate(1001, redeem).code(), 0);
+}
+
+// By reservations alone nobody gets more than his quota of pairs.
+TEST_F(Budget, LeavesPairsToOthers) {
+  config_.port_min = 50000;
+  config_.port_max = 50063;
+  config_.relayed = {{kRelay4, std::nullopt}};
+  restart_with(budget_);
+  for (int i = 0; i < 20; ++i) {
+    allocate(1000, even_pair);
+    refresh(1000, 0);
+  }
+  EXPECT_EQ(server_->counters().reservations.get(), 3U);
+  user_ = "bob";
+  EXPECT_EQ(allocate(1001, even_pair).code(), 0);
+}
+
+TEST_F(Budget, TheNodesLimitIsAnotherErrorThanTheUsers) {
+  QuotaLedger small({4}, 2, true);
+  restart_with(small);
+  EXPECT_EQ(allocate(1000).code(), 0);
+  EXPECT_EQ(allocate(1001).code(), 0);
+  user_ = "bob";
+  EXPECT_EQ(allocate(1002).code(), 508)
+      << "486 would send a user with nothing to his administrator";
+}
+
+// --- What ends all at once
+
+class MassExpiry : public Budget {
+ protected:
+  MassExpiry() {
+    config_.max_allocations = kAllocations + 10;
+    restart_with(none_);
+  }
+  std::size_t published() const {
+    return world_.sink.allocations.size() + world_.sink.permissions.size() +
+           world_.sink.channels.size();
+  }
+
+  static constexpr std::uint16_t kAllocations = 2000;
+  QuotaLedger none_{{0}, 0, false};
+};
+
+TEST_F(MassExpiry, EndsAFewAtATimeAndAnswersInBetween) {
+  for (std::uint16_t i = 0; i < kAllocations; ++i) {
+    allocate(static_cast<std::uint16_t>(1000 + i));
+    bind(static_cast<std::uint16_t>(1000 + i), 0x4000, {kPeer, 1});
+  }
+  now_.ms += 601'000;
+  std::size_t ticks = 0;
+  for (bool more = true; more; ++ticks) {
+    const std::size_t before = published();
+    more = server_->tick(now_);
+    EXPECT_LE(before - published(), 260U);
+    EXPECT_EQ(permit(1000, {kPeer}).code(), 437) << "ended by being asked for";
+    ASSERT_LT(ticks, 100U);
+  }
+  EXPECT_GT(ticks, 10U);
+  EXPECT_EQ(published(), 0U);
+  EXPECT_FALSE(server_->tick(now_));
+  // Then what is left of them: tombstones, and ports that have rested.
+  now_.ms += 41'000;
+  ticks = 0;
+  while (server_->tick(now_))
+    ++ticks;
+  EXPECT_GT(ticks, 10U);
+  EXPECT_EQ(server_->counters().free_ports.get(), 2U * 16384U);
+}
+
+TEST_F(MassExpiry, OfReservationsIsBoundedToo) {
+  for (std::uint16_t i = 0; i < 600; ++i)
+    ASSERT_EQ(allocate(static_cast<std::uint16_t>(1000 + i), even_pair).code(), 0);
+  now_.ms += 31'000;
+  EXPECT_TRUE(server_->tick(now_));
+  EXPECT_EQ(server_->counters().reservations.get(), 600U - 256U);
+  EXPECT_TRUE(server_->tick(now_));
+  EXPECT_FALSE(server_->tick(now_));
+  EXPECT_EQ(server_->counters().reservations.get(), 0U);
+}
+
 // --- What somebody else has heard
 
 TEST_F(Fairness, AnOverheardAllocateMakesNothingLater) {

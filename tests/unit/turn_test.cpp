@@ -3,7 +3,6 @@
 #include <atomic>
 #include <thread>
 
-#include "turn/port_pool.h"
 #include "turn_world.h"
 
 namespace turnpike {
@@ -223,6 +222,8 @@ TEST_F(TurnServer, ADualAllocationsFamiliesEndByThemselves) {
 }
 
 TEST_F(TurnServer, EvenPortsReturn) {
+  QuotaLedger quotas(0, 0, true);
+  server_ = std::make_unique<Server>(config_, world_, nonces_, tokens_, quotas);
   const auto free = server_->counters().free_ports.get();
   for (int i = 0; i < 100; ++i) {
     const std::array<std::uint8_t, 1> pair{static_cast<std::uint8_t>(i % 2 == 0 ? 0x80 : 0)};
@@ -668,7 +669,8 @@ TEST_F(TurnServer, ReservationsHoldAQuarterOfThePortsAtMost) {
   config_.port_min = 50000;
   config_.port_max = 50015;
   config_.relayed = {{kRelay4, std::nullopt}};
-  restart();
+  QuotaLedger quotas(0, 0, true);
+  server_ = std::make_unique<Server>(config_, world_, nonces_, tokens_, quotas);
   for (int i = 0; i < 6; ++i) {
     EXPECT_EQ(allocate(1000, even_pair).code(), i < 4 ? 0 : 508);
     refresh(1000, 0);
@@ -891,56 +893,9 @@ TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
 TEST(QuotaLedger, CountsAllUsersTogether) {
   QuotaLedger ledger(0, 1, false);
   EXPECT_EQ(ledger.reserve("alice", numbered(1)), QuotaLedger::Verdict::kReserved);
-  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kOverQuota);
+  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kFull);
   ledger.release("alice", numbered(1));
   EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kReserved);
-}
-
-TEST(PortPool, DrawsEveryPortAboutAsOften) {
-  World world;
-  PortPool pool(50048, 50111, 0, 1);
-  std::map<std::uint16_t, int> drawn;
-  for (int i = 0; i < 64'000; ++i) {
-    const std::uint16_t port = *pool.take(world);
-    ++drawn[port];
-    pool.put(port);
-  }
-  EXPECT_EQ(drawn.size(), 64U);
-  for (const auto& [port, times] : drawn)
-    EXPECT_NEAR(times, 1000, 200) << port;
-}
-
-TEST(PortPool, APortRestsUntilItIsTime) {
-  World world;
-  PortPool pool(50000, 50003, 0, 1);
-  const std::uint16_t port = *pool.take(world);
-  pool.release(port, 30);
-  pool.tick(29);
-  EXPECT_EQ(pool.free(), 3U);
-  pool.tick(30);
-  EXPECT_EQ(pool.free(), 4U);
-}
-
-TEST(PortPool, WakesRestingPortsRatherThanRefuse) {
-  World world;
-  PortPool pool(50000, 50003, 0, 1);
-  for (int i = 0; i < 4; ++i)
-    pool.release(*pool.take(world), 1000);
-  EXPECT_TRUE(pool.take_even(world, true));
-  EXPECT_TRUE(pool.take_even(world, true));
-  EXPECT_FALSE(pool.take_even(world, false));
-  EXPECT_FALSE(pool.take(world));
-}
-
-TEST(PortPool, ShardsShareOutBlocksOf64) {
-  World world;
-  PortPool zero(49152, 65535, 0, 2);
-  PortPool one(49152, 65535, 1, 2);
-  EXPECT_EQ(zero.free() + one.free(), 16384U);
-  for (int i = 0; i < 1000; ++i) {
-    EXPECT_EQ(*zero.take(world) / 64 % 2, 0);
-    EXPECT_EQ(*one.take_even(world, true) / 64 % 2, 1);
-  }
 }
 
 }  // namespace
