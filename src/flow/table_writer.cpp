@@ -149,7 +149,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
 
   const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
   if (impl_->parts.home_shard(hash) != impl_->index) {
-    impl_->parts.away_from_home.fetch_add(1, std::memory_order_acq_rel);
+    impl_->parts.away(hash).fetch_add(1, std::memory_order_acq_rel);
   }
   impl_->shard.clients.insert(hash, *slot);
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
@@ -282,7 +282,7 @@ void TableWriter::withdraw_allocation(AllocationSlot slot) {
   const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
   impl_->shard.clients.erase(hash, number);
   if (impl_->parts.home_shard(hash) != impl_->index) {
-    impl_->parts.away_from_home.fetch_sub(1, std::memory_order_acq_rel);
+    impl_->parts.away(hash).fetch_sub(1, std::memory_order_acq_rel);
   }
   impl_->release_hop(entry.client_next_hop.load(std::memory_order_relaxed));
   impl_->allocations.retire(number);

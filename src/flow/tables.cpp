@@ -26,7 +26,7 @@ struct ByClient {
     return entry.client == key.client && entry.listener == key.listener;
   }
   std::uint32_t elsewhere(const ClientKey& key, std::uint64_t hash) const {
-    if (t.away_from_home.load(std::memory_order_acquire) == 0) return kNoSlot;
+    if (t.shards.size() == 1 || t.away(hash).load(std::memory_order_acquire) == 0) return kNoSlot;
     const std::size_t home = t.home_shard(hash);
     for (std::size_t shard = 0; shard < t.shards.size(); ++shard) {
       if (shard == home) continue;

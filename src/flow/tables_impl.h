@@ -159,9 +159,18 @@ struct TableParts {
   LargeArray<PermissionEntry> permissions;
   LargeArray<ChannelEntry> channels;
   const std::vector<std::atomic<std::uint64_t>*> live_ports;  // one per filter; may be empty
-  // Allocations whose shard isn't their client's home (reserved ports, mobility). While there are
-  // none, a look-up that misses at home is over. Shards: rw, workers: ro.
-  alignas(64) std::atomic<std::uint32_t> away_from_home{0};
+  // Allocations whose shard isn't their client's home (reserved ports, mobility), counted by some
+  // bits of the client's hash. Where there are none, a look-up that misses at home is over: a few
+  // that are away must not send every stranger's packet through all shards. Shards: rw, workers:
+  // ro.
+  static constexpr std::size_t kAwayPlaces = 16384;
+  std::atomic<std::uint32_t>& away(std::uint64_t hash) {
+    return away_from_home[hash >> 20 & (kAwayPlaces - 1)];
+  }
+  const std::atomic<std::uint32_t>& away(std::uint64_t hash) const {
+    return away_from_home[hash >> 20 & (kAwayPlaces - 1)];
+  }
+  LargeArray<std::atomic<std::uint32_t>> away_from_home{kAwayPlaces};
 };
 
 struct Tables::Impl : TableParts {
