@@ -169,7 +169,14 @@ void Server::Impl::park(const Request& request) {
            std::equal(bytes.begin(), bytes.end(), one.bytes.begin(), one.bytes.end());
   });
   if (duplicate) return discard(request.token, Discard::kDuplicateParked);
-  if (parked_.size() >= config_.max_parked) return discard(request.token, Discard::kParkingFull);
+  // No address holds more than half of what is left: one that asks for users who don't exist leaves
+  // room for others, however many it asks for.
+  const auto of_client = static_cast<std::size_t>(
+      std::count_if(parked_.begin(), parked_.end(), [&](const Parked& one) {
+        return one.five_tuple.client.address == request.five_tuple.client.address;
+      }));
+  if (parked_.size() + of_client >= config_.max_parked)
+    return discard(request.token, Discard::kParkingFull);
   parked_.push_back({request.five_tuple,
                      {bytes.begin(), bytes.end()},
                      request.token,

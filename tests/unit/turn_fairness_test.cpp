@@ -243,6 +243,21 @@ TEST_F(MassExpiry, OfReservationsIsBoundedToo) {
   EXPECT_EQ(server_->counters().reservations.get(), 0U);
 }
 
+// --- Waiting for keys
+
+TEST_F(Fairness, OneAddressLeavesRoomToWaitForKeys) {
+  world_.pending = true;
+  for (std::uint16_t i = 0; i < 1000; ++i)
+    server_->handle(now_, from(i), build(Method::kAllocate, from(i), udp), RequestToken{i + 1U});
+  EXPECT_EQ(world_.discards.size(), 1000U - config_.max_parked / 2);
+  FiveTuple other = from(1000);
+  other.client.address.bytes[3] = 77;
+  for (std::uint32_t i = 0; i < config_.max_parked / 4; ++i)
+    server_->handle(now_, other, build(Method::kAllocate, other, udp), RequestToken{2000 + i});
+  EXPECT_FALSE(world_.discards.contains(RequestToken{2000}));
+  EXPECT_FALSE(world_.discards.contains(RequestToken{2000 + config_.max_parked / 4 - 1}));
+}
+
 // --- What somebody else has heard
 
 TEST_F(Fairness, AnOverheardAllocateMakesNothingLater) {

@@ -489,8 +489,11 @@ TEST_F(TurnServer, ParksNoMoreThanItsLimit) {
   config_.max_parked = 2;
   restart();
   world_.pending = true;
-  for (std::uint16_t i = 0; i < 3; ++i)
-    server_->handle(now_, from(i), build(Method::kAllocate, from(i), udp), RequestToken{i + 1U});
+  for (std::uint8_t i = 0; i < 3; ++i) {
+    FiveTuple who = from(1000);
+    who.client.address.bytes[3] = i;
+    server_->handle(now_, who, build(Method::kAllocate, who, udp), RequestToken{i + 1U});
+  }
   EXPECT_EQ(world_.discards,
             (std::map<RequestToken, Discard>{{RequestToken{3}, Discard::kParkingFull}}));
 }
