@@ -89,6 +89,8 @@ users = [{ name = "alice", password = "secret" }]
 allow = ["10.205.0.0/16", "fd00:205::/64"]
 [limits]
 allocations = $1
+allocations_per_user = 0
+requests_per_source_per_second = 0
 [metrics]
 enabled = false
 TOML
