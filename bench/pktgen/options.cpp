@@ -217,7 +217,8 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--slice-seconds", options.seconds, "the same as --seconds", "S");
   flag("--pause", options.pause, "wait for a line `go [SECONDS [PPS]]` on stdin before each slice");
 
-  one("--attack", texts.attack, "bogus, allocate, malformed, bombs or all, beside the media", "KIND");
+  one("--attack", texts.attack, "bogus, allocate, malformed, bombs or all, beside the media",
+      "KIND");
   one("--attack-rate", options.attack_pps, "packets of it a second", "PPS");
   one("--ceiling", texts.ceiling_mpps, "this generator's own limit, if it was measured before",
       "MPPS");

@@ -79,8 +79,7 @@ bool has_jumbo(const Options& options) {
 // side). A queue that can't be filled again is a port that receives nothing.
 std::vector<Buffers> buffers_by_worker(const Options& options) {
   const auto ports = static_cast<unsigned>(options.ports.size());
-  const unsigned held =
-      options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
+  const unsigned held = options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
                         ports * kHandoffs + (options.workers - 1U) * kFragmentRing + 2047;
   std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {

@@ -69,7 +69,7 @@ class EngineRings final : public EnginePort {
   struct Lane {
     std::array<Ring, kWho> requests;
     Ring back;
-    bool submitted = false;  // since the last ring(): worker's own
+    bool submitted = false;                  // since the last ring(): worker's own
     std::array<unsigned, kWho> in_flight{};  // worker: rw
   };
   static Who who(const rte_mbuf* mbuf);

@@ -22,8 +22,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
                 std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
       behind_requests_(std::size_t{tables.limits().shards} *
                        tables.limits().allocations_per_shard) {
-  if (setup.fast_lane)
-    fast_lane_.emplace(setup, tables, next_hops, door, counters, ip_ids_, ids_);
+  if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, door, counters, ip_ids_, ids_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
