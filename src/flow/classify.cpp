@@ -342,7 +342,9 @@ void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& messa
   if (known) packet.allocation = *known;
   const Drop refused = known ? requests_.known(now, *known, tables_.allocation(*known).generation)
                              : requests_.stranger(now, packet.source.address);
-  if (refused != Drop::kNone) drop(packet, refused);
+  if (refused != Drop::kNone) return drop(packet, refused);
+  packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
+                               message.method() == stun::Method::kCreatePermission);
 }
 
 // The front door needs to know whether the five-tuple is known: that alone is looked up at once.

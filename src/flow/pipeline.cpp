@@ -38,7 +38,8 @@ void Pipeline::process(Instant now, std::span<Packet> burst) {
 // In the burst's order: what stands behind a request there waits as well.
 void Pipeline::settle(Packet& packet) {
   assert(packet.verdict != Verdict::kContinue);
-  if (packet.opens_way) behind_requests_.asked(packet.allocation);
+  if (packet.opens_way && packet.verdict == Verdict::kEngine)
+    behind_requests_.asked(packet.allocation);
   if (packet.verdict != Verdict::kDrop) return;
   const bool no_way = (packet.lane == Lane::kChannelData && packet.drop == Drop::kNoChannel) ||
                       (packet.lane == Lane::kSend && packet.drop == Drop::kNoPermission);
