@@ -200,7 +200,8 @@ void Dataplane::Impl::look_at_machine() {
                          "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
     }
     const int near = socket_of_device(port);
-    const std::uint16_t queues = wanted_queues(port, options.workers);
+    // Once of each worker, however many queues it serves.
+    const std::uint16_t queues = std::min(wanted_queues(port, options.workers), options.workers);
     for (std::uint16_t queue = 0; near >= 0 && queue < queues; ++queue) {
       const std::uint16_t worker = queue_owner(i, queue, options.workers);
       const int core = placement.workers[worker].core;

@@ -318,6 +318,8 @@ def test_what_the_receive_ring_loses_is_counted(fresh_lab, driver):
     one.allocate()
     with lab.peer.udp(lab.PEER4) as peer:
         one.channel_bind(0x4000, *peer.getsockname())
+        one.channel_data(0x4000, b"first")  # finds the next hop, for which few packets can wait
+        assert peer.recvfrom(100)[0] == b"first"
         assert lost_by_ports(relay) == 0
         relay.process.send_signal(signal.SIGSTOP)
         sent = 6000  # more than any of the rings
