@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import lab
@@ -85,6 +86,9 @@ class PciLab(Lab):
     def close(self):
         for relay in self.relays:
             self.tell(relay)
+            # By its own leave: QEMU's vmxnet3 aborts where it is set up again behind a process that was killed.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                relay.stop()
         # A socket that a failed test still holds would keep the namespace, and the NIC in it.
         for host, name in ((self.client, "nic-north"), (self.peer, "nic-south")):
             host.ip("link", "set", "eth0", "netns", "1", "name", name + self.model, check=False)

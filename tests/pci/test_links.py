@@ -65,7 +65,9 @@ def test_link_down_and_up(owned_lab, tmp_path):
 
 
 @pytest.mark.parametrize("mtu", [1400, 9000])
-def test_mtu(owned_lab, tmp_path, mtu):
+def test_mtu(owned_lab, model, request, tmp_path, mtu):
+    if model == "vmxnet3" and mtu > 1500:
+        request.applymarker(pytest.mark.xfail(reason="longer frames are receive_errors of vmxnet3; not known yet why"))
     lab = owned_lab
     lab.start_relay(directory=tmp_path, port=f"mtu = {mtu}")
     for host in (lab.client, lab.peer):
