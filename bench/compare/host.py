@@ -143,6 +143,8 @@ allow = ["10.205.0.0/16"]
 allocations = {allocations}
 allocations_per_user = 0
 requests_per_source_per_second = 0
+challenges_per_source_per_second = 0
+challenges_per_second = 0
 {limits}
 """
     MEMIF = """

@@ -120,12 +120,15 @@ std::vector<int> cores_in_order(const Options& options) {
 }
 
 std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buffers) {
-  constexpr std::uint64_t kBeside = sizeof(rte_mbuf) + sizeof(FrameNotes) + 128;
+  // Without hugepages no buffer crosses a page's end unless it is longer than one.
+  const auto whole_pages = [](std::uint64_t room) {
+    return RTE_ALIGN_CEIL(sizeof(rte_mbuf) + sizeof(FrameNotes) + 128 + room, std::uint64_t{4096});
+  };
   std::uint64_t bytes =
-      std::uint64_t{exception_buffers(options)} * (kBeside + exception_room(options));
+      std::uint64_t{exception_buffers(options)} * whole_pages(exception_room(options));
   for (const Buffers& worker : buffers) {
-    bytes += worker.frames * (kBeside + kRoom) + worker.wide * (kBeside + kWideRoom) +
-             kLargeBuffers * (kBeside + kLargeRoom + 512);
+    bytes += worker.frames * whole_pages(kRoom) + worker.wide * whole_pages(kWideRoom) +
+             kLargeBuffers * whole_pages(kLargeRoom + 512);
     bytes += std::uint64_t{8} << 20;
   }
   return static_cast<std::uint32_t>((bytes >> 20) + 64);

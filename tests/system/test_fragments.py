@@ -8,6 +8,7 @@ import struct
 import pytest
 
 import turn_client as turn
+from lab import wait_for
 from turn_client import TurnClient
 
 
@@ -61,6 +62,24 @@ def raw(host, destination):
 ORDERS = [(2, 1, 0), (1, 2, 0), (1, 0, 2), (0, 2, 1)]
 
 
+def warm_up(one, peer, relayed):
+    """Until both ways are open: a new link's first neighbour over IPv6 may take some seconds."""
+    def comes_through():
+        with contextlib.suppress(TimeoutError):
+            one.channel_data(0x4000, b"warm")
+            peer.sendto(b"warm", relayed)
+            return peer.recv(100) == b"warm" and one.receive_any() == ("channel", 0x4000, b"warm")
+        return False
+    for sock in (one.sock, peer):
+        sock.settimeout(0.3)
+    wait_for(comes_through, 10, "a warm link")
+    for sock in (one.sock, peer):
+        with contextlib.suppress(TimeoutError):
+            while True:
+                sock.recv(100)
+        sock.settimeout(1)
+
+
 @pytest.fixture(params=["4", "6"])
 def call(request, lab, relay):
     """A client with a channel to a peer, all of one family."""
@@ -72,10 +91,7 @@ def call(request, lab, relay):
         relayed = one.allocate((turn.REQUESTED_ADDRESS_FAMILY, bytes([2 if six else 1, 0, 0, 0]))
                                ).address(turn.XOR_RELAYED_ADDRESS)
         assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
-        one.channel_data(0x4000, b"warm")
-        assert peer.recv(100) == b"warm"
-        peer.sendto(b"warm", relayed)
-        assert one.receive_any() == ("channel", 0x4000, b"warm")
+        warm_up(one, peer, relayed)
         yield one, peer, relayed
         one.refresh(0)
 

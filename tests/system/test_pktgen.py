@@ -50,6 +50,8 @@ allow = ["10.205.0.0/16", "fd00:205::/64"]
 allocations = 12000
 allocations_per_user = 0
 requests_per_source_per_second = 0
+challenges_per_source_per_second = 0
+challenges_per_second = 0
 [metrics]
 enabled = false
 [test]
