@@ -74,6 +74,7 @@ def warm_up(one, peer, relayed):
         sock.settimeout(0.3)
     wait_for(comes_through, 10, "a warm link")
     for sock in (one.sock, peer):
+        sock.settimeout(0.05)
         with contextlib.suppress(TimeoutError):
             while True:
                 sock.recv(100)

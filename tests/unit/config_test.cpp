@@ -852,8 +852,8 @@ TEST(Ports, RefuseAnMtuThatTheirDriverCannotHave) {
        {std::pair{"af_xdp:eth0", 2022}, std::pair{"tap:north", 1500},
         std::pair{"memif:/run/x", 1500}, std::pair{"af_packet:eth0", 9600},
         std::pair{"0000:01:00.0", 9600}}) {
-    const auto with = [&](int mtu) {
-      return "realm = \"example.org\"\nport = [{ device = \"" + std::string(device) +
+    const auto with = [name = std::string(device)](int mtu) {
+      return "realm = \"example.org\"\nport = [{ device = \"" + name +
              "\", mtu = " + std::to_string(mtu) +
              " }]\nauth.users = [{ name = \"alice\", password = \"secret\" }]\n"
              "listener = [{ address = \"192.0.2.1:3478\" }]\nrelay = [{ address = \"192.0.2.1\" "

@@ -65,7 +65,7 @@ class FollowRoutes : public testing::Test {
 
   Flow publish(std::uint16_t n) {
     AllocationFlow flow;
-    flow.five_tuple = {client(n), kListener, Transport::kUdp};
+    flow.five_tuple = {{client(n)}, kListener, Transport::kUdp};
     flow.relayed[0] = RelayEndpoint{kRelay, static_cast<std::uint16_t>(20000 + n)};
     flow.expires_s[0] = 600;
     const auto allocation = *writer_->publish_allocation(flow);

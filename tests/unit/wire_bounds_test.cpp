@@ -217,15 +217,15 @@ TEST(Ignored, NotIsAFingerprintThatIsRightButNotLast) {
 
 // RFC 8489 §14.1, RFC 8656 §18: reserved bits "MUST be ignored on receipt".
 TEST(Ignored, AreReservedBits) {
-  const MessageView view = Draft(Class::kRequest, Method::kAllocate)
-                               .add(Attribute::kXorPeerAddress, {0xFF, 1, 0, 9, 1, 2, 3, 4})
-                               .add(Attribute::kRequestedTransport, {17, 0xFF, 0xFF, 0xFF})
-                               .add(Attribute::kChannelNumber, {0x40, 0x01, 0xFF, 0xFF})
-                               .add(Attribute::kRequestedAddressFamily, {2, 0xFF, 0xFF, 0xFF})
-                               .add(Attribute::kAdditionalAddressFamily, {2, 0xFF, 0xFF, 0xFF})
-                               .add(Attribute::kEvenPort, {0xFF})
-                               .add(Attribute::kErrorCode, {0xFF, 0xFF, 0xFC, 1})
-                               .view();
+  const Draft draft = Draft(Class::kRequest, Method::kAllocate)
+                          .add(Attribute::kXorPeerAddress, {0xFF, 1, 0, 9, 1, 2, 3, 4})
+                          .add(Attribute::kRequestedTransport, {17, 0xFF, 0xFF, 0xFF})
+                          .add(Attribute::kChannelNumber, {0x40, 0x01, 0xFF, 0xFF})
+                          .add(Attribute::kRequestedAddressFamily, {2, 0xFF, 0xFF, 0xFF})
+                          .add(Attribute::kAdditionalAddressFamily, {2, 0xFF, 0xFF, 0xFF})
+                          .add(Attribute::kEvenPort, {0xFF})
+                          .add(Attribute::kErrorCode, {0xFF, 0xFF, 0xFC, 1});
+  const MessageView view = draft.view();
   EXPECT_TRUE(view.xor_address(Attribute::kXorPeerAddress));
   EXPECT_EQ(view.requested_transport(), 17);
   EXPECT_EQ(view.channel_number(), 0x4001);
