@@ -77,8 +77,8 @@ class Worker final : private flow::FragmentSink {
 
  private:
   static constexpr std::uint16_t kBurst = 32;
-  static constexpr std::size_t kMaxWaiting = 64;
-  static constexpr std::ptrdiff_t kMaxWaitingForOne = 4;  // neighbour
+  static constexpr std::size_t kMaxWaiting = 128;
+  static constexpr std::ptrdiff_t kMaxWaitingForOne = 16;  // neighbour: a burst of several calls
 
   struct Queue {
     std::size_t port;
