@@ -17,6 +17,11 @@ constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
 constexpr std::uint32_t kReservationIds = 1U << 24;  // as many as a token holds
 
+constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
+constexpr Refusal kTooManyAllocations{508, "Too Many Allocations"};
+// Which of the ways a token can be wrong would help only who guesses.
+constexpr Refusal kNoSuchReservation{508, "No Such Reservation"};
+
 Family family_of(std::size_t index) {
   return index == 0 ? Family::kIpv4 : Family::kIpv6;
 }
@@ -59,24 +64,28 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
         existing->owner.username == request.user.username) {
       return answer_allocate(request, *existing);
     }
-    return refuse(request, 437);
+    return refuse(request, kFiveTupleInUse);
   }
   // A late duplicate of the Allocate whose allocation is gone makes no ghost.
   if (const auto tombstone = tombstones_.find(request.five_tuple);
       tombstone != tombstones_.end() && tombstone->second.created_by == message.transaction_id()) {
-    return refuse(request, 437);
+    return refuse(request, {437, "Allocation Of This Request Has Ended"});
   }
   const auto transport = message.requested_transport();
-  if (!transport) return refuse(request, 400);
-  if (*transport != kUdp) return refuse(request, 442);
+  if (!transport) {
+    return refuse(request, message.has(Attribute::kRequestedTransport)
+                               ? Refusal{400, "Requested Transport Malformed"}
+                               : Refusal{400, "Requested Transport Missing"});
+  }
+  if (*transport != kUdp) return refuse(request, {442});
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
-    return refuse(request, 400);
+    return refuse(request, {400, "Lifetime Malformed"});
   if (redirect(request)) return;
 
   Claim claimed;
-  std::uint16_t code = claim(request, claimed);
-  if (code == 0) code = establish(request, claimed);
-  if (code != 0) return refuse(request, code);
+  Refusal refusal = claim(request, claimed);
+  if (!refusal) refusal = establish(request, claimed);
+  if (refusal) return refuse(request, refusal);
   answer_allocate(request, allocations_.at(request.five_tuple));
 }
 
@@ -98,38 +107,39 @@ bool Server::Impl::redirect(const Request& request) {
   return false;
 }
 
-// Takes what the allocation needs; an error code with nothing taken, or 0.
-std::uint16_t Server::Impl::claim(const Request& request, Claim& claimed) {
+// Takes what the allocation needs, or refuses with nothing taken.
+Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   const MessageView& message = request.message;
   const bool reserved = message.has(Attribute::kReservationToken);
   std::array<bool, 2> wanted{};
   if (!reserved) {
-    if (const std::uint16_t code = choose_families(request, wanted); code != 0) return code;
+    if (const Refusal refusal = choose_families(request, wanted)) return refusal;
   } else if (message.has(Attribute::kEvenPort) || message.has(Attribute::kRequestedAddressFamily) ||
              message.has(Attribute::kAdditionalAddressFamily)) {
-    return 400;
+    return {400, "Reservation Token Beside Even Port Or Family"};
   }
-  if (allocations_.size() >= config_.max_allocations) return 508;
+  if (allocations_.size() >= config_.max_allocations) return kTooManyAllocations;
   if (reserved) {
-    if (const std::uint16_t code = claim_reserved(request, claimed); code != 0) return code;
+    if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
   switch (quotas_.reserve(request.user.quota_name, request.five_tuple, reserved)) {
     case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
-      return 437;
+      return kFiveTupleInUse;
     case QuotaLedger::Verdict::kOverQuota:
-      return 486;
+      return {486};
     case QuotaLedger::Verdict::kFull:
-      return 508;
+      return kTooManyAllocations;
     case QuotaLedger::Verdict::kReserved:
       break;
   }
-  const std::uint16_t code = reserved ? 0 : claim_ports(request, wanted, claimed);
-  if (code != 0) quotas_.release(request.user.quota_name, request.five_tuple);
-  return code;
+  if (reserved) return {};
+  const Refusal refusal = claim_ports(request, wanted, claimed);
+  if (refusal) quotas_.release(request.user.quota_name, request.five_tuple);
+  return refusal;
 }
 
-// Makes what was claimed an allocation; an error code with nothing left of it, or 0.
-std::uint16_t Server::Impl::establish(const Request& request, const Claim& claimed) {
+// Makes what was claimed an allocation, or refuses with nothing left of it.
+Refusal Server::Impl::establish(const Request& request, const Claim& claimed) {
   Allocation made;
   made.created_by = request.message.transaction_id();
   made.owner = request.user;
@@ -143,7 +153,7 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
       host_.flows().publish_allocation({request.five_tuple, made.relayed, made.expires_s});
   if (!slot) {
     abandon(request, claimed);
-    return 508;
+    return {508};
   }
   made.slot = *slot;
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
@@ -155,7 +165,7 @@ std::uint16_t Server::Impl::establish(const Request& request, const Claim& claim
   kept.five_tuple = &place->first;
   schedule(kept);
   update_gauges();
-  return 0;
+  return {};
 }
 
 // A reservation goes on, ports that nobody has seen need no rest.
@@ -173,52 +183,55 @@ void Server::Impl::abandon(const Request& request, const Claim& claimed) {
   }
 }
 
-// Which families; an error code, or 0.
-std::uint16_t Server::Impl::choose_families(const Request& request,
-                                            std::array<bool, 2>& wanted) const {
+Refusal Server::Impl::choose_families(const Request& request, std::array<bool, 2>& wanted) const {
   const MessageView& message = request.message;
   const bool additional = message.has(Attribute::kAdditionalAddressFamily);
-  if (message.has(Attribute::kEvenPort) && !message.even_port_reserve()) return 400;
+  if (message.has(Attribute::kEvenPort) && !message.even_port_reserve())
+    return {400, "Even Port Malformed"};
   if (additional) {
     const bool pair = message.even_port_reserve().value_or(false);
-    if (message.has(Attribute::kRequestedAddressFamily) || pair) return 400;
-    if (message.family_octet(Attribute::kAdditionalAddressFamily) != kIpv6Octet) return 400;
+    if (message.has(Attribute::kRequestedAddressFamily))
+      return {400, "Requested And Additional Address Family"};
+    if (pair) return {400, "Additional Address Family Beside A Pair Of Ports"};
+    if (message.family_octet(Attribute::kAdditionalAddressFamily) != kIpv6Octet)
+      return {400, "Additional Address Family Is Not IPv6"};
     wanted = {true, true};
-    return 0;
+    return {};
   }
   if (!message.has(Attribute::kRequestedAddressFamily)) {
     wanted[0] = true;
-    return relays(Family::kIpv4) ? 0 : 440;
+    return relays(Family::kIpv4) ? Refusal{} : Refusal{440};
   }
   const auto octet = message.family_octet(Attribute::kRequestedAddressFamily);
-  if (!octet) return 400;
-  if (*octet != kIpv4Octet && *octet != kIpv6Octet) return 440;
+  if (!octet) return {400, "Requested Address Family Malformed"};
+  if (*octet != kIpv4Octet && *octet != kIpv6Octet) return {440};
   const std::size_t family = *octet == kIpv4Octet ? 0 : 1;
   wanted[family] = true;
-  return relays(family_of(family)) ? 0 : 440;
+  return relays(family_of(family)) ? Refusal{} : Refusal{440};
 }
 
-std::uint16_t Server::Impl::claim_reserved(const Request& request, Claim& claimed) const {
+Refusal Server::Impl::claim_reserved(const Request& request, Claim& claimed) const {
   const auto token = request.message.find(Attribute::kReservationToken);
   const auto content = tokens_.open(token->value);
-  if (!content || content->shard != config_.shard) return 508;
+  if (!content || content->shard != config_.shard) return kNoSuchReservation;
   const auto found = reservations_.find(content->id);
-  if (found == reservations_.end() || found->second.expires_s <= now_s(request.now)) return 508;
-  if (found->second.quota_name != request.user.quota_name) return 508;  // overheard
+  if (found == reservations_.end() || found->second.expires_s <= now_s(request.now))
+    return kNoSuchReservation;
+  if (found->second.quota_name != request.user.quota_name) return kNoSuchReservation;  // overheard
   const RelayEndpoint& relayed = found->second.relayed;
   claimed.relayed[family_index(relayed.address.family)] = relayed;
   claimed.redeemed = content->id;
-  return 0;
+  return {};
 }
 
-std::uint16_t Server::Impl::claim_ports(const Request& request, const std::array<bool, 2>& wanted,
-                                        Claim& claimed) {
+Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool, 2>& wanted,
+                                  Claim& claimed) {
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
-  if (pair && reservations_.size() >= reservations_max_) return 508;
+  if (pair && reservations_.size() >= reservations_max_) return {508, "Too Many Reservations"};
   // A reservation holds a port as an allocation does, and counts as one.
   const std::string& user = request.user.quota_name;
-  if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return 486;
+  if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return {486};
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;
     claimed.relayed[family] = draw(family_of(family), even, pair);
@@ -229,10 +242,10 @@ std::uint16_t Server::Impl::claim_ports(const Request& request, const std::array
   }
   if (!claimed.relayed[0] && !claimed.relayed[1]) {
     if (pair) quotas_.release(user, QuotaLedger::Thing::kAllocation, 1);
-    return 508;
+    return even ? Refusal{508, "No Such Port Free"} : Refusal{508, "No Port Free"};
   }
   if (pair) reserve_next(request, claimed);
-  return 0;
+  return {};
 }
 
 // A pair is asked for in one family only.

@@ -52,7 +52,8 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
       !message.has(Attribute::kMessageIntegritySha256)) {
     return challenge(request, 401);
   }
-  if (!credentials_complete(message)) return refuse_unsigned(request, 400);
+  if (!credentials_complete(message))
+    return refuse_unsigned(request, {400, "Credentials Incomplete"});
   if (message.text(Attribute::kRealm) != config_.realm)
     return deny(request, Unauthorized::kWrongRealm);
 
@@ -71,7 +72,7 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
     return challenge(request, 438);
   // The nonce is ours, so its cookie's bit for password algorithms is ours as well.
   if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, algorithms_))
-    return refuse_unsigned(request, 400);
+    return refuse_unsigned(request, {400, "Password Algorithms Altered"});
 
   const Identity* owner = remembered_owner(request, allocation);
   if (owner != nullptr && prove(request, *owner)) return dispatch(request, allocation);

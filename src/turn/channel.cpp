@@ -10,55 +10,65 @@ using stun::MessageWriter;
 namespace {
 
 constexpr ChannelNumber kChannelMin = 0x4000;
+constexpr Refusal kTooManyChannels{508, "Too Many Channels"};
 
 }  // namespace
 
 void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
   const auto number = request.message.channel_number();
   const auto given = request.message.xor_address(Attribute::kXorPeerAddress);
-  if (!number || !given || *number < kChannelMin || *number > config_.channel_max ||
-      given->port == 0) {
-    return refuse(request, 400);
+  if (!number) {
+    return refuse(request, request.message.has(Attribute::kChannelNumber)
+                               ? Refusal{400, "Channel Number Malformed"}
+                               : Refusal{400, "Channel Number Missing"});
   }
+  if (*number < kChannelMin || *number > config_.channel_max)
+    return refuse(request, {400, "Channel Number Out Of Range"});
+  if (!given) {
+    return refuse(request, request.message.has(Attribute::kXorPeerAddress)
+                               ? Refusal{400, "Peer Address Malformed"}
+                               : Refusal{400, "Peer Address Missing"});
+  }
+  if (given->port == 0) return refuse(request, {400, "Peer Port Is Zero"});
   const PeerEndpoint peer{{face_of(given->address), given->port}};
-  if (const Refusal refusal = judge_peer(allocation, peer.address); refusal.code != 0)
-    return refuse(request, refusal.code, refusal.reason);
-  if (const std::uint16_t code = bind(allocation, *number, peer, request.now); code != 0)
-    return refuse(request, code);
+  if (const Refusal refusal = judge_peer(allocation, peer.address)) return refuse(request, refusal);
+  if (const Refusal refusal = bind(allocation, *number, peer, request.now))
+    return refuse(request, refusal);
   schedule(allocation);
   MessageWriter writer = begin(request, Class::kSuccess);
   send(request, writer, 0, true);
 }
 
-// Binds or refreshes; an error code with nothing changed, or 0.
-std::uint16_t Server::Impl::bind(Allocation& allocation, ChannelNumber number,
-                                 const PeerEndpoint& peer, Instant now) {
+// Binds or refreshes, or refuses with nothing changed.
+Refusal Server::Impl::bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
+                           Instant now) {
   Channel* bound = nullptr;
   for (Channel& channel : allocation.channels) {
     const bool same_number = channel.number == number;
     const bool same_peer = channel.peer == peer;
-    if (same_number != same_peer) return 400;
+    if (same_number && !same_peer) return {400, "Channel Number Bound To Another Peer"};
+    if (same_peer && !same_number) return {400, "Peer Bound To Another Channel Number"};
     if (same_number) bound = &channel;
   }
   if (bound == nullptr) return bind_new(allocation, number, peer, now);
   bound->expires_s = expiry_s(now, config_.channel_lifetime_s);
   host_.flows().extend_channel(bound->slot, bound->expires_s);
   extend(allocation.permissions.at(peer.address), expiry_s(now, config_.permission_lifetime_s));
-  return 0;
+  return {};
 }
 
-std::uint16_t Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
-                                     const PeerEndpoint& peer, Instant now) {
-  if (allocation.channels.size() >= config_.max_channels_per_allocation) return 508;
+Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
+                               const PeerEndpoint& peer, Instant now) {
+  if (allocation.channels.size() >= config_.max_channels_per_allocation) return kTooManyChannels;
   const std::string& user = allocation.owner.quota_name;
-  if (!quotas_.reserve(user, QuotaLedger::Thing::kChannel, 1)) return 508;
+  if (!quotas_.reserve(user, QuotaLedger::Thing::kChannel, 1)) return kTooManyChannels;
   const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
   const auto found = allocation.permissions.find(peer.address);
   const bool fresh = found == allocation.permissions.end();
   Permission* permission = fresh ? open_one(allocation, peer.address, permitted_s) : &found->second;
   if (permission == nullptr) {
     quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
-    return 508;
+    return {508};
   }
   const std::uint32_t expires_s = expiry_s(now, config_.channel_lifetime_s);
   const auto slot =
@@ -66,13 +76,13 @@ std::uint16_t Server::Impl::bind_new(Allocation& allocation, ChannelNumber numbe
   if (!slot) {
     quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
     if (fresh) close(allocation, peer.address);
-    return 508;
+    return {508};
   }
   allocation.channels.push_back({*slot, number, peer, expires_s});
   ++permission->channels;
   counters.channels.add();
   if (!fresh) extend(*permission, permitted_s);
-  return 0;
+  return {};
 }
 
 }  // namespace turnpike

@@ -11,7 +11,13 @@ using stun::AttributeView;
 using stun::Class;
 using stun::MessageWriter;
 
-Server::Impl::Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) {
+namespace {
+
+constexpr Refusal kNoRoomForPermissions{508, "Too Many Permissions"};
+
+}  // namespace
+
+Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) {
   const auto& relayed = allocation.relayed[family_index(peer.family)];
   if (!relayed) return {443};
   const auto verdict = static_cast<std::size_t>(host_.check_peer(relayed->address, peer));
@@ -78,20 +84,21 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
     if (peer) peers.insert(face_of(peer->address));
     return !malformed && peers.size() <= config_.max_permissions_per_allocation;
   });
-  if (malformed || peers.empty()) return refuse(request, 400);
+  if (malformed) return refuse(request, {400, "Peer Address Malformed"});
+  if (peers.empty()) return refuse(request, {400, "Peer Address Missing"});
   // What can't be had is refused before it costs anything: a thousand peers fit a datagram.
-  if (peers.size() > config_.max_permissions_per_allocation) return refuse(request, 508);
+  if (peers.size() > config_.max_permissions_per_allocation)
+    return refuse(request, kNoRoomForPermissions);
   // Every peer is judged before the first is let in.
   for (const Address& peer : peers) {
-    if (const Refusal refusal = judge_peer(allocation, peer); refusal.code != 0)
-      return refuse(request, refusal.code, refusal.reason);
+    if (const Refusal refusal = judge_peer(allocation, peer)) return refuse(request, refusal);
   }
   const std::uint32_t expires_s = expiry_s(request.now, config_.permission_lifetime_s);
   const auto fresh =
       static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
         return !allocation.permissions.contains(peer);
       }));
-  if (!take_room(allocation, fresh)) return refuse(request, 508);
+  if (!take_room(allocation, fresh)) return refuse(request, kNoRoomForPermissions);
   std::vector<Address> opened;
   for (const Address& peer : peers) {
     if (allocation.permissions.contains(peer)) continue;
@@ -99,7 +106,7 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
       give_room(allocation, fresh - opened.size());
       for (const Address& one : opened)
         close(allocation, one);
-      return refuse(request, 508);
+      return refuse(request, {508});
     }
     opened.push_back(peer);
   }

@@ -17,14 +17,15 @@ void Server::Impl::refresh(Request& request, Allocation& allocation) {
   std::array<bool, 2> meant{allocation.relayed[0].has_value(), allocation.relayed[1].has_value()};
   if (request.message.has(Attribute::kRequestedAddressFamily)) {
     const auto octet = request.message.family_octet(Attribute::kRequestedAddressFamily);
-    if (!octet) return refuse(request, 400);
+    if (!octet) return refuse(request, {400, "Requested Address Family Malformed"});
     for (const Family family : kFamilies) {
       meant[family_index(family)] &= *octet == static_cast<std::uint8_t>(family);
     }
-    if (!meant[0] && !meant[1]) return refuse(request, 443);
+    if (!meant[0] && !meant[1]) return refuse(request, {443, "Allocation Has No Such Family"});
   }
   const auto asked = request.message.u32(Attribute::kLifetime);
-  if (request.message.has(Attribute::kLifetime) && !asked) return refuse(request, 400);
+  if (request.message.has(Attribute::kLifetime) && !asked)
+    return refuse(request, {400, "Lifetime Malformed"});
   const bool ends = asked && *asked == 0;
   const std::uint32_t granted = ends ? 0 : lifetime(request.message);
   for (const Family family : kFamilies) {

@@ -95,12 +95,13 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   // RFC 8656 §5: the whole username, whichever way it was given.
   if (method != Method::kAllocate && allocation != nullptr &&
       allocation->owner.username != request.user.username) {
-    return refuse(request, 441);
+    return refuse(request, {441, "Allocation Is Another User's"});
   }
   const bool opens = method == Method::kAllocate || method == Method::kChannelBind;
-  if (opens && is_tunnelled(request.five_tuple.client.address)) return refuse(request, 403);
+  if (opens && is_tunnelled(request.five_tuple.client.address))
+    return refuse(request, {403, "Client Address Is A Tunnel's"});
   if (method == Method::kAllocate) return allocate(request, allocation);
-  if (allocation == nullptr) return refuse(request, 437);
+  if (allocation == nullptr) return refuse(request, {437, "No Allocation Here"});
   if (method == Method::kRefresh) return refresh(request, *allocation);
   if (method == Method::kCreatePermission) return create_permission(request, *allocation);
   channel_bind(request, *allocation);
@@ -143,21 +144,23 @@ void Server::Impl::challenge(const Request& request, std::uint16_t code) {
   send(request, writer, code, false);
 }
 
-void Server::Impl::refuse(const Request& request, std::uint16_t code, std::string_view reason) {
-  MessageWriter writer = begin(request, Class::kError);
-  if (reason.empty()) {
-    writer.add_error_code(code);
-  } else {
-    writer.add_error_code(code, reason);
-  }
-  send(request, writer, code, true);
+void Server::Impl::refuse(const Request& request, const Refusal& refusal) {
+  send_refusal(request, refusal, true);
 }
 
 // Before its sender is known there is no key to sign with.
-void Server::Impl::refuse_unsigned(const Request& request, std::uint16_t code) {
+void Server::Impl::refuse_unsigned(const Request& request, const Refusal& refusal) {
+  send_refusal(request, refusal, false);
+}
+
+void Server::Impl::send_refusal(const Request& request, const Refusal& refusal, bool sign) {
   MessageWriter writer = begin(request, Class::kError);
-  writer.add_error_code(code);
-  send(request, writer, code, false);
+  if (refusal.cause.empty()) {
+    writer.add_error_code(refusal.code);
+  } else {
+    writer.add_error_code(refusal.code, refusal.cause);
+  }
+  send(request, writer, refusal.code, sign);
 }
 
 void Server::Impl::refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown) {

@@ -83,6 +83,15 @@ struct Credentials {
   bool sha256 = false;  // MESSAGE-INTEGRITY-SHA256, else MESSAGE-INTEGRITY
 };
 
+// Why not: the code, and the cause in the words that stand in place of the code's own phrase
+// (RFC 8489 §14.8 leaves them free). A code of 0 is no refusal.
+struct Refusal {
+  std::uint16_t code = 0;
+  std::string_view cause = {};
+
+  explicit operator bool() const { return code != 0; }
+};
+
 struct Request {
   Instant now;
   FiveTuple five_tuple;
@@ -147,10 +156,10 @@ class Server::Impl {
   Allocation* find(const FiveTuple& five_tuple, Instant now);
   void dispatch(Request& request, Allocation* allocation);
   void challenge(const Request& request, std::uint16_t code);
-  // `reason`: in place of the code's own phrase.
-  void refuse(const Request& request, std::uint16_t code, std::string_view reason = {});
-  void refuse_unsigned(const Request& request, std::uint16_t code);
+  void refuse(const Request& request, const Refusal& refusal);
+  void refuse_unsigned(const Request& request, const Refusal& refusal);
   void refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown);
+  void send_refusal(const Request& request, const Refusal& refusal, bool sign);
   stun::MessageWriter begin(const Request& request, stun::Class message_class);
   void send(const Request& request, stun::MessageWriter& writer, std::uint16_t result, bool sign);
   void count(const Request& request, std::uint16_t result);
@@ -178,14 +187,13 @@ class Server::Impl {
   struct Claim;
   void allocate(Request& request, Allocation* existing);
   bool redirect(const Request& request);
-  std::uint16_t choose_families(const Request& request, std::array<bool, 2>& wanted) const;
-  std::uint16_t claim(const Request& request, Claim& claimed);
-  std::uint16_t claim_reserved(const Request& request, Claim& claimed) const;
-  std::uint16_t claim_ports(const Request& request, const std::array<bool, 2>& wanted,
-                            Claim& claimed);
+  Refusal choose_families(const Request& request, std::array<bool, 2>& wanted) const;
+  Refusal claim(const Request& request, Claim& claimed);
+  Refusal claim_reserved(const Request& request, Claim& claimed) const;
+  Refusal claim_ports(const Request& request, const std::array<bool, 2>& wanted, Claim& claimed);
   void reserve_next(const Request& request, Claim& claimed);
   void abandon(const Request& request, const Claim& claimed);
-  std::uint16_t establish(const Request& request, const Claim& claimed);
+  Refusal establish(const Request& request, const Claim& claimed);
   std::optional<RelayEndpoint> draw(Family family, bool even, bool pair);
   PortPool& pool_of(const Address& relayed);
   bool relays(Family family) const { return !relayed_of_[family_index(family)].empty(); }
@@ -211,10 +219,6 @@ class Server::Impl {
 
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);
-  struct Refusal {
-    std::uint16_t code = 0;        // 0: none
-    std::string_view reason = {};  // empty: the code's own
-  };
   Refusal judge_peer(const Allocation& allocation, const Address& peer);
   bool take_room(const Allocation& allocation, std::size_t permissions);
   void give_room(const Allocation& allocation, std::size_t permissions);
@@ -226,10 +230,9 @@ class Server::Impl {
 
   // channel.cpp
   void channel_bind(Request& request, Allocation& allocation);
-  std::uint16_t bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
-                     Instant now);
-  std::uint16_t bind_new(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
-                         Instant now);
+  Refusal bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer, Instant now);
+  Refusal bind_new(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
+                   Instant now);
 
   const ServerConfig config_;
   ServerHost& host_;

@@ -59,10 +59,11 @@ DoorResult close(MessageWriter& writer, const MessageView& request, DoorAnswer a
   return {Door::kAnswered, answer, size, to_stranger};
 }
 
-DoorResult refuse(const MessageView& request, std::uint16_t code, bool to_stranger,
-                  std::span<std::uint8_t> out) {
+// A cause is short: with it the answer is still smaller than a challenge.
+DoorResult refuse(const MessageView& request, std::uint16_t code, std::string_view cause,
+                  bool to_stranger, std::span<std::uint8_t> out) {
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
-  writer.add_error_code(code);
+  writer.add_error_code(code, cause);
   return close(writer, request, answer_of(code), to_stranger);
 }
 
@@ -142,7 +143,8 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
       !request.has(Attribute::kMessageIntegritySha256)) {
     return challenge_with(401);
   }
-  if (!credentials_complete(request)) return refuse(request, 400, true, out);
+  if (!credentials_complete(request))
+    return refuse(request, 400, "Credentials Incomplete", true, out);
 
   // Before the user and the integrity, against §9.2.4's order: see PROTOCOL.md 9. An old generation
   // ends here too, with the new list, and not at the bid-down check's 400 (PROTOCOL.md 6).
@@ -153,7 +155,7 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
   // §9.2.4, third check. The nonce is ours, so its cookie's bit is ours as well.
   const stun::AlgorithmList offered(config_.sha256_offered, config_.md5_offered);
   if (nonces_.config().password_algorithms && !stun::algorithms_untampered(request, offered)) {
-    return refuse(request, 400, false, out);
+    return refuse(request, 400, "Password Algorithms Altered", false, out);
   }
   return {Door::kAdmit, DoorAnswer::kNone, 0, false};
 }

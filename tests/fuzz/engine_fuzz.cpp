@@ -2,7 +2,7 @@
 // says something, right or wrong, whole or damaged, or time passes, keys come, a user is struck
 // off, a flow table is full. After every step what is open is held against what the server has
 // promised (tests/simulation), the ledger against what is open, and every answer against its
-// question; at the end all time runs out, and nothing may be left.
+// question and what is due; at the end all time runs out, and nothing may be left.
 //
 // Unlike the simulation's, its sequences grow from those that reached something new, and nothing
 // stands before the server: what the front door would have turned away comes in.
@@ -169,7 +169,7 @@ class World {
 
   // --- what a server asks of the world
 
-  void answered(RequestToken token, stun::Bytes bytes) {
+  void answered(const Shard& by, RequestToken token, stun::Bytes bytes) {
     const Sent sent = take(token);
     MessageView request;
     MessageView answer;
@@ -181,9 +181,10 @@ class World {
         "an answer to another question");
     require(request.has_fingerprint() == answer.has_fingerprint(),
             "a fingerprint without being asked for, or none");
-    if (answer.message_class() == Class::kSuccess) return succeeded(sent, request, answer);
+    if (answer.message_class() == Class::kSuccess) return succeeded(by, sent, request, answer);
     require(answer.message_class() == Class::kError && answer.error_code().has_value(),
             "an answer is neither a success nor an error");
+    refused(by, sent, request, answer);
   }
   Sent take(RequestToken token) {
     const auto found = open_.find(token);
@@ -215,7 +216,10 @@ class World {
   // No more is published than there is room for.
   bool sink_is_full() {
     if (!sink_full_) return false;
-    if (room_ == 0) return true;
+    if (room_ == 0) {
+      sink_refused_ = true;
+      return true;
+    }
     --room_;
     return false;
   }
@@ -279,6 +283,7 @@ class World {
     if ((in[1] & 2) != 0) name = {"", user.hash};
     if ((in[1] & 4) != 0) name = {"mallory", std::nullopt};
     const bool known = !struck_off_[which] && (in[1] & 4) == 0;
+    sink_refused_ = false;
     for (const auto& shard : shards_)
       shard->server->keys_arrived(now_, name, (in[1] & 8) != 0 ? "example.com" : kRealm,
                                   known ? &user.keys : nullptr);
@@ -460,6 +465,7 @@ class World {
     open_[token] = sent;
     ++shards_[shard]->handed;
     pending_ = false;
+    sink_refused_ = false;
     // Of exactly its size, so that a byte read beyond it is noticed.
     const std::vector<std::uint8_t> bytes = sent.bytes;
     shards_[shard]->server->handle(now_, sent.five_tuple, bytes, token);
@@ -468,23 +474,14 @@ class World {
 
   // --- what is checked
 
-  void succeeded(const Sent& sent, const MessageView& request, const MessageView& answer) {
+  void succeeded(const Shard& by, const Sent& sent, const MessageView& request,
+                 const MessageView& answer) {
     require(!sent.forged, "a forged request succeeds");
     const auto which = find_user(name_in(request));
     require(which.has_value(), "nobody succeeds");
     const User& user = users()[*which];
-    const bool modern = request.has(Attribute::kPasswordAlgorithm);
-    const bool sha256_key = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
-    const stun::Bytes key = (sha256_key ? user.keys.sha256 : user.keys.md5)[0].view();
-    require(request.has(Attribute::kMessageIntegritySha256)
-                ? stun::check_message_integrity_sha256(request, key)
-                : stun::check_message_integrity(request, key),
-            "a success without valid integrity");
-    require(modern ? stun::check_message_integrity_sha256(answer, key) &&
-                         !answer.has(Attribute::kMessageIntegrity)
-                   : stun::check_message_integrity(answer, key) &&
-                         !answer.has(Attribute::kMessageIntegritySha256),
-            "a success is not signed as its request was");
+    require_integrity(request, answer, user);
+    judge(by, sent, user, request, 0);
     require(sent.five_tuple.server != kServers[2], "a redirected client succeeds");
     model_->forget(now_);
     const bool made =
@@ -503,6 +500,57 @@ class World {
       given_tokens_.push_back(copy);
     }
     model_->success(now_, sent.five_tuple, user.keys.username, request, answer);
+  }
+
+  void refused(const Shard& by, const Sent& sent, const MessageView& request,
+               const MessageView& answer) {
+    const std::uint16_t code = *answer.error_code();
+    if (!answer.has(Attribute::kMessageIntegrity) &&
+        !answer.has(Attribute::kMessageIntegritySha256)) {
+      return require(code == 400 || code == 401 || code == 438,
+                     "a refusal of a known client's is unsigned");
+    }
+    require(!sent.forged, "a forged request gets a signed refusal");
+    const auto which = find_user(name_in(request));
+    require(which.has_value(), "nobody gets a signed refusal");
+    require_integrity(request, answer, users()[*which]);
+    judge(by, sent, users()[*which], request, code);
+  }
+
+  // Both are the user's, of the kind that is due.
+  static void require_integrity(const MessageView& request, const MessageView& answer,
+                                const User& user) {
+    const bool modern = request.has(Attribute::kPasswordAlgorithm);
+    const bool sha256_key = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
+    const stun::Bytes key = (sha256_key ? user.keys.sha256 : user.keys.md5)[0].view();
+    require(request.has(Attribute::kMessageIntegritySha256)
+                ? stun::check_message_integrity_sha256(request, key)
+                : stun::check_message_integrity(request, key),
+            "a stranger is answered as a user");
+    require(modern ? stun::check_message_integrity_sha256(answer, key) &&
+                         !answer.has(Attribute::kMessageIntegrity)
+                   : stun::check_message_integrity(answer, key) &&
+                         !answer.has(Attribute::kMessageIntegritySha256),
+            "an answer is not signed as its request was");
+  }
+
+  void judge(const Shard& by, const Sent& sent, const User& user, const MessageView& request,
+             std::uint16_t result) {
+    // While a request waited for keys, the five-tuple may have come to another shard's.
+    for (const auto& shard : shards_) {
+      for (const auto& [slot, flow] : shard->sink.allocations) {
+        if (flow.five_tuple == sent.five_tuple && shard.get() != &by) return;
+      }
+    }
+    Model::Circumstances circumstances;
+    circumstances.tables_may_be_full = sink_refused_;
+    circumstances.ports_may_be_short = by.sink.allocations.size() >= config_.max_allocations ||
+                                       config_.port_max - config_.port_min < 64 * 3;
+    circumstances.one_shard = shards_.size() == 1;
+    circumstances.tunnelled = sent.five_tuple.client == ClientEndpoint{kClients[3]};
+    circumstances.held = quotas_.count(user.keys.quota_name);
+    circumstances.quota = kQuota;
+    model_->judge(now_, sent.five_tuple, user.keys.username, request, result, circumstances);
   }
 
   void check() {
@@ -598,14 +646,15 @@ class World {
   bool keys_come_late_ = false;
   bool pending_ = false;  // the request in hand waits for keys
   bool sink_full_ = false;
-  std::uint32_t room_ = 0;  // what a full sink still takes
+  std::uint32_t room_ = 0;     // what a full sink still takes
+  bool sink_refused_ = false;  // while the requests in hand were
   std::array<bool, 2> struck_off_{};
 };
 
 Shard::Shard(World& world, std::set<RelayEndpoint>& ports)
     : sink(ports, [&world] { return world.sink_is_full(); }), world_(world) {}
 void Shard::reply(RequestToken token, stun::Bytes message) {
-  world_.answered(token, message);
+  world_.answered(*this, token, message);
 }
 void Shard::discard(RequestToken token, Discard /*reason*/) {
   world_.take(token);

@@ -65,11 +65,21 @@ void Model::forget(Instant now) {
       ++one;
       continue;
     }
-    ghosts_[{five_tuple, allocation.created_by}] = last_s + config_.tombstone_s;
+    remember(five_tuple, allocation, last_s);
     one = allocations_.erase(one);
   }
   std::erase_if(reservations_, [&](const auto& it) { return it.second.until_s <= seconds; });
   std::erase_if(ghosts_, [&](const auto& it) { return it.second <= seconds; });
+}
+
+void Model::remember(const FiveTuple& five_tuple, const Allocation& ended, std::uint32_t at_s) {
+  ghosts_[{five_tuple, ended.created_by}] = at_s + config_.tombstone_s;
+  ended_.insert({five_tuple, ended.created_by});
+}
+
+Model::Reservations::const_iterator Model::reservation_of(const MessageView& request) const {
+  const auto token = token_in(request);
+  return token ? reservations_.find(*token) : reservations_.end();
 }
 
 void Model::end_family(Allocation& allocation, std::size_t family) const {
@@ -116,7 +126,7 @@ void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string
     Endpoint next = made.relayed[0] ? *made.relayed[0] : *made.relayed[1];
     ++next.port;
     require(!reservations_.contains(*token), "two reservations have one token");
-    reservations_[*token] = {next, expiry_s(now, config_.reservation_lifetime_s)};
+    reservations_[*token] = {next, user, expiry_s(now, config_.reservation_lifetime_s)};
   }
   allocations_[five_tuple] = made;
 }
@@ -137,8 +147,7 @@ void Model::check_families(const Allocation& made, const MessageView& request,
 
 void Model::check_ports(const Allocation& made, const MessageView& request) {
   if (request.has(Attribute::kReservationToken)) {
-    const auto token = token_in(request);
-    const auto found = token ? reservations_.find(*token) : reservations_.end();
+    const auto found = reservation_of(request);
     require(found != reservations_.end(), "a reservation that nobody made, or twice, or too late");
     require(
         made.relayed[family_index(found->second.relayed.address.family)] == found->second.relayed,
@@ -175,7 +184,7 @@ void Model::refresh(Instant now, const FiveTuple& five_tuple, const MessageView&
     if (ends) end_family(allocation, family);
   }
   if (allocation.relayed[0] || allocation.relayed[1]) return;
-  ghosts_[{five_tuple, allocation.created_by}] = now_s(now) + config_.tombstone_s;
+  remember(five_tuple, allocation, now_s(now));
   allocations_.erase(five_tuple);
 }
 

@@ -1,11 +1,13 @@
 // What the server has promised, so small that it is plainly right: every success is a promise, each
 // ends at its time, and whatever the server does beyond its promises, or short of them, is a fault.
+// So is a refusal, or a success, that isn't due.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "turnpike/server.h"
@@ -54,6 +56,23 @@ class Model {
   // `user` has been told by the server that `request`, from `five_tuple`, succeeded.
   void success(Instant now, const FiveTuple& five_tuple, const std::string& user,
                const stun::MessageView& request, const stun::MessageView& answer);
+  // What the model can't know of an answer's moment.
+  struct Circumstances {
+    bool tables_may_be_full = false;
+    bool ports_may_be_short = false;  // or allocations
+    bool one_shard = true;            // so each token comes to who made it
+    bool tunnelled = false;           // the client is
+    std::uint32_t held = 0;           // by the user, says the ledger
+    std::uint32_t quota = 0;
+
+    bool may_be_short() const { return tables_may_be_full || ports_may_be_short; }
+  };
+  using Codes = std::set<std::uint16_t>;
+  // A server that knows who asks ends the request with `result`, 0 for a success: that must be due.
+  // Before success().
+  void judge(Instant now, const FiveTuple& five_tuple, const std::string& user,
+             const stun::MessageView& request, std::uint16_t result,
+             const Circumstances& circumstances);
   // What has ended is no more.
   void forget(Instant now);
 
@@ -73,8 +92,24 @@ class Model {
  private:
   struct Reservation {
     Endpoint relayed;
+    std::string user;
     std::uint32_t until_s = 0;
   };
+  using Reservations = std::map<TokenSealer::Token, Reservation>;
+  // due.cpp
+  Codes due(const FiveTuple& five_tuple, const std::string& user, const stun::MessageView& request,
+            const Circumstances& circumstances) const;
+  Codes due_of_allocate(const FiveTuple& five_tuple, const std::string& user,
+                        const stun::MessageView& request, const Circumstances& circumstances) const;
+  Codes due_of_new(const FiveTuple& five_tuple, const std::string& user,
+                   const stun::MessageView& request, const Circumstances& circumstances) const;
+  static Codes due_of_refresh(const Allocation& allocation, const stun::MessageView& request);
+  Codes due_of_permit(const Allocation& allocation, const stun::MessageView& request) const;
+  Codes due_of_bind(const Allocation& allocation, const stun::MessageView& request) const;
+  static std::uint16_t objection(const Allocation& allocation, const Address& peer);
+  static std::set<Address> occupied(const Allocation& allocation);
+  std::uint32_t held_by(const std::string& user) const;
+
   void allocate(Instant now, const FiveTuple& five_tuple, const std::string& user,
                 const stun::MessageView& request, const stun::MessageView& answer);
   void check_families(const Allocation& made, const stun::MessageView& request,
@@ -87,12 +122,15 @@ class Model {
   void check_peer(const Allocation& allocation, const Address& peer) const;
   std::uint32_t clamp(const stun::MessageView& request) const;
   void end_family(Allocation& allocation, std::size_t family) const;
+  void remember(const FiveTuple& five_tuple, const Allocation& ended, std::uint32_t at_s);
+  Reservations::const_iterator reservation_of(const stun::MessageView& request) const;
 
   const ServerConfig config_;
   const bool remembers_ghosts_;
   std::map<FiveTuple, Allocation> allocations_;
-  std::map<TokenSealer::Token, Reservation> reservations_;
-  std::map<std::pair<FiveTuple, stun::TransactionId>, std::uint32_t> ghosts_;
+  Reservations reservations_;
+  std::map<std::pair<FiveTuple, stun::TransactionId>, std::uint32_t> ghosts_;  // until when
+  std::set<std::pair<FiveTuple, stun::TransactionId>> ended_;                  // ever
 };
 
 }  // namespace turnpike::simulation

@@ -1,8 +1,8 @@
 // Hundreds of clients and their peers against the front door and one or three shards, in virtual
 // time, from one seed: requests are lost, doubled, reordered, repeated minutes later, sent from a
 // rebound NAT address, forged or made of noise; keys come late or never, flow tables are full,
-// shards stall. After every few steps the flows that are open, and what a worker would do to
-// packets, are held against the model.
+// shards stall. Every answer is held against what the model says is due; after every few steps also
+// the flows that are open, and what a worker would do to packets.
 //
 //   simulation SHARDS RUNS SEEDS-FILE
 //
@@ -158,12 +158,25 @@ class World {
           coverage[i] += row[i].get();
       }
     }
+    // What is always refused breaks no promise.
+    for (std::size_t method = 0; method < kMethods.size(); ++method) {
+      require(std::any_of(shards_.begin(), shards_.end(),
+                          [&](const auto& shard) {
+                            return shard->server->counters().requests[method][0].get() != 0;
+                          }),
+              "a method never succeeds");
+    }
   }
 
   std::uint32_t below(std::uint32_t bound) { return static_cast<std::uint32_t>(random_() % bound); }
-  bool sink_is_full() { return sink_refuses_ && below(30) == 0; }
+  bool sink_is_full() {
+    const bool full = sink_refuses_ && below(30) == 0;
+    sink_refused_ |= full;
+    return full;
+  }
 
-  void answered(RequestToken token, stun::Bytes message) {
+  // By a shard, or, nullptr, by the front door.
+  void answered(const Shard* by, RequestToken token, stun::Bytes message) {
     const auto found = open_.find(token);
     require(found != open_.end(), "a request is answered twice");
     const Sent sent = std::move(found->second);
@@ -180,8 +193,11 @@ class World {
             "a fingerprint without being asked for, or none");
     if (answer.has(Attribute::kNonce))
       nonce_[sent.from] = std::string(*answer.text(Attribute::kNonce));
-    if (answer.message_class() == Class::kSuccess && request.method() != Method::kBinding)
-      succeeded(sent, request, answer);
+    if (request.method() == Method::kBinding) return;
+    require(answer.error_code().has_value() == (answer.message_class() == Class::kError),
+            "an answer is neither a success nor an error");
+    if (answer.message_class() == Class::kSuccess) return succeeded(*by, sent, request, answer);
+    refused(by, sent, request, answer);
   }
   void given_up(RequestToken token) {
     require(open_.erase(token) == 1, "a request is given up twice");
@@ -424,7 +440,7 @@ class World {
       const RequestToken token{++tokens_made_};
       if (result.door == Door::kAnswered) {
         open_[token] = sent;
-        answered(token, stun::Bytes(answer).first(result.size));
+        answered(nullptr, token, stun::Bytes(answer).first(result.size));
       }
       if (result.door == Door::kAdmit) admit(token, sent, message, owner);
     }
@@ -440,6 +456,7 @@ class World {
     }
     open_[token] = sent;
     ++shards_[shard]->handed;
+    sink_refused_ = false;
     shards_[shard]->server->handle(now_, {sent.from, sent.to, Transport::kUdp}, sent.bytes, token);
   }
 
@@ -464,35 +481,92 @@ class World {
       const UserName name{fetch.username, fetch.userhash};
       const User* user = find_user(name);
       const UserKeys keys = user != nullptr ? keys_of(*user) : UserKeys{};
+      sink_refused_ = false;
       fetch.shard->server->keys_arrived(now_, name, kRealm, user != nullptr ? &keys : nullptr);
     }
   }
 
   // --- what is checked
 
-  void succeeded(const Sent& sent, const MessageView& request, const MessageView& answer) {
-    UserName name;
-    name.username = request.text(Attribute::kUsername).value_or("");
-    if (const auto hash = request.find(Attribute::kUserhash)) {
-      name.userhash.emplace();
-      std::copy(hash->value.begin(), hash->value.end(), name.userhash->begin());
-    }
-    const User* user = find_user(name);
+  void succeeded(const Shard& by, const Sent& sent, const MessageView& request,
+                 const MessageView& answer) {
+    const User* user = named_in(request);
     require(user != nullptr, "nobody succeeds");
     require(sent.to == kServer, "a redirected client succeeds");
-    const bool sha256 = request.has(Attribute::kPasswordAlgorithm);
-    const bool sha256_key = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
-    const stun::Bytes key = sha256_key ? user->sha256.view() : user->md5.view();
-    require(sha256 ? stun::check_message_integrity_sha256(answer, key) &&
-                         !answer.has(Attribute::kMessageIntegrity)
-                   : stun::check_message_integrity(answer, key) &&
-                         !answer.has(Attribute::kMessageIntegritySha256),
-            "a success is not signed as its request was");
+    require(signed_alike(request, answer, *user), "a success is not signed as its request was");
+    judge(by, sent, *user, request, 0);
     const bool made = request.method() == Method::kAllocate && !had_allocation(sent.from);
     require(!made || user != &users()[kExpiringUser] || !expired(),
             "a user whose credential has ended makes an allocation");
     if (const auto token = answer.find(Attribute::kReservationToken)) remember(token->value);
     model_->success(now_, five_tuple(sent.from), user->name, request, answer);
+  }
+
+  void refused(const Shard* by, const Sent& sent, const MessageView& request,
+               const MessageView& answer) {
+    const std::uint16_t code = *answer.error_code();
+    const User* user = named_in(request);
+    if (!answer.has(Attribute::kMessageIntegrity) &&
+        !answer.has(Attribute::kMessageIntegritySha256)) {
+      require(code == 400 || code == 401 || code == 438,
+              "a refusal of a known client's is unsigned");
+      require(code != 401 || user == nullptr || user == &users()[kExpiringUser] ||
+                  !proven(request, *user),
+              "a user who has proved to be one is refused as a stranger");
+      return;
+    }
+    require(by != nullptr && user != nullptr, "nobody gets a signed refusal");
+    require(signed_alike(request, answer, *user), "a refusal is not signed as its request was");
+    judge(*by, sent, *user, request, code);
+  }
+
+  static const User* named_in(const MessageView& request) {
+    UserName name;
+    name.username = request.text(Attribute::kUsername).value_or("");
+    const auto hash = request.find(Attribute::kUserhash);
+    if (hash && hash->value.size() == 32) {
+      name.userhash.emplace();
+      std::copy(hash->value.begin(), hash->value.end(), name.userhash->begin());
+    }
+    return find_user(name);
+  }
+
+  static stun::Bytes key_for(const MessageView& request, const User& user) {
+    const bool sha256 = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
+    return sha256 ? user.sha256.view() : user.md5.view();
+  }
+
+  static bool proven(const MessageView& request, const User& user) {
+    const stun::Bytes key = key_for(request, user);
+    return request.has(Attribute::kMessageIntegritySha256)
+               ? stun::check_message_integrity_sha256(request, key)
+               : stun::check_message_integrity(request, key);
+  }
+
+  static bool signed_alike(const MessageView& request, const MessageView& answer,
+                           const User& user) {
+    const stun::Bytes key = key_for(request, user);
+    return request.has(Attribute::kPasswordAlgorithm)
+               ? stun::check_message_integrity_sha256(answer, key) &&
+                     !answer.has(Attribute::kMessageIntegrity)
+               : stun::check_message_integrity(answer, key) &&
+                     !answer.has(Attribute::kMessageIntegritySha256);
+  }
+
+  void judge(const Shard& by, const Sent& sent, const User& user, const MessageView& request,
+             std::uint16_t result) {
+    // While a request waited for keys, the five-tuple may have come to another shard's.
+    const auto owner = sent.to == kServer ? owner_of(sent.from) : std::nullopt;
+    if (owner && shards_[*owner].get() != &by) return;
+    Model::Circumstances circumstances;
+    circumstances.tables_may_be_full = sink_refused_;
+    circumstances.ports_may_be_short = by.sink.allocations.size() >= config_.max_allocations ||
+                                       config_.port_max - config_.port_min < 64 * 30 - 1;
+    circumstances.one_shard = shards_.size() == 1;
+    circumstances.held = quotas_.count(user.name);
+    circumstances.quota = kQuota;
+    model_->judge(now_, {sent.from, sent.to, Transport::kUdp}, user.name, request, result,
+                  circumstances);
   }
 
   bool had_allocation(const ClientEndpoint& client) {
@@ -583,6 +657,7 @@ class World {
   ServerConfig config_;
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
+  bool sink_refused_ = false;  // while the requests in hand were
   NonceKeeper nonces_{{.realm = kRealm, .lifetime_s = 1200, .key = {7}}};
   TokenSealer tokens_{{8}};
   QuotaLedger quotas_{kQuota, 0, true};
@@ -604,7 +679,7 @@ class World {
 Shard::Shard(World& world, std::set<RelayEndpoint>& ports)
     : sink(ports, [&world] { return world.sink_is_full(); }), world_(world) {}
 void Shard::reply(RequestToken token, stun::Bytes message) {
-  world_.answered(token, message);
+  world_.answered(this, token, message);
 }
 void Shard::discard(RequestToken token, Discard /*reason*/) {
   world_.given_up(token);
