@@ -285,8 +285,8 @@ class Stranger(Actor):
 
 
 class Disturber(Actor):
-    """Changes routes some five times a second for a while; takes the peer's link down. `windows`: when media may be
-    lost, and for what."""
+    """Changes routes some five times a second for a while; takes the link down at the peer's end or the relay's.
+    `windows`: when media may be lost, and for what."""
 
     pause_s = 5
 
@@ -301,9 +301,12 @@ class Disturber(Actor):
         if self.turns % 2:
             cause, patience = "routes", 1
             self.routes()
-        else:
+        elif self.turns % 4:
             cause, patience = "link", 3
             self.link()
+        else:
+            cause, patience = "port", 4  # until its own address is no longer tentative
+            self.port()
         self.windows.append((begin - 0.2, time.monotonic() + patience, cause))
 
     def routes(self):
@@ -327,3 +330,13 @@ class Disturber(Actor):
         peer.ip("link", "set", "eth0", "up")
         lab.dress_peer()
         self.count("links")
+
+    def port(self):
+        """The relay's own end, with all that hangs on it: routes, and addresses of IPv6."""
+        relay, lab = self.lab.relay, self.lab
+        relay.ip("link", "set", "south", "down")
+        time.sleep(self.random.uniform(0.2, 1.5))
+        relay.ip("link", "set", "south", "up")
+        relay.ip("addr", "replace", lab.RELAY6 + "/64", "dev", "south", "nodad")
+        lab.add_far_routes()
+        self.count("ports")
