@@ -109,7 +109,8 @@ class Rebinding(Actor):
             for number in range(3):
                 one.channel_bind(0x4000, peer, 5000 + number % 2)  # the second time 400: bound to another
                 self.count("refreshed", one.refresh().error is None)
-            self.fragments(one, peer)
+            if lab.fragments:
+                self.fragments(one, peer)
             if self.random.random() < 0.5:
                 one.refresh(0)
             moved = self.client()
@@ -205,7 +206,8 @@ class Stranger(Actor):
 
     def act(self):
         {0: self.allocate, 1: self.bomb, 2: self.classic, 3: self.garbage, 4: self.fragments,
-         5: self.icmp_error, 6: self.relayed}[self.random.randrange(7)]()
+         5: self.icmp_error, 6: self.relayed}[self.random.choice([0, 1, 2, 3, 4, 5, 6] if self.lab.fragments
+                                                              else [0, 1, 2, 3, 5, 6])]()
         if self.flood and self.flood.poll() is not None:
             self.count("flooded", int(self.flood.communicate()[0]))
             self.lab.stranger.processes.remove(self.flood)
