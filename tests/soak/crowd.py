@@ -109,7 +109,8 @@ class Rebinding(Actor):
             for number in range(3):
                 one.channel_bind(0x4000, peer, 5000 + number % 2)  # the second time 400: bound to another
                 self.count("refreshed", one.refresh().error is None)
-            self.fragments(one, peer)
+            if lab.fragments:
+                self.fragments(one, peer)
             if self.random.random() < 0.5:
                 one.refresh(0)
             moved = self.client()
@@ -205,7 +206,8 @@ class Stranger(Actor):
 
     def act(self):
         {0: self.allocate, 1: self.bomb, 2: self.classic, 3: self.garbage, 4: self.fragments,
-         5: self.icmp_error, 6: self.relayed}[self.random.randrange(7)]()
+         5: self.icmp_error, 6: self.relayed}[self.random.choice([0, 1, 2, 3, 4, 5, 6] if self.lab.fragments
+                                                              else [0, 1, 2, 3, 5, 6])]()
         if self.flood and self.flood.poll() is not None:
             self.count("flooded", int(self.flood.communicate()[0]))
             self.lab.stranger.processes.remove(self.flood)
@@ -285,8 +287,8 @@ class Stranger(Actor):
 
 
 class Disturber(Actor):
-    """Changes routes some five times a second for a while; takes the peer's link down. `windows`: when media may be
-    lost, and for what."""
+    """Changes routes some five times a second for a while; takes the link down at the peer's end or the relay's.
+    `windows`: when media may be lost, and for what."""
 
     pause_s = 5
 
@@ -301,9 +303,12 @@ class Disturber(Actor):
         if self.turns % 2:
             cause, patience = "routes", 1
             self.routes()
-        else:
+        elif self.turns % 4:
             cause, patience = "link", 3
             self.link()
+        else:
+            cause, patience = "port", 4  # until its own address is no longer tentative
+            self.port()
         self.windows.append((begin - 0.2, time.monotonic() + patience, cause))
 
     def routes(self):
@@ -327,3 +332,13 @@ class Disturber(Actor):
         peer.ip("link", "set", "eth0", "up")
         lab.dress_peer()
         self.count("links")
+
+    def port(self):
+        """The relay's own end, with all that hangs on it: routes, and addresses of IPv6."""
+        relay, lab = self.lab.relay, self.lab
+        relay.ip("link", "set", "south", "down")
+        time.sleep(self.random.uniform(0.2, 1.5))
+        relay.ip("link", "set", "south", "up")
+        relay.ip("addr", "replace", lab.RELAY6 + "/64", "dev", "south", "nodad")
+        lab.add_far_routes()
+        self.count("ports")
