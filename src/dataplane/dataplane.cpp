@@ -5,6 +5,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
+#include <rte_mbuf_pool_ops.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -148,6 +149,46 @@ Pool make_pool(const std::string& name, unsigned count, unsigned room, int socke
   return pool;
 }
 
+bool has_af_xdp(const Options& options) {
+  return std::any_of(options.ports.begin(), options.ports.end(),
+                     [](const PortSpec& port) { return port.driver == Driver::kAfXdp; });
+}
+
+// For af_xdp: its driver tells the kernel that a pool's buffers lie one behind the other, while a
+// pool lets none cross the end of a page. What lies beyond count × size the kernel would neither
+// fill nor send, and never give back. So a buffer is exactly a page: its notes are lengthened, and
+// it is not spread over memory channels.
+Pool make_page_pool(const std::string& name, unsigned count, int socket) {
+  constexpr unsigned kPage = 4096;
+  constexpr unsigned kHeader = RTE_ALIGN(sizeof(rte_mempool_objhdr), RTE_CACHE_LINE_SIZE);
+  constexpr unsigned kElement = kPage - kHeader;
+  constexpr unsigned kPrivate = kElement - sizeof(rte_mbuf) - kRoom;
+  static_assert(kPrivate >= sizeof(FrameNotes) && kPrivate % RTE_MBUF_PRIV_ALIGN == 0);
+  const auto create = [&](int where) {
+    Pool pool(rte_mempool_create_empty(name.c_str(), count, kElement, std::min(kCache, count / 4),
+                                       sizeof(rte_pktmbuf_pool_private), where,
+                                       RTE_MEMPOOL_F_NO_SPREAD));
+    if (!pool) return pool;
+    rte_pktmbuf_pool_private room{};
+    room.mbuf_data_room_size = kRoom;
+    room.mbuf_priv_size = kPrivate;
+    rte_mempool_set_ops_byname(pool.get(), rte_mbuf_best_mempool_ops(), nullptr);
+    rte_pktmbuf_pool_init(pool.get(), &room);
+    if (rte_mempool_populate_default(pool.get()) < 0) return Pool();
+    rte_mempool_obj_iter(pool.get(), rte_pktmbuf_init, nullptr);
+    return pool;
+  };
+  Pool pool = create(socket);
+  if (!pool && socket != SOCKET_ID_ANY) pool = create(SOCKET_ID_ANY);
+  if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
+  if (pool->nb_mem_chunks != 1 ||
+      rte_mempool_calc_obj_size(pool->elt_size, pool->flags, nullptr) != kPage) {
+    throw std::runtime_error("no memory in one piece for " + name +
+                             ", which af_xdp needs; hugepages = false has it");
+  }
+  return pool;
+}
+
 }  // namespace
 
 std::uint64_t real_ms() {
@@ -224,7 +265,9 @@ void Dataplane::Impl::make_pools() {
     const int core = placement.workers[worker].core;
     const bool known = rte_eal_has_hugepages() != 0 && core >= 0;
     const int socket = known ? socket_of_core(core) : SOCKET_ID_ANY;
-    pools.push_back(make_pool("frames-" + number, buffers[worker].frames, kRoom, socket));
+    const std::string frames = "frames-" + number;
+    pools.push_back(has_af_xdp(options) ? make_page_pool(frames, buffers[worker].frames, socket)
+                                        : make_pool(frames, buffers[worker].frames, kRoom, socket));
     large_pools.push_back(
         make_pool("large-" + number, kLargeBuffers, kLargeRoom + RTE_PKTMBUF_HEADROOM, socket));
     if (buffers[worker].wide != 0)
