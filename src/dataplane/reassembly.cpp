@@ -17,9 +17,10 @@ constexpr std::uint32_t kBuckets = 2 * Reassembly::kDatagrams / kPerBucket;
 
 }  // namespace
 
-Reassembly::Reassembly(unsigned worker, rte_mempool* large)
+Reassembly::Reassembly(unsigned worker, rte_mempool* frames, rte_mempool* large)
     : table_(rte_ip_frag_table_create(kBuckets, kPerBucket, kDatagrams, rte_get_tsc_hz(),
                                       SOCKET_ID_ANY)),
+      frames_(frames),
       large_(large) {
   if (table_ == nullptr) {
     throw std::runtime_error("no memory for the fragments of worker " + std::to_string(worker));
@@ -62,7 +63,9 @@ rte_mbuf* Reassembly::add(rte_mbuf* mbuf, std::uint16_t l3, bool v4, std::uint64
 }
 
 rte_mbuf* Reassembly::linear(rte_mbuf* chain) {
-  rte_mbuf* one = rte_pktmbuf_alloc(large_);
+  const bool is_short =
+      chain->pkt_len + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(frames_);
+  rte_mbuf* one = rte_pktmbuf_alloc(is_short ? frames_ : large_);
   if (one == nullptr) return nullptr;
   char* room = rte_pktmbuf_tailroom(one) >= chain->pkt_len
                    ? rte_pktmbuf_append(one, static_cast<std::uint16_t>(chain->pkt_len))

@@ -16,7 +16,9 @@ class Reassembly {
   static constexpr unsigned kMostWaiting = 8 * kDatagrams;
 
   // `large` gives the buffers for whole datagrams. Throws std::runtime_error when memory is short.
-  Reassembly(unsigned worker, rte_mempool* large);
+  // What is whole is put into a buffer of `frames`, or of `large` if it is too long for that. The
+  // latter are few, and what fits a link may stay in its transmit ring.
+  Reassembly(unsigned worker, rte_mempool* frames, rte_mempool* large);
   ~Reassembly();
   Reassembly(const Reassembly&) = delete;
   Reassembly& operator=(const Reassembly&) = delete;
@@ -33,6 +35,7 @@ class Reassembly {
 
   rte_ip_frag_tbl* table_;
   rte_ip_frag_death_row given_up_{};
+  rte_mempool* frames_;
   rte_mempool* large_;
 };
 

@@ -85,7 +85,7 @@ Worker::Worker(const Config& config, Fabric& fabric)
     }
   }
   waiting_.reserve(kMaxWaiting);
-  reassembly_ = std::make_unique<Reassembly>(config.number, config.large);
+  reassembly_ = std::make_unique<Reassembly>(config.number, config.pool, config.large);
 }
 
 Worker::~Worker() {
@@ -329,15 +329,22 @@ std::uint32_t Worker::generation_of(const flow::Packet& packet) const {
   return hop.generation.load(std::memory_order_relaxed);
 }
 
-// A few for each neighbour, so that one that doesn't answer can't hold all places.
+// A few for each neighbour, so that one that doesn't answer can't hold all places; and where
+// several do, a newcomer takes the place of the oldest.
 void Worker::wait_for_neighbour(flow::Packet& packet) {
   rte_mbuf* mbuf = mbuf_of(packet);
   const auto same = std::count_if(waiting_.begin(), waiting_.end(), [&](rte_mbuf* other) {
     return notes_of(other).packet.next_hop == packet.next_hop;
   });
-  if (waiting_.size() == kMaxWaiting || same >= kMaxWaitingForOne) {
+  const bool full = waiting_.size() == kMaxWaiting;
+  if (same >= kMaxWaitingForOne || (full && same >= kSureOfOne)) {
     count_drop(flow::Drop::kNoNeighbour);
     return rte_pktmbuf_free(mbuf);
+  }
+  if (full) {
+    count_drop(flow::Drop::kNoNeighbour);
+    rte_pktmbuf_free(waiting_.front());
+    waiting_.erase(waiting_.begin());
   }
   FrameNotes& notes = notes_of(mbuf);
   notes.packet = packet;
@@ -406,6 +413,7 @@ bool Worker::take_fragments(Instant now) {
 
 void Worker::put_together(Instant now, flow::Packet& packet) {
   sync(packet);
+  const std::uint16_t port = packet.port;  // the packet may be in the frame's own notes, which go
   bool lost = false;
   flow::VlanTags tags;
   if (packet.tag_bytes != 0) tags = notes_of(mbuf_of(packet)).tags;
@@ -415,7 +423,7 @@ void Worker::put_together(Instant now, flow::Packet& packet) {
   if (const unsigned n = reassembly_->sweep(); n != 0) count_drop(flow::Drop::kFragmentRejected, n);
   if (whole == nullptr) return;
   notes_of(whole).tags = tags;
-  process(now, &whole, 1, packet.port, true);
+  process(now, &whole, 1, port, true);
 }
 
 void Worker::to_engine(flow::Packet& packet) {
@@ -627,7 +635,8 @@ void Worker::housekeeping() {
 }
 
 std::span<std::uint8_t> Worker::take(std::size_t size) {
-  fragment_ = rte_pktmbuf_alloc(config_.pool);
+  const bool fits = size + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(config_.pool);
+  fragment_ = rte_pktmbuf_alloc(fits ? config_.pool : config_.large);
   if (fragment_ != nullptr && rte_pktmbuf_tailroom(fragment_) < size) {
     rte_pktmbuf_free(fragment_);
     fragment_ = nullptr;

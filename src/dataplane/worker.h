@@ -79,6 +79,7 @@ class Worker final : private flow::FragmentSink {
   static constexpr std::uint16_t kBurst = 32;
   static constexpr std::size_t kMaxWaiting = 128;
   static constexpr std::ptrdiff_t kMaxWaitingForOne = 16;  // neighbour: a burst of several calls
+  static constexpr std::ptrdiff_t kSureOfOne = 2;          // though all places are taken
 
   struct Queue {
     std::size_t port;

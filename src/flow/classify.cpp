@@ -284,8 +284,7 @@ void Pipeline::answer_classic(Instant now, Packet& packet) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
   if (result.what == stun::Classic::kSharedSecret) return drop(packet, Drop::kSharedSecret);
-  if (!strangers_.take(now, packet.source.address))
-    return drop(packet, Drop::kChallengeSourceLimit);
+  if (!may_answer_stranger(now, packet)) return;
   answer(packet, std::span(bytes).first(result.size));
   if (packet.verdict != Verdict::kTransmitBack) return;
   (result.what == stun::Classic::kSuccess ? counters_.binding_success : counters_.answered_420)
@@ -371,8 +370,6 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case Door::kTooLong:
       return drop(packet, Drop::kAnswerTooLong);
     case Door::kAdmit:
-      packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
-                                   message.method() == stun::Method::kCreatePermission);
       return admit(now, packet, message, known);
     case Door::kAnswered:
       break;

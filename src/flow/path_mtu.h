@@ -33,9 +33,12 @@ class PathMtu {
   }
   // kNone if nothing was told, or too long ago.
   std::uint16_t at(std::uint32_t seconds) const {
-    const std::uint32_t word = word_.load(std::memory_order_relaxed);
+    std::uint32_t word = word_.load(std::memory_order_relaxed);
     const auto left = static_cast<std::uint16_t>(word - ticks(seconds));
-    return left > 0 && left <= kTicks ? static_cast<std::uint16_t>(word >> 16) : kNone;
+    if (left > 0 && left <= kTicks) return static_cast<std::uint16_t>(word >> 16);
+    // It is over; unless another worker was told anew meanwhile.
+    if (word != kNothing) word_.compare_exchange_strong(word, kNothing, std::memory_order_relaxed);
+    return kNone;
   }
   void lower(std::uint32_t seconds, Family family, std::uint16_t mtu) const {
     const std::uint32_t bounded = std::clamp(mtu, least(family), at(seconds));

@@ -390,3 +390,24 @@ def test_frames_that_xdp_has_no_room_for_are_told_and_counted(fresh_lab):
         for _ in range(5):
             sender.sendto(bytes(3000), (fresh_lab.SERVER4, 3478))
     wait_for(lambda: lost_by_ports(relay) == 5, 10, "five frames counted")
+
+
+def test_every_buffer_goes_round_between_two_workers(fresh_lab):
+    """More packets than there are buffers: what one worker receives the other sends and gives back."""
+    relay = fresh_lab.start_relay("--workers", "2")
+    with fresh_lab.client.udp(fresh_lab.CLIENT4) as sock, fresh_lab.peer.udp(fresh_lab.PEER4) as peer:
+        one = TurnClient(sock, (fresh_lab.SERVER4, 3478))
+        relayed = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
+        one.channel_bind(0x4000, *peer.getsockname())
+        one.channel_data(0x4000, b"warm")
+        peer.recv(100)
+        buffers = int(relay.total("turnpike_pool_limit", pool="buffers"))
+        there = back = 0
+        for _ in range(buffers // 32 + 1):
+            for _ in range(32):
+                one.channel_data(0x4000, b"x" * 100)
+                peer.sendto(b"y" * 100, relayed)
+            for _ in range(32):
+                there += peer.recv(200) == b"x" * 100
+                back += len(sock.recv(200)) == 104
+        assert there == back > buffers
