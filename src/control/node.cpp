@@ -57,6 +57,7 @@ constexpr int kExceptionRoundMs = 1;  // and where it is
 
 constexpr const char* kGatewayMetric = "65535";
 constexpr std::uint64_t kGatewayAgainMs = 10'000;
+constexpr std::uint64_t kGatewayGivenMs = 2'000;
 
 // A configuration that is right by itself and wrong on this host.
 class Misfit : public std::runtime_error {
@@ -727,6 +728,8 @@ void Node::watch_gateways() {
                                    });
     if (there) continue;
     log::warning("interface " + interface + " has lost its default route, which is given again");
+    // Not at each look: where it helps nothing it would be a program and a line each time.
+    gateways_due_ms_ = dataplane::real_ms() + kGatewayGivenMs;
     try {
       give_addresses_and_routes(config_.ports[i], interface);
     } catch (const std::runtime_error& error) {
@@ -869,6 +872,8 @@ void Node::tell_routes() {
 
 void Node::run(const Signals& signals) {
   drop_privileges(config_);
+  // Becoming another user has switched them off.
+  if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<EngineThread>& engine : engines_)
     engine->start();

@@ -126,6 +126,8 @@ std::string missing_capabilities(const Config& config) {
 
 void drop_privileges(const Config& config) {
   capng_get_caps_process();
+  const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
+  const bool stays_root = config.user.empty() && geteuid() == 0;
   const std::vector<int> kept = kept_capabilities(config);
   capng_clear(CAPNG_SELECT_ALL);
   std::string names;
@@ -133,14 +135,14 @@ void drop_privileges(const Config& config) {
     // Programs that the clean-up starts (ip, nft) need them too: root has them by the bounding set,
     // anybody else as ambient ones.
     auto types = CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET;
-    if (!config.user.empty()) types = types | CAPNG_INHERITABLE | CAPNG_AMBIENT;
+    if (!stays_root) types = types | CAPNG_INHERITABLE | CAPNG_AMBIENT;
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(types), static_cast<unsigned>(one));
     names += " " + name_of(one);
   }
-  const bool may_bound = prctl(PR_CAPBSET_READ, CAP_SETPCAP, 0, 0, 0) == 1;
   const auto select = may_bound ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS;
   if (config.user.empty()) {
     check(capng_apply(select), "dropping capabilities");
+    if (!stays_root) check(capng_apply(CAPNG_SELECT_AMBIENT), "keeping capabilities for programs");
   } else {
     const passwd* user = getpwnam(config.user.c_str());
     if (user == nullptr)

@@ -78,6 +78,8 @@ PortReservation::PortReservation(std::uint16_t min, std::uint16_t max)
 PortReservation::~PortReservation() {
   if (alone_) {
     if (holds_ && read_setting() == ours_) write_setting(before_);
+    // Who this process is now may not be able to unlink it.
+    static_cast<void>(!ftruncate(keeper_, 0));
     unlink(note_.c_str());
   }
   if (keeper_ >= 0) close(keeper_);

@@ -95,3 +95,14 @@ def test_an_unknown_user_is_told(lab, tmp_path):
                             check=False)
     assert result.returncode == 1 and "user no-such-user: there is no such user" in result.stdout
     assert "xdp" not in lab.relay.ip("link", "show", "north").stdout
+
+
+def test_starts_as_another_user_with_the_capabilities_that_are_named(lab):
+    """Ambient ones, as a service manager gives them; the clean-up's programs have theirs too."""
+    wanted = "net_admin,net_raw,bpf,perfmon,sys_admin,ipc_lock"
+    inherited = ",".join(f"+{name}" for name in wanted.split(","))
+    ready = lab.relay.exec("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", f"--inh-caps={inherited}",
+                           f"--ambient-caps={inherited}", "timeout", "-s", "TERM", "6", BINARY,
+                           "--port", "af_packet:north", "--user", "a:b", "--realm", "r", check=False)
+    assert re.search("ready$", ready.stdout, re.M) and re.search("stopped$", ready.stdout, re.M), ready.stdout
+    assert "turnpike" not in lab.relay.exec("nft", "list", "tables").stdout
