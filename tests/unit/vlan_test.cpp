@@ -23,8 +23,8 @@ Frame tagged(const Frame& tags, const Frame& body = kBody) {
 
 // A packet of a frame with room before it.
 struct Held {
-  explicit Held(const Frame& frame) : bytes(kRoom) {
-    bytes.insert(bytes.end(), frame.begin(), frame.end());
+  explicit Held(const Frame& frame) : bytes(kRoom + frame.size()) {
+    std::copy(frame.begin(), frame.end(), bytes.begin() + kRoom);
     packet.data = bytes.data() + kRoom;
     packet.length = static_cast<std::uint32_t>(frame.size());
     packet.headroom = kRoom;
