@@ -23,6 +23,9 @@ constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
 constexpr int kSpins = 64;              // empty rounds before it sleeps
 // While slots wait for the workers to go round, which nobody tells when they have.
 constexpr std::uint64_t kGraceNs = 1'000'000;
+// An urgent thread that never sleeps would leave its core to nobody: it rests after each turn.
+constexpr std::uint64_t kTurnMs = 10;
+constexpr std::chrono::milliseconds kRest{1};
 
 std::uint64_t unix_s() {
   const auto since = std::chrono::system_clock::now().time_since_epoch();
@@ -68,15 +71,27 @@ EngineThread::~EngineThread() {
   stop();
 }
 
+bool EngineThread::make_thread(bool urgent) {
+  urgent_ = urgent;
+  thread_ = std::thread([this] {
+    started_.wait(false);
+    run();
+  });
+  pthread_setname_np(thread_.native_handle(), "engine");
+  const sched_param lowest{1};
+  return !urgent || pthread_setschedparam(thread_.native_handle(), SCHED_RR, &lowest) == 0;
+}
+
 void EngineThread::start() {
   heartbeat_.beat(dataplane::real_ms());
-  thread_ = std::thread([this] { run(); });
-  pthread_setname_np(thread_.native_handle(), "engine");
+  started_ = true;
+  started_.notify_one();
 }
 
 void EngineThread::stop() {
   stopping_.store(true, std::memory_order_relaxed);
   if (!thread_.joinable()) return;
+  start();  // if it never was
   wake();
   thread_.join();
 }
@@ -94,6 +109,7 @@ bool EngineThread::serve() {
 
 void EngineThread::run() {
   dataplane::enter_sandbox();
+  rested_ms_ = dataplane::real_ms();
   Instant next_tick = dataplane::clock_now();
   int idle = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
@@ -107,7 +123,17 @@ void EngineThread::run() {
     if (writer_.housekeeping()) idle = 0;
     heartbeat_.beat(dataplane::real_ms());
     if (idle > kSpins) sleep(next_tick);
+    give_way(idle > kSpins);
   }
+}
+
+void EngineThread::give_way(bool slept) {
+  const std::uint64_t now = dataplane::real_ms();
+  if (urgent_ && !slept && now - rested_ms_ >= kTurnMs) {
+    std::this_thread::sleep_for(kRest);
+    slept = true;
+  }
+  if (slept) rested_ms_ = now;
 }
 
 void EngineThread::sleep(Instant next_tick) {

@@ -54,6 +54,10 @@ class EngineThread final : public ServerHost {
   EngineThread(const ServerConfig& config, const World& world);
   ~EngineThread() override;
 
+  // Makes the thread, which waits for start(). `urgent`: a request won't wait until what else runs
+  // on the engine's core has had its turn; takes CAP_SYS_NICE. Not where workers poll on that core:
+  // a flood of requests would hold them up. Returns whether the thread is as urgent as asked for.
+  bool make_thread(bool urgent);
   void start();
   // Ends the thread. Idempotent.
   void stop();
@@ -80,6 +84,7 @@ class EngineThread final : public ServerHost {
  private:
   void run();
   bool serve();  // whether there was anything to do
+  void give_way(bool slept);
   void sleep(Instant next_tick);
 
   World world_;
@@ -91,6 +96,9 @@ class EngineThread final : public ServerHost {
   std::uint64_t expired_for_s_ = 0;   // the credential that find_keys() refused last
   std::atomic<bool> endless_{false};  // this thread: wo, control: ro
   Heartbeat heartbeat_;               // this thread: wo, others: ro
+  bool urgent_ = false;               // since make_thread()
+  std::uint64_t rested_ms_ = 0;       // this thread
+  std::atomic<bool> started_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -446,6 +446,7 @@ class Node {
   void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
+  void make_engine_threads();
   void tell_routes();
   std::string missing_addresses() const;
   std::string late_addresses() const;
@@ -870,7 +871,19 @@ void Node::tell_routes() {
     engine->wake();
 }
 
+// While the process has the capability that their priority takes.
+void Node::make_engine_threads() {
+  bool urgent = true;
+  for (const std::unique_ptr<EngineThread>& engine : engines_)
+    urgent &= engine->make_thread(dataplane_->workers_apart());
+  if (!urgent)
+    log::info(
+        "requests wait for the turn of what else runs on their core: real-time priority needs "
+        "CAP_SYS_NICE at the start");
+}
+
 void Node::run(const Signals& signals) {
+  make_engine_threads();
   drop_privileges(config_);
   // Becoming another user has switched them off.
   if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);

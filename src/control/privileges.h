@@ -13,7 +13,7 @@ std::string missing_capabilities(const Config& config);
 
 // Keeps what a running node and its clean-up need (CAP_NET_ADMIN, and CAP_NET_RAW for shared
 // ports), gives up all else, for every thread of the process, and becomes `config.user` if one is
-// named. Called by the main thread once ports are made and before other threads of ours are. Says
+// named. Called by the main thread once ports are made and before other threads of ours run. Says
 // in the log what is kept. Throws std::runtime_error.
 void drop_privileges(const Config& config);
 

@@ -390,6 +390,10 @@ const std::string& Dataplane::memory() const {
   return impl_->memory;
 }
 
+bool Dataplane::workers_apart() const {
+  return impl_->placement.apart;
+}
+
 std::vector<std::string> Dataplane::warnings() const {
   std::vector<std::string> all = impl_->warnings;
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)

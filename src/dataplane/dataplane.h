@@ -101,6 +101,8 @@ class Dataplane {
   const std::string& kernel_interface(std::size_t port) const;
   const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, MTU 1500"
   const std::string& memory() const;                       // "200 MiB of 2 MiB pages"
+  // Whether workers have their cores for themselves, of all threads of this process.
+  bool workers_apart() const;
   // What an operator should know, once all is started.
   std::vector<std::string> warnings() const;
   // The bitmaps that the flow tables keep for the ports' XDP filters.

@@ -25,6 +25,7 @@ Placement place_threads(const std::vector<int>& allowed, std::uint16_t workers,
   for (Placement::Seat& seat : placement.workers)
     seat.yields = none_left || workers_on(seat.core) > 1;
   if (none_left) placement.others = allowed;
+  placement.apart = !none_left;
   return placement;
 }
 

@@ -13,6 +13,7 @@ struct Placement {
   };
   std::vector<Seat> workers;
   std::vector<int> others;  // cores of all threads that are no workers
+  bool apart = false;       // none of them is a worker's
 };
 
 // `allowed`: the cores that the process may use, the best for workers first; with isolcpus the

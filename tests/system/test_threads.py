@@ -34,6 +34,25 @@ def test_other_threads_stay_off_the_workers_core(fresh_lab):
     assert all(not cores & mine for cores, _ in found.values()), found
 
 
+def policies(relay):
+    """Name → scheduling policy of each thread."""
+    tasks = list(Path(f"/proc/{relay.process.pid}/task").iterdir())
+    return {(task / "comm").read_text().strip(): os.sched_getscheduler(int(task.name)) for task in tasks}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_a_request_does_not_wait_for_others_on_the_engines_core(fresh_lab):
+    found = policies(fresh_lab.start_relay())
+    assert found.pop("engine") == os.SCHED_RR
+    assert set(found.values()) == {os.SCHED_OTHER}
+
+
+def test_an_engine_beside_a_worker_is_one_of_many(fresh_lab, tmp_path):
+    config = tmp_path / "shared.toml"
+    config.write_text("idle_sleep_us = 50\n")
+    assert set(policies(fresh_lab.start_relay("--config", config)).values()) == {os.SCHED_OTHER}
+
+
 def test_a_worker_that_sleeps_is_not_pinned(fresh_lab, tmp_path):
     config = tmp_path / "shared.toml"
     config.write_text("idle_sleep_us = 50\n")

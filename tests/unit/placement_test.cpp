@@ -25,6 +25,7 @@ TEST(Placement, KeepsOtherThreadsOffTheWorkersCores) {
   EXPECT_EQ(cores_of(placement), (std::vector<int>{0, 1}));
   EXPECT_EQ(placement.others, (std::vector<int>{2, 3}));
   EXPECT_FALSE(any_yields(placement));
+  EXPECT_TRUE(placement.apart);
 }
 
 TEST(Placement, TakesTheChosenCores) {
@@ -45,6 +46,7 @@ TEST(Placement, YieldsWhereNoCoreIsLeft) {
   EXPECT_EQ(cores_of(placement), (std::vector<int>{4, 5}));
   EXPECT_EQ(placement.others, (std::vector<int>{4, 5}));
   EXPECT_TRUE(placement.workers[0].yields && placement.workers[1].yields);
+  EXPECT_FALSE(placement.apart);
 }
 
 TEST(Placement, YieldsWhereWorkersShareACore) {
@@ -59,6 +61,7 @@ TEST(Placement, PinsNobodyOnASharedHostUnlessCoresAreChosen) {
   const Placement floating = place_threads({0, 1, 2}, 2, {}, true);
   EXPECT_EQ(cores_of(floating), (std::vector<int>{-1, -1}));
   EXPECT_EQ(floating.others, (std::vector<int>{0, 1, 2}));
+  EXPECT_FALSE(floating.apart);
   EXPECT_EQ(cores_of(place_threads({0, 1, 2}, 2, {1, 2}, true)), (std::vector<int>{1, 2}));
 }
 
