@@ -15,7 +15,7 @@
 #include "control/hop_table.h"
 #include "control/kernel_dialogue.h"
 #include "control/link_stack.h"
-#include "control/log.h"
+#include "log/log.h"
 #include "control/route_messages.h"
 #include "control/routes.h"
 #include "control/solicitations.h"

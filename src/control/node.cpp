@@ -31,7 +31,7 @@
 #include "control/credentials.h"
 #include "control/engine_thread.h"
 #include "control/host_addresses.h"
-#include "control/log.h"
+#include "log/log.h"
 #include "control/metrics.h"
 #include "control/neighbours.h"
 #include "control/privileges.h"

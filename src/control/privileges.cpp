@@ -18,7 +18,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "control/log.h"
+#include "log/log.h"
 
 namespace turnpike::control {
 namespace {

@@ -20,8 +20,9 @@ MAY_INCLUDE = {
     "policy": {"base", "wire"},
     "flow": {"base", "wire", "policy"},
     "dataplane": {"base", "wire", "flow", "policy"},
-    "control": {"base", "wire", "turn", "policy", "flow", "dataplane"},
-    "main": {"base", "wire", "turn", "policy", "flow", "dataplane", "control"},
+    "log": set(),
+    "control": {"base", "wire", "turn", "policy", "flow", "dataplane", "log"},
+    "main": {"control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.
 PURE = {"include", "base", "wire", "turn"}

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace turnpike::control::log {
+namespace turnpike::log {
 
 // `level` as in the configuration: trace, debug, info, warning or error.
 void start(const std::string& level);
@@ -14,4 +14,4 @@ void info(const std::string& line);
 void warning(const std::string& line);
 void error(const std::string& line);
 
-}  // namespace turnpike::control::log
+}  // namespace turnpike::log

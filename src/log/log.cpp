@@ -1,10 +1,10 @@
 // The log, by spdlog; this is the one file that pays for compiling it.
-#include "control/log.h"
+#include "log/log.h"
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-namespace turnpike::control::log {
+namespace turnpike::log {
 
 void start(const std::string& level) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("turnpike"));
@@ -30,4 +30,4 @@ void error(const std::string& line) {
   spdlog::error("{}", line);
 }
 
-}  // namespace turnpike::control::log
+}  // namespace turnpike::log
