@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "flow/pipeline.h"
-#include "flow/tables.h"
+#include "tables/tables.h"
 
 namespace turnpike::flow::test {
 

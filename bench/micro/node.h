@@ -9,7 +9,7 @@
 #include <random>
 
 #include "cycles.h"
-#include "flow/tables.h"
+#include "tables/tables.h"
 
 namespace turnpike::bench {
 

@@ -15,8 +15,8 @@
 #include "control/credentials.h"
 #include "control/login_notes.h"
 #include "dataplane/dataplane.h"
-#include "flow/tables.h"
 #include "policy/peer_rules.h"
+#include "tables/tables.h"
 #include "turnpike/server.h"
 
 namespace turnpike::control {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "flow/next_hop.h"
+#include "tables/next_hop.h"
 
 namespace turnpike::control {
 

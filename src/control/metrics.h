@@ -15,7 +15,7 @@
 #include "control/conditions.h"
 #include "control/http_server.h"
 #include "flow/counters.h"
-#include "flow/tables.h"
+#include "tables/tables.h"
 #include "turn/counters.h"
 #include "turnpike/address.h"
 

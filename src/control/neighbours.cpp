@@ -15,10 +15,10 @@
 #include "control/hop_table.h"
 #include "control/kernel_dialogue.h"
 #include "control/link_stack.h"
-#include "log/log.h"
 #include "control/route_messages.h"
 #include "control/routes.h"
 #include "control/solicitations.h"
+#include "log/log.h"
 
 namespace turnpike::control {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/qsbr.h"
-#include "flow/next_hop.h"
+#include "tables/next_hop.h"
 
 namespace turnpike::control {
 

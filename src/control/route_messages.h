@@ -9,7 +9,7 @@
 #include <string>
 
 #include "control/routes.h"
-#include "flow/next_hop.h"
+#include "tables/next_hop.h"
 
 namespace turnpike::control {
 

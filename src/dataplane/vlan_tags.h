@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "dataplane/engine_ring.h"
-#include "flow/next_hop.h"
 #include "flow/packet.h"
+#include "tables/next_hop.h"
 #include "wire/headers.h"
 
 namespace turnpike::dataplane {

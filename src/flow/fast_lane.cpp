@@ -10,7 +10,7 @@
 
 #include "flow/frame.h"
 #include "flow/pipeline.h"
-#include "flow/tables_impl.h"
+#include "tables/tables_impl.h"
 #include "turnpike/stun.h"
 #include "wire/checksum.h"
 #include "wire/headers.h"

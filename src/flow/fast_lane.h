@@ -13,7 +13,7 @@
 
 #include "flow/counters.h"
 #include "flow/packet.h"
-#include "flow/tables.h"
+#include "tables/tables.h"
 #include "wire/front_door.h"
 #include "wire/transaction_ids.h"
 

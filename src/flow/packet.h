@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "flow/drop.h"
-#include "flow/next_hop.h"
-#include "flow/path_mtu.h"
+#include "tables/next_hop.h"
+#include "tables/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 

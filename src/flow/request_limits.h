@@ -8,10 +8,10 @@
 #include <cstdint>
 
 #include "flow/drop.h"
-#include "flow/large_array.h"
 #include "flow/source_buckets.h"
-#include "flow/tables.h"
 #include "flow/token_bucket.h"
+#include "tables/large_array.h"
+#include "tables/tables.h"
 #include "turnpike/time.h"
 
 namespace turnpike::flow {

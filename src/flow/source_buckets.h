@@ -28,8 +28,8 @@
 #include <cstring>
 
 #include "base/keyed_hash.h"
-#include "flow/large_array.h"
 #include "flow/token_bucket.h"
+#include "tables/large_array.h"
 #include "turnpike/address.h"
 #include "turnpike/time.h"
 

@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "flow/tables.h"
+#include "tables/tables.h"
 
 namespace turnpike::flow {
 namespace {

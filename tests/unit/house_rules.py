@@ -18,10 +18,11 @@ MAY_INCLUDE = {
     "wire": {"base"},
     "turn": {"base", "wire"},
     "policy": {"base", "wire"},
-    "flow": {"base", "wire", "policy"},
-    "dataplane": {"base", "wire", "flow", "policy"},
+    "tables": {"base"},
+    "flow": {"base", "wire", "policy", "tables"},
+    "dataplane": {"base", "wire", "flow", "policy", "tables"},
     "log": set(),
-    "control": {"base", "wire", "turn", "policy", "flow", "dataplane", "log"},
+    "control": {"base", "wire", "turn", "policy", "tables", "flow", "dataplane", "log"},
     "main": {"control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.

@@ -7,8 +7,8 @@
 #include <chrono>
 #include <thread>
 
-#include "flow/hash_index.h"
-#include "flow/tables.h"
+#include "tables/hash_index.h"
+#include "tables/tables.h"
 
 namespace turnpike::flow {
 namespace {

@@ -1,6 +1,6 @@
 // The flow tables from one thread: what is published is found and nothing else, limits refuse,
 // slots come back only after a grace period, routes are followed. Races are tables_race_test's.
-#include "flow/tables.h"
+#include "tables/tables.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "flow/hash_index.h"
+#include "tables/hash_index.h"
 
 namespace turnpike::flow {
 namespace {

@@ -33,7 +33,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "flow/large_array.h"
+#include "tables/large_array.h"
 
 // ThreadSanitizer must see every access that threads share: under it, no vectors.
 #if defined(__SANITIZE_THREAD__)

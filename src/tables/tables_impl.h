@@ -11,9 +11,9 @@
 #include <memory>
 #include <vector>
 
-#include "flow/hash_index.h"
-#include "flow/large_array.h"
-#include "flow/tables.h"
+#include "tables/hash_index.h"
+#include "tables/large_array.h"
+#include "tables/tables.h"
 
 namespace turnpike::flow {
 

@@ -23,8 +23,8 @@
 
 #include "base/keyed_hash.h"
 #include "base/qsbr.h"
-#include "flow/next_hop.h"
-#include "flow/path_mtu.h"
+#include "tables/next_hop.h"
+#include "tables/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 #include "turnpike/server.h"

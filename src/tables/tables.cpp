@@ -1,11 +1,11 @@
 // The reading end of the flow tables. Every look-up is a small struct that says how to hash its
 // key, in which index it lies and what the right entry is; single and bulk look-ups are then
 // written once.
-#include "flow/tables.h"
+#include "tables/tables.h"
 
 #include <algorithm>
 
-#include "flow/tables_impl.h"
+#include "tables/tables_impl.h"
 
 namespace turnpike::flow {
 

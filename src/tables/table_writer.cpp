@@ -5,9 +5,9 @@
 // itself is left as it was, because a reader may hold it until the end of its burst.
 #include <algorithm>
 
-#include "flow/slot_pool.h"
-#include "flow/tables.h"
-#include "flow/tables_impl.h"
+#include "tables/slot_pool.h"
+#include "tables/tables.h"
+#include "tables/tables_impl.h"
 
 namespace turnpike::flow {
 
