@@ -5,20 +5,20 @@
 #include <utility>
 #include <variant>
 
-#include "control/command_line.h"
+#include "config/command_line.h"
+#include "config/wipe.h"
 #include "control/node.h"
-#include "control/wipe.h"
 
 int main(int argc, char** argv) {
   try {
-    auto asked = turnpike::control::read_command_line(argc, argv);
-    turnpike::control::hide_secrets(argc, argv);
-    turnpike::control::wipe_stack();
-    if (const auto* exit = std::get_if<turnpike::control::Exit>(&asked)) {
+    auto asked = turnpike::config::read_command_line(argc, argv);
+    turnpike::config::hide_secrets(argc, argv);
+    turnpike::config::wipe_stack();
+    if (const auto* exit = std::get_if<turnpike::config::Exit>(&asked)) {
       std::fputs(exit->text.c_str(), exit->status == 0 ? stdout : stderr);
       return exit->status;
     }
-    return turnpike::control::run_node(std::move(std::get<turnpike::control::Config>(asked)));
+    return turnpike::control::run_node(std::move(std::get<turnpike::config::Config>(asked)));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "turnpike: %s\n", error.what());
     return 1;

@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <thread>
 
+#include "auth/credentials.h"
 #include "base/heartbeat.h"
 #include "base/published.h"
 #include "base/qsbr.h"
-#include "control/credentials.h"
 #include "control/login_notes.h"
 #include "dataplane/dataplane.h"
 #include "policy/peer_rules.h"
@@ -45,7 +45,7 @@ class EngineThread final : public ServerHost {
     flow::Tables& tables;
     Qsbr& qsbr;
     flow::NextHopResolver& next_hops;
-    const Credentials& credentials;
+    const auth::Credentials& credentials;
     const Published<policy::PeerRules>& peers;
     const NonceKeeper& nonces;
     const TokenSealer& tokens;

@@ -26,16 +26,17 @@
 #include <stdexcept>
 #include <utility>
 
+#include "auth/credentials.h"
 #include "base/published.h"
+#include "config/wipe.h"
+#include "control/accounts.h"
 #include "control/conditions.h"
-#include "control/credentials.h"
 #include "control/engine_thread.h"
 #include "control/host_addresses.h"
 #include "control/metrics.h"
 #include "control/neighbours.h"
 #include "control/privileges.h"
 #include "control/route_query.h"
-#include "control/wipe.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/kernel_interface.h"
 #include "dataplane/port_reservation.h"
@@ -140,8 +141,8 @@ void run_ip(std::vector<std::string> words) {
   if (!ran || status != 0) throw std::runtime_error("`" + line + "` failed");
 }
 
-void give_addresses_and_routes(const PortConfig& port, const std::string& interface) {
-  for (const InterfaceAddress& given : port.addresses) {
+void give_addresses_and_routes(const config::PortConfig& port, const std::string& interface) {
+  for (const config::InterfaceAddress& given : port.addresses) {
     std::vector<std::string> words{
         "ip",  "address", "replace", given.address.to_string() + "/" + std::to_string(given.length),
         "dev", interface};
@@ -176,31 +177,31 @@ void keep_memory_private() {
 
 // --- From the configuration to each part's own ---
 
-std::string exception_name(const PortConfig& port, std::size_t number) {
-  if (is_kernel_shared(port.driver) || port.exception_name == "none") return "";
+std::string exception_name(const config::PortConfig& port, std::size_t number) {
+  if (config::is_kernel_shared(port.driver) || port.exception_name == "none") return "";
   return port.exception_name.empty() ? "tpk" + std::to_string(number) : port.exception_name;
 }
 
-dataplane::Driver driver_of(PortDriver driver) {
+dataplane::Driver driver_of(config::PortDriver driver) {
   switch (driver) {
-    case PortDriver::kPci:
+    case config::PortDriver::kPci:
       return dataplane::Driver::kPci;
-    case PortDriver::kAfXdp:
+    case config::PortDriver::kAfXdp:
       return dataplane::Driver::kAfXdp;
-    case PortDriver::kAfPacket:
+    case config::PortDriver::kAfPacket:
       return dataplane::Driver::kAfPacket;
-    case PortDriver::kTap:
+    case config::PortDriver::kTap:
       return dataplane::Driver::kTap;
-    case PortDriver::kMemif:
+    case config::PortDriver::kMemif:
       return dataplane::Driver::kMemif;
   }
   throw std::logic_error("no such driver");
 }
 
-dataplane::Options dataplane_options(const Config& config) {
+dataplane::Options dataplane_options(const config::Config& config) {
   dataplane::Options options;
   for (std::size_t i = 0; i < config.ports.size(); ++i) {
-    const PortConfig& port = config.ports[i];
+    const config::PortConfig& port = config.ports[i];
     dataplane::PortSpec& spec = options.ports.emplace_back();
     spec.driver = driver_of(port.driver);
     spec.device = port.device;
@@ -210,7 +211,7 @@ dataplane::Options dataplane_options(const Config& config) {
     spec.devargs = port.devargs;
     spec.memif_server = port.memif_server;
     spec.memif_zero_copy = port.memif_zero_copy;
-    for (const InterfaceAddress& address : port.addresses)
+    for (const config::InterfaceAddress& address : port.addresses)
       spec.addresses.push_back(address.address);
     spec.exception_name = exception_name(port, i);
   }
@@ -220,7 +221,7 @@ dataplane::Options dataplane_options(const Config& config) {
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test_time_scale;
-  for (const ListenerConfig& listener : config.listeners)
+  for (const config::ListenerConfig& listener : config.listeners)
     options.listeners.push_back(listener.endpoint);
   options.relayed = config.relayed;
   options.relay_ports = {config.relay_port_min, config.relay_port_max};
@@ -228,15 +229,15 @@ dataplane::Options dataplane_options(const Config& config) {
 }
 
 // Whether listeners or relayed addresses are left to be those of the one kernel-shared port.
-bool is_by_default(const Config& config) {
+bool is_by_default(const config::Config& config) {
   const bool incomplete =
       config.listeners.empty() || (config.relayed.empty() && config.turn_enabled());
-  return incomplete && config.ports.size() == 1 && is_kernel_shared(config.ports[0].driver);
+  return incomplete && config.ports.size() == 1 && config::is_kernel_shared(config.ports[0].driver);
 }
 
 // Whether the interface has yet what is left for it to give: an address, and one for the face that
 // is configured.
-bool has_what_is_left_out(const Config& config, const std::vector<Address>& given) {
+bool has_what_is_left_out(const config::Config& config, const std::vector<Address>& given) {
   return !given.empty() &&
          (!config.relayed.empty() ||
           std::all_of(config.external.begin(), config.external.end(), [&](const Address& external) {
@@ -248,7 +249,7 @@ bool has_what_is_left_out(const Config& config, const std::vector<Address>& give
 
 // At boot the interface may be there before its address, for as long as a DHCP server takes. False:
 // told to end meanwhile.
-bool wait_for_addresses(const Config& config, HostAddresses& host, const Signals& signals) {
+bool wait_for_addresses(const config::Config& config, HostAddresses& host, const Signals& signals) {
   if (!is_by_default(config)) return true;
   const std::string& interface = config.ports[0].device;
   for (bool said = false;;) {
@@ -270,10 +271,10 @@ bool wait_for_addresses(const Config& config, HostAddresses& host, const Signals
 }
 
 // With one kernel-shared port, what is not configured is what the interface has.
-Config completed(Config config, const HostAddresses& host) {
+config::Config completed(config::Config config, const HostAddresses& host) {
   const bool stun_only = !config.turn_enabled();
   if (is_by_default(config)) {
-    const std::string problem = fill_defaults(config, host.of(config.ports[0].device));
+    const std::string problem = config::fill_defaults(config, host.of(config.ports[0].device));
     if (!problem.empty()) {
       throw Misfit(problem + " on interface " + config.ports[0].device +
                    "; --relay ADDRESS names the one");
@@ -283,8 +284,8 @@ Config completed(Config config, const HostAddresses& host) {
     throw Misfit("no listener is configured, and the port's interface has no address to be one");
   if (config.relayed.empty() && !stun_only)
     throw Misfit("no relayed address is configured, and the port's interface has none to be one");
-  const ListenerConfig& first = config.listeners.front();
-  for (const ListenerConfig& other : config.listeners) {
+  const config::ListenerConfig& first = config.listeners.front();
+  for (const config::ListenerConfig& other : config.listeners) {
     if (other.stun_only != first.stun_only || other.turn_only != first.turn_only)
       throw Misfit("stun_only and turn_only must be the same for all listeners of a node");
   }
@@ -292,7 +293,7 @@ Config completed(Config config, const HostAddresses& host) {
 }
 
 // Cores outside of the process's mask can be had all the same: isolcpus keeps them out of it.
-void check_cores(const Config& config) {
+void check_cores(const config::Config& config) {
   const long there = sysconf(_SC_NPROCESSORS_CONF);
   for (const int core : config.worker_cores) {
     if (core < there) continue;
@@ -301,7 +302,7 @@ void check_cores(const Config& config) {
   }
 }
 
-flow::TableLimits table_limits(const Config& config) {
+flow::TableLimits table_limits(const config::Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
   limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
@@ -319,7 +320,7 @@ flow::TableLimits table_limits(const Config& config) {
 }
 
 // As much as his allocations have on average, and what a single one may have.
-UserLimits user_limits(const Config& config) {
+UserLimits user_limits(const config::Config& config) {
   if (config.user_quota == 0) return {0};
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
     const std::uint64_t all = std::uint64_t{config.user_quota} * std::min(most, average);
@@ -332,7 +333,8 @@ UserLimits user_limits(const Config& config) {
 }
 
 // Whether one user can keep others from what there is; empty: no.
-std::string why_one_user_can_take_all(const Config& config, const flow::TableLimits& limits) {
+std::string why_one_user_can_take_all(const config::Config& config,
+                                      const flow::TableLimits& limits) {
   const UserLimits user = user_limits(config);
   const auto too_much = [](std::uint64_t of_user, std::uint64_t in_all) {
     return 2 * of_user > in_all;
@@ -359,7 +361,7 @@ void check_memory(const flow::TableLimits& limits, std::uint16_t workers) {
                std::to_string(there >> 20) + " MiB are available; lower limits.allocations");
 }
 
-ServerConfig server_config(const Config& config, const flow::TableLimits& limits,
+ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard, bool sha256) {
   ServerConfig server;
   server.realm = config.realm;
@@ -375,7 +377,7 @@ ServerConfig server_config(const Config& config, const flow::TableLimits& limits
   server.max_allocations = limits.allocations_per_shard;
   server.max_permissions_per_allocation = config.max_permissions_per_allocation;
   server.max_channels_per_allocation = config.max_channels_per_allocation;
-  for (const ListenerConfig& listener : config.listeners) {
+  for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
       server.redirects.push_back({listener.endpoint, listener.alternates});
   }
@@ -384,7 +386,8 @@ ServerConfig server_config(const Config& config, const flow::TableLimits& limits
   return server;
 }
 
-NonceKeeper::Config nonce_config(const Config& config, const Credentials& credentials) {
+NonceKeeper::Config nonce_config(const config::Config& config,
+                                 const auth::Credentials& credentials) {
   NonceKeeper::Config nonce;
   nonce.realm = config.realm;
   nonce.lifetime_s = config.nonce_lifetime_s;
@@ -393,7 +396,7 @@ NonceKeeper::Config nonce_config(const Config& config, const Credentials& creden
   return nonce;
 }
 
-FrontDoor::Config door_config(const Config& config, const Credentials& credentials) {
+FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
   FrontDoor::Config door;
   door.realm = config.realm;
   door.sha256_offered = credentials.sha256_offered();
@@ -403,12 +406,12 @@ FrontDoor::Config door_config(const Config& config, const Credentials& credentia
   return door;
 }
 
-policy::PeerRules peer_rules(const Config& config, const HostAddresses& host) {
+policy::PeerRules peer_rules(const config::Config& config, const HostAddresses& host) {
   policy::PeerRules::Config rules;
   rules.allow = config.allow_peers;
   rules.deny = config.deny_peers;
   rules.nat64_prefixes = config.nat64_prefixes;
-  for (const ListenerConfig& listener : config.listeners)
+  for (const config::ListenerConfig& listener : config.listeners)
     rules.ourselves.push_back(listener.endpoint.address);
   if (config.metrics_enabled) rules.ourselves.push_back(config.metrics.address);
   rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
@@ -426,7 +429,7 @@ policy::PeerRules peer_rules(const Config& config, const HostAddresses& host) {
 
 class Node {
  public:
-  Node(Config config, HostAddresses& addresses);
+  Node(config::Config config, HostAddresses& addresses);
   ~Node();
   void run(const Signals& signals);
 
@@ -456,13 +459,13 @@ class Node {
   HostAddresses& addresses_;
   const RouteQuery routes_;
   const bool by_default_;  // listeners or relayed addresses are the interface's
-  Config config_;          // changed by nobody once it is made; it keeps no secret
+  config::Config config_;  // changed by nobody once it is made; it keeps no secret
   const flow::TableLimits limits_;
   std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
   Neighbours neighbours_;
-  const Credentials credentials_;
+  const auth::Credentials credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
   const FrontDoor door_;
@@ -482,21 +485,21 @@ class Node {
   std::optional<Metrics> metrics_;
 };
 
-std::vector<Endpoint> listener_endpoints(const Config& config) {
+std::vector<Endpoint> listener_endpoints(const config::Config& config) {
   std::vector<Endpoint> endpoints;
-  for (const ListenerConfig& listener : config.listeners)
+  for (const config::ListenerConfig& listener : config.listeners)
     endpoints.push_back(listener.endpoint);
   return endpoints;
 }
 
-Node::Node(Config config, HostAddresses& addresses)
+Node::Node(config::Config config, HostAddresses& addresses)
     : addresses_(addresses),
       by_default_(is_by_default(config)),
       config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
       neighbours_(neighbour_ports(), kNextHops, qsbr_),
-      credentials_(config_),
+      credentials_(accounts_of(config_)),
       nonces_(nonce_config(config_, credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       door_(door_config(config_, credentials_), nonces_),
@@ -508,7 +511,7 @@ Node::Node(Config config, HostAddresses& addresses)
   make_engines();
   for (std::size_t i = 0; i < config_.ports.size(); ++i)
     interface_indexes_.push_back(if_nametoindex(dataplane_->kernel_interface(i).c_str()));
-  forget_secrets(config_);
+  config::forget_secrets(config_);
 }
 
 Node::~Node() {
@@ -543,7 +546,7 @@ std::vector<Neighbours::Port> Node::neighbour_ports() {
   std::vector<Neighbours::Port> ports;
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
-    if (!is_kernel_shared(config_.ports[i].driver) && !interface.empty())
+    if (!config::is_kernel_shared(config_.ports[i].driver) && !interface.empty())
       give_addresses_and_routes(config_.ports[i], interface);
     ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop});
   }
@@ -553,7 +556,7 @@ std::vector<Neighbours::Port> Node::neighbour_ports() {
 flow::Setup Node::make_setup() {
   flow::Setup setup;
   setup.ports = dataplane_->ports();
-  for (const ListenerConfig& listener : config_.listeners)
+  for (const config::ListenerConfig& listener : config_.listeners)
     setup.listeners.push_back({listener.endpoint});
   setup.relayed = config_.relayed;
   setup.broadcast = addresses_.broadcast();
@@ -674,15 +677,15 @@ void Node::say_what_runs() const {
   for (const std::string& warning : dataplane_->warnings())
     log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
-    const PortConfig& port = config_.ports[i];
-    if (port.driver == PortDriver::kAfXdp && neighbours_.has_vlans(i) &&
+    const config::PortConfig& port = config_.ports[i];
+    if (port.driver == config::PortDriver::kAfXdp && neighbours_.has_vlans(i) &&
         dataplane::strips_vlan_tags(port.device)) {
       log::warning("interface " + port.device +
                    " takes VLAN tags off before the XDP filter sees them; ethtool -K " +
                    port.device + " rxvlan off");
     }
   }
-  for (const ListenerConfig& listener : config_.listeners)
+  for (const config::ListenerConfig& listener : config_.listeners)
     log::info("listening on " + listener.endpoint.to_string());
   for (const RelayedAddress& relayed : config_.relayed) {
     log::info("relaying from " + relayed.internal.to_string() +
@@ -759,7 +762,7 @@ void Node::watch_interfaces() {
     const std::string& name = dataplane_->kernel_interface(i);
     std::array<char, IFNAMSIZ> now{};
     if (name.empty() || if_indextoname(interface_indexes_[i], now.data()) != nullptr) continue;
-    if (!is_kernel_shared(config_.ports[i].driver))
+    if (!config::is_kernel_shared(config_.ports[i].driver))
       throw std::runtime_error("exception interface " + name + " is gone; a start makes it anew");
     if (if_nametoindex(name.c_str()) != 0) {
       throw std::runtime_error("interface " + name +
@@ -799,7 +802,7 @@ std::string Node::missing_addresses() const {
     if (!seen.insert(address).second || addresses_.has(address)) return;
     missing += (missing.empty() ? "" : ", ") + address.to_string() + what;
   };
-  for (const ListenerConfig& listener : config_.listeners)
+  for (const config::ListenerConfig& listener : config_.listeners)
     check(listener.endpoint.address, " (listening)");
   for (const RelayedAddress& relayed : config_.relayed)
     check(relayed.internal, " (relayed)");
@@ -813,7 +816,7 @@ std::string Node::late_addresses() const {
   for (const Address& address : addresses_.of(config_.ports[0].device)) {
     const bool listened =
         std::any_of(config_.listeners.begin(), config_.listeners.end(),
-                    [&](const ListenerConfig& l) { return l.endpoint.address == address; });
+                    [&](const config::ListenerConfig& l) { return l.endpoint.address == address; });
     const bool relayed =
         std::any_of(config_.relayed.begin(), config_.relayed.end(),
                     [&](const RelayedAddress& r) { return r.internal == address; });
@@ -899,8 +902,8 @@ void Node::run(const Signals& signals) {
   notify_manager("READY=1");
 
   const bool exceptions =
-      std::any_of(config_.ports.begin(), config_.ports.end(), [](const PortConfig& port) {
-        return !is_kernel_shared(port.driver) && port.exception_name != "none";
+      std::any_of(config_.ports.begin(), config_.ports.end(), [](const config::PortConfig& port) {
+        return !config::is_kernel_shared(port.driver) && port.exception_name != "none";
       });
   // An interface that gets an XDP program may go down for a moment, and the kernel tells late that
   // it is up.
@@ -954,7 +957,7 @@ void Node::run(const Signals& signals) {
 
 }  // namespace
 
-int run_node(Config config) {
+int run_node(config::Config config) {
   log::start(config.log_level);
   for (const std::string& warning : config.warnings)
     log::warning(warning);
@@ -966,7 +969,7 @@ int run_node(Config config) {
     HostAddresses addresses;
     if (!wait_for_addresses(config, addresses, signals)) return 0;
     Node node(std::move(config), addresses);
-    wipe_stack();
+    config::wipe_stack();
     node.run(signals);
   } catch (const Misfit& misfit) {
     log::error(misfit.what());

@@ -37,10 +37,11 @@ constexpr Need kAfPacket[] = {{CAP_NET_ADMIN, "keeps the kernel from answering"}
                               {CAP_NET_RAW, "opens packet sockets"}};
 constexpr Need kOwned[] = {{CAP_NET_ADMIN, "makes the exception interface"}};
 
-std::span<const Need> needs_of(const PortConfig& port) {
-  if (port.driver == PortDriver::kAfXdp) return kAfXdp;
-  if (port.driver == PortDriver::kAfPacket) return kAfPacket;
-  const bool makes_interface = port.driver == PortDriver::kTap || port.exception_name != "none";
+std::span<const Need> needs_of(const config::PortConfig& port) {
+  if (port.driver == config::PortDriver::kAfXdp) return kAfXdp;
+  if (port.driver == config::PortDriver::kAfPacket) return kAfPacket;
+  const bool makes_interface =
+      port.driver == config::PortDriver::kTap || port.exception_name != "none";
   return makes_interface ? std::span<const Need>(kOwned) : std::span<const Need>();
 }
 
@@ -52,10 +53,11 @@ std::string name_of(int capability) {
   return name;
 }
 
-std::vector<int> kept_capabilities(const Config& config) {
+std::vector<int> kept_capabilities(const config::Config& config) {
   std::vector<int> kept{CAP_NET_ADMIN};
-  if (std::any_of(config.ports.begin(), config.ports.end(),
-                  [](const PortConfig& port) { return is_kernel_shared(port.driver); }))
+  if (std::any_of(config.ports.begin(), config.ports.end(), [](const config::PortConfig& port) {
+        return config::is_kernel_shared(port.driver);
+      }))
     kept.push_back(CAP_NET_RAW);
   if (config.metrics_enabled && config.metrics.port < 1024) kept.push_back(CAP_NET_BIND_SERVICE);
   // What the process was not given can't be kept.
@@ -110,10 +112,10 @@ void check(int result, const char* what) {
 
 }  // namespace
 
-std::string missing_capabilities(const Config& config) {
+std::string missing_capabilities(const config::Config& config) {
   capng_get_caps_process();
   std::string missing;
-  for (const PortConfig& port : config.ports) {
+  for (const config::PortConfig& port : config.ports) {
     for (const Need& need : needs_of(port)) {
       if (capng_have_capability(CAPNG_EFFECTIVE, static_cast<unsigned>(need.capability)) != 0)
         continue;
@@ -124,7 +126,7 @@ std::string missing_capabilities(const Config& config) {
   return missing;
 }
 
-void drop_privileges(const Config& config) {
+void drop_privileges(const config::Config& config) {
   capng_get_caps_process();
   const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
   const bool stays_root = config.user.empty() && geteuid() == 0;

@@ -5,13 +5,13 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "control/config.h"
-#include "control/credentials.h"
+#include "auth/credentials.h"
+#include "config/config.h"
+#include "control/accounts.h"
 
 namespace {
 
-using namespace turnpike;           // NOLINT
-using namespace turnpike::control;  // NOLINT
+using namespace turnpike;  // NOLINT
 
 // assert() would say more, but must not depend on how the build is optimised.
 void require(bool promise) {
@@ -20,23 +20,23 @@ void require(bool promise) {
   }
 }
 
-void check_error(const ConfigError& error) {
+void check_error(const config::ConfigError& error) {
   require(error.file == "fuzz" && error.line >= 1 && !error.problem.empty());
   const std::string text = error.to_string();
   require(std::none_of(text.begin(), text.end(), [](char c) { return c == '\x1B' || c == '\0'; }));
 }
 
-void check_config(const Config& config) {
+void check_config(const config::Config& config) {
   require(!config.ports.empty());
   require(config.workers >= 1 && config.shards >= 1 && config.max_allocations >= config.shards);
   require(config.worker_cores.empty() || config.worker_cores.size() == config.workers);
   require(config.relay_port_min >= 1024 && config.relay_port_min % 2 == 0 &&
           config.relay_port_max % 2 == 1 && config.relay_port_min < config.relay_port_max);
   require(config.lifetime_min_s >= 1 && config.lifetime_min_s <= config.lifetime_max_s);
-  for (const PortConfig& port : config.ports) {
+  for (const config::PortConfig& port : config.ports) {
     require(!port.device.empty() && port.device.find(',') == std::string::npos);
   }
-  for (const ListenerConfig& listener : config.listeners) {
+  for (const config::ListenerConfig& listener : config.listeners) {
     require(listener.endpoint.port != 0 && !(listener.stun_only && listener.turn_only));
     require(!listener.anycast || !listener.alternates.empty());
   }
@@ -47,10 +47,10 @@ void check_config(const Config& config) {
           (!config.realm.empty() && (!config.users.empty() || !config.rest_secrets.empty())));
 }
 
-void check_credentials(const Config& config) {
-  const Credentials credentials(config);
+void check_credentials(const config::Config& config) {
+  const auth::Credentials credentials(control::accounts_of(config));
   UserKeys keys;
-  for (const UserConfig& user : config.users) {
+  for (const config::UserConfig& user : config.users) {
     require(credentials.find_keys({user.username, std::nullopt}, config.realm,
                                   KeyPurpose::kAllocate, 0, keys) == KeyState::kFound);
     require(keys.md5.size() == 1 && keys.md5[0].size == 16);
@@ -62,17 +62,17 @@ void check_credentials(const Config& config) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  ConfigResult result = parse_config(text, "fuzz");
-  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+  config::ConfigResult result = config::parse_config(text, "fuzz");
+  if (const auto* errors = std::get_if<std::vector<config::ConfigError>>(&result)) {
     require(!errors->empty());
     std::for_each(errors->begin(), errors->end(), check_error);
     return 0;
   }
-  Config& config = std::get<Config>(result);
+  config::Config& config = std::get<config::Config>(result);
   check_config(config);
   check_credentials(config);
   const Address addresses[] = {Address::v4(192, 0, 2, 1)};
-  fill_defaults(config, addresses);
+  config::fill_defaults(config, addresses);
   require(!config.listeners.empty() && !config.relayed.empty());
   return 0;
 }

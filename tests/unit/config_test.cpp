@@ -1,6 +1,6 @@
 // The configuration: what is accepted, and that each mistake is told with its place and what was
 // expected, since that line is all an operator gets.
-#include "control/config.h"
+#include "config/config.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -13,9 +13,9 @@
 #include <sstream>
 #include <tuple>
 
-#include "control/command_line.h"
+#include "config/command_line.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 namespace {
 
 // Three lines that are enough; what a test adds begins on the fourth.
@@ -892,4 +892,4 @@ TEST(Ports, PassDeviceArgumentsOnAndNameDevicesAsDpdkDoes) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::config

@@ -1,11 +1,11 @@
 // Who is let in: static users by name and by hash, REST users by secret and time.
-#include "control/credentials.h"
+#include "auth/credentials.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-namespace turnpike::control {
+namespace turnpike::auth {
 namespace {
 
 using stun::PasswordAlgorithm;
@@ -14,22 +14,22 @@ constexpr std::uint64_t kNow = 1'700'000'000;
 const std::string kSoon = "1700000600";
 const std::string kPast = "1700000000";  // expires this very second
 
-Config base() {
-  Config config;
-  config.realm = "example.org";
-  return config;
+Accounts base() {
+  Accounts accounts;
+  accounts.realm = "example.org";
+  return accounts;
 }
 
-Config static_users() {
-  Config config = base();
-  config.users = {{"alice", "secret", ""}, {"bob", "other", ""}};
-  return config;
+Accounts static_users() {
+  Accounts accounts = base();
+  accounts.users = {{"alice", "secret", ""}, {"bob", "other", ""}};
+  return accounts;
 }
 
-Config rest() {
-  Config config = base();
-  config.rest_secrets = {"old", "new"};
-  return config;
+Accounts rest() {
+  Accounts accounts = base();
+  accounts.rest_secrets = {"old", "new"};
+  return accounts;
 }
 
 KeyState find(const Credentials& credentials, std::string_view name, UserKeys& out,
@@ -79,12 +79,12 @@ TEST(StaticUser, IsUnknownByAnotherNameOrRealm) {
 
 // RFC 8265 §4.2: a non-ASCII space is a space, whoever writes it.
 TEST(StaticUser, IsPreparedAsOpaqueStringOnBothSides) {
-  Config config = base();
-  config.users = {
+  Accounts accounts = base();
+  accounts.users = {
       {"a\xC2\xA0"
        "b",
        "pass\xC2\xA0word", ""}};
-  const Credentials credentials(config);
+  const Credentials credentials(accounts);
   UserKeys keys;
   ASSERT_EQ(find(credentials, "a b", keys), KeyState::kFound);
   EXPECT_TRUE(same(keys.md5[0], stun::long_term_key(PasswordAlgorithm::kMd5, "a b", "example.org",
@@ -97,9 +97,9 @@ TEST(StaticUser, IsPreparedAsOpaqueStringOnBothSides) {
 }
 
 TEST(AnyUser, WhoseNameIsNoOpaqueStringIsUnknown) {
-  Config config = base();
-  config.rest_secrets = {"secret"};
-  const Credentials credentials(config);
+  Accounts accounts = base();
+  accounts.rest_secrets = {"secret"};
+  const Credentials credentials(accounts);
   UserKeys keys;
   EXPECT_EQ(find(credentials, "9999999999:zoë", keys), KeyState::kFound);
   for (const char* name : {"9999999999:zoe\u0308", "9999999999:a\u200Bb", "9999999999:a\xFF"})
@@ -108,10 +108,10 @@ TEST(AnyUser, WhoseNameIsNoOpaqueStringIsUnknown) {
 
 // RFC 8489 §9.2.2: the key of user "user", realm "realm", password "pass" is known.
 TEST(Md5User, HasTheGivenKeyAndNoOther) {
-  Config config;
-  config.realm = "realm";
-  config.users = {{"user", "", "8493FBC53BA582FB4C044C456BDC40EB"}};
-  const Credentials credentials(config);
+  Accounts accounts;
+  accounts.realm = "realm";
+  accounts.users = {{"user", "", "8493FBC53BA582FB4C044C456BDC40EB"}};
+  const Credentials credentials(accounts);
   UserKeys keys;
   ASSERT_EQ(credentials.find_keys({"user", std::nullopt}, "realm", KeyPurpose::kOther, kNow, keys),
             KeyState::kFound);
@@ -129,7 +129,7 @@ TEST(Offer, FollowsFromWhoTheUsersAre) {
   EXPECT_TRUE(Credentials(rest()).sha256_offered());
   EXPECT_FALSE(Credentials(rest()).anonymity_offered());
 
-  Config both = static_users();
+  Accounts both = static_users();
   both.rest_secrets = {"s"};
   EXPECT_FALSE(Credentials(both).anonymity_offered());
   both.users.push_back({"carol", "", "8493fbc53ba582fb4c044c456bdc40eb"});
@@ -177,19 +177,19 @@ TEST(RestUser, IsCountedWithoutItsTimeInEitherOrder) {
 // A telephone number as a name must not be taken for the time, which its owner would then choose.
 TEST(RestUser, WithANumberForANameIsReadByTheConfiguredOrder) {
   UserKeys keys;
-  Config config = rest();
-  EXPECT_EQ(find(Credentials(config), kPast + ":4915112345678", keys), KeyState::kExpired);
-  EXPECT_EQ(find(Credentials(config), kSoon + ":42", keys), KeyState::kFound);
+  Accounts accounts = rest();
+  EXPECT_EQ(find(Credentials(accounts), kPast + ":4915112345678", keys), KeyState::kExpired);
+  EXPECT_EQ(find(Credentials(accounts), kSoon + ":42", keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "42");
 
-  config.rest_format = RestFormat::kUserTime;
-  EXPECT_EQ(find(Credentials(config), "4915112345678:" + kPast, keys), KeyState::kExpired);
-  ASSERT_EQ(find(Credentials(config), "42:" + kSoon, keys), KeyState::kFound);
+  accounts.rest_format = RestFormat::kUserTime;
+  EXPECT_EQ(find(Credentials(accounts), "4915112345678:" + kPast, keys), KeyState::kExpired);
+  ASSERT_EQ(find(Credentials(accounts), "42:" + kSoon, keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "42");
-  ASSERT_EQ(find(Credentials(config), "1:x:" + kSoon, keys), KeyState::kFound);
+  ASSERT_EQ(find(Credentials(accounts), "1:x:" + kSoon, keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "1:x");
   // The other order is understood where it is the only one that makes sense.
-  ASSERT_EQ(find(Credentials(config), kSoon + ":alice", keys), KeyState::kFound);
+  ASSERT_EQ(find(Credentials(accounts), kSoon + ":alice", keys), KeyState::kFound);
   EXPECT_EQ(keys.quota_name, "alice");
 }
 
@@ -224,9 +224,9 @@ TEST(RestUser, IsGoodUntilTheSecondItsNameSays) {
 }
 
 TEST(RestUser, ThatHasExpiredCannotRefreshWhereExpiryIsStrict) {
-  Config config = rest();
-  config.strict_expiry = true;
-  const Credentials credentials(config);
+  Accounts accounts = rest();
+  accounts.strict_expiry = true;
+  const Credentials credentials(accounts);
   const std::string name = kPast + ":alice";
   UserKeys keys;
   EXPECT_EQ(find(credentials, name, keys, KeyPurpose::kRefresh), KeyState::kExpired);
@@ -239,14 +239,14 @@ TEST(RestUser, IsUnknownWithoutSecrets) {
 }
 
 TEST(RestUser, NeverShadowsAStaticUser) {
-  Config config = rest();
-  config.users = {{kSoon + ":alice", "secret", ""}};
+  Accounts accounts = rest();
+  accounts.users = {{kSoon + ":alice", "secret", ""}};
   UserKeys keys;
-  ASSERT_EQ(find(Credentials(config), kSoon + ":alice", keys), KeyState::kFound);
+  ASSERT_EQ(find(Credentials(accounts), kSoon + ":alice", keys), KeyState::kFound);
   ASSERT_EQ(keys.md5.size(), 1u);
   EXPECT_TRUE(same(keys.md5[0], stun::long_term_key(PasswordAlgorithm::kMd5, kSoon + ":alice",
                                                     "example.org", "secret")));
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::auth

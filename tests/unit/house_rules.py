@@ -21,9 +21,11 @@ MAY_INCLUDE = {
     "tables": {"base"},
     "flow": {"base", "wire", "policy", "tables"},
     "dataplane": {"base", "wire", "flow", "policy", "tables"},
+    "config": {"base", "wire"},
+    "auth": {"base", "wire", "log"},
     "log": set(),
-    "control": {"base", "wire", "turn", "policy", "tables", "flow", "dataplane", "log"},
-    "main": {"control"},
+    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "dataplane", "log"},
+    "main": {"config", "control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.
 PURE = {"include", "base", "wire", "turn"}

@@ -10,9 +10,9 @@
 #include <variant>
 #include <vector>
 
-#include "control/config.h"
+#include "config/config.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 
 // The place of a value, for complaints.
 struct Origin {
@@ -76,4 +76,4 @@ class Origins {
 // Fills in what follows from the rest.
 std::vector<ConfigError> check_relations(Config& config, const Origins& origins);
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

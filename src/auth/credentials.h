@@ -9,17 +9,34 @@
 #include <string_view>
 #include <vector>
 
-#include "control/config.h"
 #include "turnpike/integrity.h"
 #include "turnpike/server.h"
 
-namespace turnpike::control {
+namespace turnpike::auth {
+
+struct StaticUser {
+  std::string username;
+  std::string password;     // secret; empty where only the MD5 key is known
+  std::string md5_key_hex;  // secret; 32 hexadecimal digits, or empty
+};
+
+// How a REST user's name is put together (PROTOCOL.md 11).
+enum class RestFormat : std::uint8_t { kTimeUser, kUserTime };
+
+struct Accounts {
+  std::string realm;
+  std::vector<StaticUser> users;
+  std::vector<std::string> rest_secrets;  // secrets
+  RestFormat rest_format = RestFormat::kTimeUser;
+  bool strict_expiry = false;  // a REST user's end is judged in Refresh too
+};
 
 // Immutable once made: any thread.
 class Credentials {
  public:
-  // Takes realm, users and what concerns REST users. They have been checked: finish() has.
-  explicit Credentials(const Config& config);
+  // `accounts` have been checked: names, passwords and the realm are OpaqueStrings, the MD5 keys
+  // are hexadecimal, no name comes twice.
+  explicit Credentials(const Accounts& accounts);
 
   // As ServerHost::find_keys(); never kPending. `unix_s` is the time of day.
   KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
@@ -43,4 +60,4 @@ class Credentials {
   bool sha256_offered_ = true;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::auth

@@ -5,9 +5,9 @@
 #include <string>
 #include <variant>
 
-#include "control/config.h"
+#include "config/config.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 
 // Nothing more to do: what to print, and the status to exit with. 2 is for mistakes of usage or
 // configuration, which go to standard error.
@@ -23,4 +23,4 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv);
 // they have been read.
 void hide_secrets(int argc, char** argv);
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

@@ -6,7 +6,7 @@
 
 #include <array>
 
-namespace turnpike::control {
+namespace turnpike::config {
 
 // The stack below the caller's frame, deeper than reading a configuration goes.
 [[gnu::noinline]] inline void wipe_stack() {
@@ -14,4 +14,4 @@ namespace turnpike::control {
   explicit_bzero(below.data(), below.size());
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

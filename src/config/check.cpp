@@ -4,11 +4,11 @@
 #include <bit>
 #include <set>
 
-#include "control/config_value.h"
+#include "config/value.h"
 #include "turnpike/integrity.h"
 #include "wire/front_door.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 namespace {
 
 constexpr std::uint16_t kStunPort = 3478;
@@ -504,4 +504,4 @@ std::string fill_defaults(Config& config, std::span<const Address> interface_add
   return "";
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

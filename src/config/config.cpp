@@ -1,7 +1,7 @@
 // From a tree of values to a Config: which keys there are, what each takes, and what to say of one
 // that is wrong. Values are judged alone here; what they say about each other is
-// config_check.cpp's.
-#include "control/config.h"
+// check.cpp's.
+#include "config/config.h"
 
 #include <algorithm>
 #include <functional>
@@ -9,10 +9,10 @@
 #include <tuple>
 
 #include "base/qsbr.h"
-#include "control/config_value.h"
+#include "config/value.h"
 #include "turnpike/integrity.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 namespace {
 
 class Reader;
@@ -854,4 +854,4 @@ ConfigResult load_config(const std::string& path) {
   return read_config(std::get<Value>(tree));
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

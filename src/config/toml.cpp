@@ -6,9 +6,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "control/config_value.h"
+#include "config/value.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 namespace {
 
 // Far beyond any configuration, and far below what would hurt.
@@ -96,4 +96,4 @@ std::variant<Value, std::vector<ConfigError>> read_toml_file(const std::string& 
   return read_toml(text, path);
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

@@ -1,6 +1,6 @@
 // Flags to a tree of values, laid over the file's. The one file that sees CLI11, which costs
 // seconds to compile.
-#include "control/command_line.h"
+#include "config/command_line.h"
 
 #include <sys/stat.h>
 
@@ -8,13 +8,13 @@
 #include <cstring>
 #include <fstream>
 
-#include "control/config_value.h"
+#include "config/value.h"
 
 #ifndef TURNPIKE_VERSION
 #error "the build gives the version"
 #endif
 
-namespace turnpike::control {
+namespace turnpike::config {
 namespace {
 
 constexpr int kUsage = 2;
@@ -318,4 +318,4 @@ void hide_secrets(int argc, char** argv) {
   }
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

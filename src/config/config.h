@@ -1,9 +1,9 @@
 // The configuration: one TOML file and a few flags, checked whole before anything starts, so that a
 // mistake costs its author one message with file, line and key, and never a call.
 //
-// Three steps: the file's text becomes a tree of values (config_text.cpp), into which flags are
+// Three steps: the file's text becomes a tree of values (toml.cpp), into which flags are
 // laid (command_line.cpp); the tree becomes a Config, each value judged alone (config.cpp); then
-// what the values say about each other is judged (config_check.cpp).
+// what the values say about each other is judged (check.cpp).
 #pragma once
 
 #include <array>
@@ -18,9 +18,9 @@
 #include "turnpike/address.h"
 #include "turnpike/server.h"
 
-namespace turnpike::control {
+namespace turnpike::config {
 
-struct Value;  // config_value.h
+struct Value;  // value.h
 
 enum class PortDriver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
@@ -148,7 +148,7 @@ void forget_secrets(Config& config);
 ConfigResult parse_config(std::string_view text, const std::string& name);
 ConfigResult load_config(const std::string& path);
 
-// The same, of a file's tree of values with flags laid over it (config_value.h).
+// The same, of a file's tree of values with flags laid over it (value.h).
 ConfigResult read_config(const Value& tree);
 
 // What main does once the addresses of the one kernel-shared port are known (link-local ones are
@@ -156,4 +156,4 @@ ConfigResult read_config(const Value& tree);
 // `external` becomes their face. Returns what is wrong with that, or nothing.
 std::string fill_defaults(Config& config, std::span<const Address> interface_addresses);
 
-}  // namespace turnpike::control
+}  // namespace turnpike::config

@@ -1,11 +1,11 @@
 // Keys of static users are computed at the start; those of REST users from each request's username,
 // one candidate for each secret, since secrets change while old credentials are still out there.
-#include "control/credentials.h"
+#include "auth/credentials.h"
 
 #include <charconv>
 #include <optional>
 
-namespace turnpike::control {
+namespace turnpike::auth {
 namespace {
 
 // OpaqueString, as whoever asks and whoever answers must both have it (PROTOCOL.md 12).
@@ -52,12 +52,12 @@ stun::Key md5_key_from_hex(std::string_view hex) {
 
 }  // namespace
 
-Credentials::Credentials(const Config& config)
-    : realm_(prepared(config.realm)),
-      rest_secrets_(config.rest_secrets),
-      rest_format_(config.rest_format),
-      strict_expiry_(config.strict_expiry) {
-  for (const UserConfig& user : config.users) {
+Credentials::Credentials(const Accounts& accounts)
+    : realm_(prepared(accounts.realm)),
+      rest_secrets_(accounts.rest_secrets),
+      rest_format_(accounts.rest_format),
+      strict_expiry_(accounts.strict_expiry) {
+  for (const StaticUser& user : accounts.users) {
     UserKeys keys;
     keys.username = prepared(user.username);
     keys.quota_name = keys.username;
@@ -134,4 +134,4 @@ KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpo
   return KeyState::kFound;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::auth
