@@ -32,15 +32,15 @@
 #include "control/accounts.h"
 #include "control/conditions.h"
 #include "control/engine_thread.h"
-#include "control/host_addresses.h"
 #include "control/metrics.h"
-#include "control/neighbours.h"
 #include "control/privileges.h"
-#include "control/route_query.h"
 #include "dataplane/dataplane.h"
-#include "dataplane/kernel_interface.h"
-#include "dataplane/port_reservation.h"
 #include "dataplane/shared_nic.h"
+#include "kernel/host_addresses.h"
+#include "kernel/interfaces.h"
+#include "kernel/neighbours.h"
+#include "kernel/port_reservation.h"
+#include "kernel/route_query.h"
 #include "log/log.h"
 #include "policy/peer_rules.h"
 #include "turn/quota.h"
@@ -249,11 +249,12 @@ bool has_what_is_left_out(const config::Config& config, const std::vector<Addres
 
 // At boot the interface may be there before its address, for as long as a DHCP server takes. False:
 // told to end meanwhile.
-bool wait_for_addresses(const config::Config& config, HostAddresses& host, const Signals& signals) {
+bool wait_for_addresses(const config::Config& config, kernel::HostAddresses& host,
+                        const Signals& signals) {
   if (!is_by_default(config)) return true;
   const std::string& interface = config.ports[0].device;
   for (bool said = false;;) {
-    if (const std::string problem = dataplane::interface_problem(interface); !problem.empty())
+    if (const std::string problem = kernel::interface_problem(interface); !problem.empty())
       throw std::runtime_error("port " + interface + ": " + problem);
     if (has_what_is_left_out(config, host.of(interface))) return true;
     if (!std::exchange(said, true)) {
@@ -271,7 +272,7 @@ bool wait_for_addresses(const config::Config& config, HostAddresses& host, const
 }
 
 // With one kernel-shared port, what is not configured is what the interface has.
-config::Config completed(config::Config config, const HostAddresses& host) {
+config::Config completed(config::Config config, const kernel::HostAddresses& host) {
   const bool stun_only = !config.turn_enabled();
   if (is_by_default(config)) {
     const std::string problem = config::fill_defaults(config, host.of(config.ports[0].device));
@@ -406,7 +407,7 @@ FrontDoor::Config door_config(const config::Config& config, const auth::Credenti
   return door;
 }
 
-policy::PeerRules peer_rules(const config::Config& config, const HostAddresses& host) {
+policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
   policy::PeerRules::Config rules;
   rules.allow = config.allow_peers;
   rules.deny = config.deny_peers;
@@ -419,7 +420,7 @@ policy::PeerRules peer_rules(const config::Config& config, const HostAddresses& 
     rules.relayed.push_back(relayed.internal);
     if (relayed.external) rules.relayed.push_back(*relayed.external);
   }
-  for (const HostAddresses::Entry& entry : host.all())
+  for (const kernel::HostAddresses::Entry& entry : host.all())
     rules.ourselves.push_back(entry.address);
   rules.broadcast = host.broadcast();
   return policy::PeerRules(rules);
@@ -429,14 +430,14 @@ policy::PeerRules peer_rules(const config::Config& config, const HostAddresses& 
 
 class Node {
  public:
-  Node(config::Config config, HostAddresses& addresses);
+  Node(config::Config config, kernel::HostAddresses& addresses);
   ~Node();
   void run(const Signals& signals);
 
  private:
   void reserve_ports();
   std::unique_ptr<dataplane::Dataplane> make_dataplane();
-  std::vector<Neighbours::Port> neighbour_ports();
+  std::vector<kernel::Neighbours::Port> neighbour_ports();
   std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
   flow::Setup make_setup();
   void make_engines();
@@ -456,15 +457,15 @@ class Node {
   void watch_logins();
   std::vector<std::string> kernel_interfaces() const;
 
-  HostAddresses& addresses_;
-  const RouteQuery routes_;
+  kernel::HostAddresses& addresses_;
+  const kernel::RouteQuery routes_;
   const bool by_default_;  // listeners or relayed addresses are the interface's
   config::Config config_;  // changed by nobody once it is made; it keeps no secret
   const flow::TableLimits limits_;
-  std::optional<dataplane::PortReservation> reservation_;  // of relay ports, where there are any
+  std::optional<kernel::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
-  Neighbours neighbours_;
+  kernel::Neighbours neighbours_;
   const auth::Credentials credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
@@ -492,7 +493,7 @@ std::vector<Endpoint> listener_endpoints(const config::Config& config) {
   return endpoints;
 }
 
-Node::Node(config::Config config, HostAddresses& addresses)
+Node::Node(config::Config config, kernel::HostAddresses& addresses)
     : addresses_(addresses),
       by_default_(is_by_default(config)),
       config_(completed(std::move(config), addresses_)),
@@ -542,8 +543,8 @@ std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }
 
-std::vector<Neighbours::Port> Node::neighbour_ports() {
-  std::vector<Neighbours::Port> ports;
+std::vector<kernel::Neighbours::Port> Node::neighbour_ports() {
+  std::vector<kernel::Neighbours::Port> ports;
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (!config::is_kernel_shared(config_.ports[i].driver) && !interface.empty())
@@ -722,7 +723,7 @@ void Node::say_what_runs() const {
 void Node::watch_gateways() {
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
-    if (config_.ports[i].gateways.empty() || !dataplane::interface_is_running(interface)) continue;
+    if (config_.ports[i].gateways.empty() || !kernel::interface_is_running(interface)) continue;
     const unsigned index = if_nametoindex(interface.c_str());
     const bool there = std::all_of(config_.ports[i].gateways.begin(),
                                    config_.ports[i].gateways.end(), [&](const Address& gateway) {
@@ -966,7 +967,7 @@ int run_node(config::Config config) {
     throw std::runtime_error(missing + "; run it as root, or give it these (AmbientCapabilities=)");
   const Signals signals;
   try {
-    HostAddresses addresses;
+    kernel::HostAddresses addresses;
     if (!wait_for_addresses(config, addresses, signals)) return 0;
     Node node(std::move(config), addresses);
     config::wipe_stack();

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <stdexcept>
 
-#include "dataplane/kernel_interface.h"
+#include "kernel/interfaces.h"
 
 namespace turnpike::dataplane {
 namespace {
@@ -23,7 +23,7 @@ constexpr std::uint16_t kMostTapQueues = 4;  // with more DPDK's driver overruns
 // number: a frame must fit into a page with what XDP wants beside it.
 std::string why_no_xdp(const std::string& interface) {
   constexpr int kPage = 3498;
-  const int mtu = interface_mtu(interface);
+  const int mtu = kernel::interface_mtu(interface);
   if (mtu <= kPage) return "";
   return "; the interface's MTU is " + std::to_string(mtu) + ", and most drivers take XDP up to " +
          std::to_string(kPage) + ": ip link set " + interface +
@@ -104,7 +104,7 @@ std::uint16_t channels_of(const PortSpec& spec) {
 
 std::uint16_t wanted_queues(const PortSpec& spec, std::uint16_t workers) {
   if (is_shared(spec.driver)) {
-    const std::string problem = interface_problem(spec.device);
+    const std::string problem = kernel::interface_problem(spec.device);
     if (!problem.empty()) fail_at(name_of(spec), problem);
   }
   if (spec.driver == Driver::kAfXdp) return channels_of(spec);
@@ -214,7 +214,7 @@ void Port::read_info(const Options& options) {
 void Port::set_mtu(std::uint16_t device_most) {
   const std::uint16_t most = most_mtu(spec_.driver);
   if (shared()) {
-    const std::uint16_t kernels = interface_mtu(spec_.device);
+    const std::uint16_t kernels = kernel::interface_mtu(spec_.device);
     if (spec_.mtu > kernels) {
       fail("mtu = " + std::to_string(spec_.mtu) + ", but the interface has " +
            std::to_string(kernels) + "; ip link set " + spec_.device + " mtu " +

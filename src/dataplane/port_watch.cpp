@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "dataplane/kernel_interface.h"
+#include "kernel/interfaces.h"
 
 namespace turnpike::dataplane {
 namespace {
@@ -121,7 +121,7 @@ void PortWatch::look_at_link() {
   if (!running_) return;
   bool up = true;
   if (!interface_.empty()) {
-    up = interface_is_running(interface_);
+    up = kernel::interface_is_running(interface_);
   } else if (driver_ != Driver::kTap) {  // which is up as long as it is there
     rte_eth_link link{};
     up = rte_eth_link_get_nowait(device_, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;

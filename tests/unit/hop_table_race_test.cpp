@@ -6,9 +6,9 @@
 #include <mutex>
 #include <thread>
 
-#include "control/hop_table.h"
+#include "kernel/hop_table.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using flow::kNoNextHop;
@@ -114,4 +114,4 @@ TEST(HopTableRace, AWorkerNeverSendsToAnothersNeighbour) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,13 +1,13 @@
 // Next hops that come and go, and whom the kernel is asked for, without a kernel.
-#include "control/hop_table.h"
+#include "kernel/hop_table.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "control/solicitations.h"
+#include "kernel/solicitations.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using flow::kMacResolved;
@@ -215,4 +215,4 @@ TEST_F(HopTableTest, KeepsThoseInUseAliveAndNoOthers) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,6 +1,6 @@
 // The host's addresses, held against a kernel: each test works in a network namespace of its own
 // and needs root.
-#include "control/host_addresses.h"
+#include "kernel/host_addresses.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 #include <string>
 #include <thread>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 Address address(const char* text) {
@@ -87,4 +87,4 @@ TEST_F(HostAddressesTest, TakesARouteOfTypeLocalForAnAddress) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -20,11 +20,12 @@ MAY_INCLUDE = {
     "policy": {"base", "wire"},
     "tables": {"base"},
     "flow": {"base", "wire", "policy", "tables"},
-    "dataplane": {"base", "wire", "flow", "policy", "tables"},
+    "kernel": {"base", "tables", "log"},
+    "dataplane": {"base", "wire", "flow", "tables", "kernel", "log"},
     "config": {"base", "wire"},
     "auth": {"base", "wire", "log"},
     "log": set(),
-    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "dataplane", "log"},
+    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "dataplane", "log"},
     "main": {"config", "control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.

@@ -1,6 +1,6 @@
 // What the kernel tells while it is asked for everything, piece by piece. In a network namespace of
 // its own; needs root.
-#include "control/kernel_dialogue.h"
+#include "kernel/dialogue.h"
 
 #include <gtest/gtest.h>
 #include <linux/rtnetlink.h>
@@ -14,9 +14,9 @@
 #include <string>
 #include <thread>
 
-#include "control/route_messages.h"
+#include "kernel/route_messages.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using namespace std::chrono_literals;
@@ -148,4 +148,4 @@ TEST_F(KernelDialogueTest, RestsAfterItHasBeenToldAll) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,5 +1,5 @@
 // Interfaces on and over each other, as the kernel tells of them, without a kernel that has them.
-#include "control/link_stack.h"
+#include "kernel/link_stack.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using Bytes8 = std::array<std::uint8_t, 8>;
@@ -165,4 +165,4 @@ TEST_F(Links, ThatAreNotOursAreNoNews) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
-#include "control/neighbours.h"
+#include "kernel/neighbours.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 using flow::kMacResolved;
 using flow::kNoNextHop;
@@ -138,4 +138,4 @@ class NeighboursTest : public testing::Test {
   pid_t there_ = -1;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

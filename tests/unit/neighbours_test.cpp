@@ -6,7 +6,7 @@
 
 #include "neighbours_lab.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 TEST_F(NeighboursTest, SendsToNeighboursOfAConnectedNetworkThemselves) {
@@ -319,4 +319,4 @@ TEST_F(NeighboursTest, GivesEveryDestinationOfAStaticPortOneMac) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

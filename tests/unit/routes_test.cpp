@@ -1,11 +1,11 @@
 // Routes and rules without a kernel: which way packets from one address to another take.
-#include "control/routes.h"
+#include "kernel/routes.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using Kind = RouteChange::Kind;
@@ -206,4 +206,4 @@ TEST(Masked, KeepsTheFirstBits) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -27,7 +27,7 @@
 #include <string>
 #include <thread>
 
-#include "dataplane/port_reservation.h"
+#include "kernel/port_reservation.h"
 
 namespace turnpike::dataplane {
 namespace {
@@ -288,7 +288,7 @@ TEST_F(PortReservationTest, AddsToWhatIsThereAndPutsItBack) {
   for (const std::string before : {"", "8080,9000-9010", "49152-65535"}) {
     reserve(before);
     {
-      const PortReservation reservation(50000, 50099);
+      const kernel::PortReservation reservation(50000, 50099);
       EXPECT_TRUE(reservation.holds());
       EXPECT_NE(reserved(), "");
     }
@@ -298,21 +298,21 @@ TEST_F(PortReservationTest, AddsToWhatIsThereAndPutsItBack) {
 
 TEST_F(PortReservationTest, MergesRangesThatTouch) {
   reserve("49999,60000");
-  const PortReservation reservation(50000, 50099);
+  const kernel::PortReservation reservation(50000, 50099);
   EXPECT_EQ(reserved(), "49999-50099,60000");
 }
 
 TEST_F(PortReservationTest, KeepsWhatTheOperatorSetMeanwhile) {
   {
-    const PortReservation reservation(50000, 50099);
+    const kernel::PortReservation reservation(50000, 50099);
     reserve("1234");
   }
   EXPECT_EQ(reserved(), "1234");
 }
 
 TEST_F(PortReservationTest, LeavesToAnotherRelayWhatThatStillNeeds) {
-  auto first = std::make_unique<PortReservation>(50000, 50099);
-  const PortReservation second(60000, 60099);
+  auto first = std::make_unique<kernel::PortReservation>(50000, 50099);
+  const kernel::PortReservation second(60000, 60099);
   EXPECT_TRUE(second.holds());
   EXPECT_EQ(reserved(), "50000-50099,60000-60099");
   first.reset();
@@ -320,8 +320,8 @@ TEST_F(PortReservationTest, LeavesToAnotherRelayWhatThatStillNeeds) {
 }
 
 TEST_F(PortReservationTest, OfTwoRelaysWithOneRangeTheSecondToEndLosesNothing) {
-  const PortReservation first(50000, 50099);
-  { const PortReservation second(50000, 50099); }
+  const kernel::PortReservation first(50000, 50099);
+  { const kernel::PortReservation second(50000, 50099); }
   EXPECT_EQ(reserved(), "50000-50099");
 }
 
@@ -329,12 +329,12 @@ TEST_F(PortReservationTest, PutsBackWhatAKilledRunFound) {
   reserve("8080");
   const pid_t child = fork();
   if (child == 0) {
-    const PortReservation reservation(50000, 50099);
+    const kernel::PortReservation reservation(50000, 50099);
     kill(getpid(), SIGKILL);
   }
   waitpid(child, nullptr, 0);
   ASSERT_EQ(reserved(), "8080,50000-50099");
-  { const PortReservation reservation(40000, 40001); }
+  { const kernel::PortReservation reservation(40000, 40001); }
   EXPECT_EQ(reserved(), "8080");
 }
 

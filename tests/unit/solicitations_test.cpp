@@ -4,7 +4,7 @@
 
 #include "neighbours_lab.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 // How many entries the kernel's table has for the interface.
@@ -146,4 +146,4 @@ TEST_F(NeighboursTest, FindsGatewaysWhenPeersHaveFilledTheTable) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

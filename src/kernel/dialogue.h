@@ -15,7 +15,7 @@
 
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class KernelDialogue {
  public:
@@ -74,4 +74,4 @@ class KernelDialogue {
   std::string failure_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,9 +1,9 @@
-#include "control/hop_table.h"
+#include "kernel/hop_table.h"
 
 #include <algorithm>
 #include <utility>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 using flow::NextHop;
 
@@ -94,4 +94,4 @@ bool HopTable::reclaim() {
   return freed;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "control/neighbours.h"
+#include "kernel/neighbours.h"
 
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
@@ -12,15 +12,15 @@
 #include <stdexcept>
 #include <utility>
 
-#include "control/hop_table.h"
-#include "control/kernel_dialogue.h"
-#include "control/link_stack.h"
-#include "control/route_messages.h"
-#include "control/routes.h"
-#include "control/solicitations.h"
+#include "kernel/dialogue.h"
+#include "kernel/hop_table.h"
+#include "kernel/link_stack.h"
+#include "kernel/route_messages.h"
+#include "kernel/routes.h"
+#include "kernel/solicitations.h"
 #include "log/log.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using flow::MacWord;
@@ -413,4 +413,4 @@ std::uint32_t Neighbours::capacity() const {
   return impl_->hops.capacity();
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

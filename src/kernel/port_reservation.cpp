@@ -1,4 +1,4 @@
-#include "dataplane/port_reservation.h"
+#include "kernel/port_reservation.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -7,7 +7,7 @@
 
 #include <array>
 
-namespace turnpike::dataplane {
+namespace turnpike::kernel {
 namespace {
 
 constexpr const char* kSetting = "/proc/sys/net/ipv4/ip_local_reserved_ports";
@@ -85,4 +85,4 @@ PortReservation::~PortReservation() {
   if (keeper_ >= 0) close(keeper_);
 }
 
-}  // namespace turnpike::dataplane
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "control/route_messages.h"
+#include "kernel/route_messages.h"
 
 #include <linux/fib_rules.h>
 #include <linux/neighbour.h>
@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "control/netlink.h"
+#include "kernel/netlink.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 std::optional<Address> address_of(std::uint8_t family, const nlattr* attribute) {
@@ -316,4 +316,4 @@ std::optional<NeighbourMessage> read_neighbour(const nlmsghdr* message) {
   return read;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -13,7 +13,7 @@
 #include "base/qsbr.h"
 #include "tables/next_hop.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class Neighbours : public flow::NextHopResolver {
  public:
@@ -54,4 +54,4 @@ class Neighbours : public flow::NextHopResolver {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

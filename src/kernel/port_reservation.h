@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-namespace turnpike::dataplane {
+namespace turnpike::kernel {
 
 class PortReservation {
  public:
@@ -31,4 +31,4 @@ class PortReservation {
   bool holds_ = false;
 };
 
-}  // namespace turnpike::dataplane
+}  // namespace turnpike::kernel

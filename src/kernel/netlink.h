@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <utility>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 // Calls `visit(const nlattr*)` for each attribute in `size` bytes.
 template <typename Visitor>
@@ -29,4 +29,4 @@ void for_each_attribute(const nlmsghdr* message, std::size_t header_size, Visito
                      std::forward<Visitor>(visit));
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-namespace turnpike::dataplane {
+namespace turnpike::kernel {
 
 // What is wrong and what to do, in words; empty: nothing. Needs no EAL.
 std::string interface_problem(const std::string& interface);
@@ -15,4 +15,4 @@ bool interface_is_running(const std::string& interface);
 // 1500 where the kernel doesn't say.
 std::uint16_t interface_mtu(const std::string& interface);
 
-}  // namespace turnpike::dataplane
+}  // namespace turnpike::kernel

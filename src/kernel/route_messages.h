@@ -8,10 +8,10 @@
 #include <optional>
 #include <string>
 
-#include "control/routes.h"
+#include "kernel/routes.h"
 #include "tables/next_hop.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 // Of an RTM_NEWROUTE or RTM_DELROUTE. Nothing for routes that say nothing about the way of the
 // relay's packets (multicast, cached ones, those for a type of service).
@@ -34,4 +34,4 @@ struct NeighbourMessage {
 // Of an RTM_NEWNEIGH or RTM_DELNEIGH.
 std::optional<NeighbourMessage> read_neighbour(const nlmsghdr* message);
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "control/kernel_dialogue.h"
+#include "kernel/dialogue.h"
 
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <stdexcept>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 constexpr std::size_t kBuffer = 65536;
@@ -160,4 +160,4 @@ void KernelDialogue::forget(std::uint32_t interface, const Address& address) {
   send_neighbour(RTM_DELNEIGH, interface, address);
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

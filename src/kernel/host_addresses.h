@@ -8,7 +8,7 @@
 
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class HostAddresses {
  public:
@@ -43,4 +43,4 @@ class HostAddresses {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -13,7 +13,7 @@
 
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 struct Prefix {
   Address address;  // its bits behind `length` are zero
@@ -118,4 +118,4 @@ class RouteTables {
   std::set<std::uint32_t> ways_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,8 +1,8 @@
-#include "control/routes.h"
+#include "kernel/routes.h"
 
 #include <algorithm>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 const std::vector<Rule>& usual_rules() {
@@ -162,4 +162,4 @@ bool RouteTables::remove(Family family, const Rule& rule) {
   return true;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "dataplane/kernel_interface.h"
+#include "kernel/interfaces.h"
 
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-namespace turnpike::dataplane {
+namespace turnpike::kernel {
 namespace {
 
 // Tunnels such as tun, ppp and WireGuard carry bare IP packets: every header would be looked for
@@ -54,4 +54,4 @@ std::uint16_t interface_mtu(const std::string& interface) {
   return known ? static_cast<std::uint16_t>(std::clamp(request.ifr_mtu, 68, 65535)) : 1500;
 }
 
-}  // namespace turnpike::dataplane
+}  // namespace turnpike::kernel

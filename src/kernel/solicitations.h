@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "control/hop_table.h"
+#include "kernel/hop_table.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class Solicitations {
  public:
@@ -63,4 +63,4 @@ class Solicitations {
   std::uint32_t any_cursor_ = 1, on_link_cursor_ = 1;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -6,7 +6,7 @@
 
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class RouteQuery {
  public:
@@ -28,4 +28,4 @@ class RouteQuery {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -15,7 +15,7 @@
 
 #include "tables/next_hop.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class LinkStack {
  public:
@@ -67,4 +67,4 @@ class LinkStack {
   std::map<std::uint32_t, Link> links_;  // by index
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

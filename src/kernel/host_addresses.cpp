@@ -1,6 +1,6 @@
 // Netlink only tells that something changed; what there is then is read whole, which is simpler
 // than following each message and can't drift away from the kernel.
-#include "control/host_addresses.h"
+#include "kernel/host_addresses.h"
 
 #include <ifaddrs.h>
 #include <libmnl/libmnl.h>
@@ -17,9 +17,9 @@
 #include <optional>
 #include <stdexcept>
 
-#include "control/route_query.h"
+#include "kernel/route_query.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -157,4 +157,4 @@ bool HostAddresses::has(const Address& address) const {
   return route && route->local;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "control/route_query.h"
+#include "kernel/route_query.h"
 
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -9,9 +9,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "control/netlink.h"
+#include "kernel/netlink.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 struct RouteQuery::Impl {
   mnl_socket* socket = nullptr;
@@ -62,4 +62,4 @@ std::optional<RouteQuery::Answer> RouteQuery::ask(const Address& destination,
   return answer;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -22,7 +22,7 @@
 #include "base/qsbr.h"
 #include "tables/next_hop.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 
 class HopTable {
  public:
@@ -121,4 +121,4 @@ class HopTable {
   bool refused_ = false;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

@@ -1,4 +1,4 @@
-#include "control/link_stack.h"
+#include "kernel/link_stack.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -10,11 +10,12 @@
 #include <cstring>
 #include <string_view>
 
-#include "control/netlink.h"
-#include "wire/headers.h"
+#include "kernel/netlink.h"
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
+
+constexpr std::uint16_t kVlanIdMask = 0x0FFF;  // IEEE 802.1Q: priority and DEI stand before it
 
 using Link = LinkStack::Link;
 constexpr int kMaxDepth = 8;  // of interfaces on each other; bounds a circle
@@ -57,8 +58,9 @@ void read_own(const nlattr* data, Link& link) {
       read(one, link.table);
   });
   if (link.kind != Link::Kind::kVlan) return;
-  wire::store_be16(link.tag.data(), ntohs(protocol));
-  wire::store_be16(link.tag.data() + 2, id & wire::vlan::kIdMask);
+  const std::uint16_t tag[] = {protocol, htons(id & kVlanIdMask)};
+  static_assert(sizeof tag == sizeof link.tag);
+  std::memcpy(link.tag.data(), tag, sizeof tag);
 }
 
 void read_bond_member(const nlattr* data, Link& link) {
@@ -245,4 +247,4 @@ bool LinkStack::has_vlans_on(std::uint32_t interface) const {
   });
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel

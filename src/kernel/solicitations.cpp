@@ -1,8 +1,8 @@
-#include "control/solicitations.h"
+#include "kernel/solicitations.h"
 
 #include <algorithm>
 
-namespace turnpike::control {
+namespace turnpike::kernel {
 namespace {
 
 using flow::NextHop;
@@ -102,4 +102,4 @@ const std::vector<Solicitations::Question>& Solicitations::tend(HopTable& hops,
   return questions_;
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::kernel
