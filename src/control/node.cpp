@@ -30,9 +30,7 @@
 #include "base/published.h"
 #include "config/wipe.h"
 #include "control/accounts.h"
-#include "control/conditions.h"
 #include "control/engine_thread.h"
-#include "control/metrics.h"
 #include "control/privileges.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/shared_nic.h"
@@ -42,6 +40,8 @@
 #include "kernel/port_reservation.h"
 #include "kernel/route_query.h"
 #include "log/log.h"
+#include "observe/conditions.h"
+#include "observe/metrics.h"
 #include "policy/peer_rules.h"
 #include "turn/quota.h"
 #include "wire/front_door.h"
@@ -441,7 +441,7 @@ class Node {
   std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
   flow::Setup make_setup();
   void make_engines();
-  MetricsSource metrics_source();
+  observe::MetricsSource metrics_source();
   void start_metrics();
   void say_what_runs() const;
   void warn_of_short_reach() const;
@@ -477,13 +477,13 @@ class Node {
   std::vector<std::unique_ptr<EngineThread>> engines_;
   Heartbeat heartbeat_;        // control: wo, metrics: ro
   std::vector<bool> link_up_;  // by port, as last told
-  Conditions conditions_;
+  observe::Conditions conditions_;
   std::vector<unsigned> interface_indexes_;  // by port, at the start; 0: none
   std::uint64_t gateways_due_ms_ = 0;
   bool said_own_host_ = false;
   bool told_of_endless_ = false;
   std::uint32_t routes_told_ = 0;  // the epoch that engines were last woken for
-  std::optional<Metrics> metrics_;
+  std::optional<observe::Metrics> metrics_;
 };
 
 std::vector<Endpoint> listener_endpoints(const config::Config& config) {
@@ -592,8 +592,8 @@ void Node::make_engines() {
   }
 }
 
-MetricsSource Node::metrics_source() {
-  MetricsSource source;
+observe::MetricsSource Node::metrics_source() {
+  observe::MetricsSource source;
   for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<EngineThread>& engine : engines_)
@@ -601,7 +601,7 @@ MetricsSource Node::metrics_source() {
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
   source.hearts = [this] {
-    std::vector<Heart> hearts{{"control", &heartbeat_}};
+    std::vector<observe::Heart> hearts{{"control", &heartbeat_}};
     for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
       hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
@@ -609,7 +609,7 @@ MetricsSource Node::metrics_source() {
     return hearts;
   };
   source.ports = [this] {
-    std::vector<PortHealth> ports;
+    std::vector<observe::PortHealth> ports;
     for (std::size_t i = 0; i < config_.ports.size(); ++i) {
       const dataplane::Dataplane::PortState state = dataplane_->port_state(i);
       ports.push_back({dataplane_->name(i), state.up, state.lost});
@@ -618,9 +618,9 @@ MetricsSource Node::metrics_source() {
   };
   source.buffers = [this] {
     const dataplane::Dataplane::PoolUse use = dataplane_->pool_use();
-    return Use{use.in_use, use.capacity};
+    return observe::Use{use.in_use, use.capacity};
   };
-  source.next_hops = [this] { return Use{neighbours_.in_use(), neighbours_.capacity()}; };
+  source.next_hops = [this] { return observe::Use{neighbours_.in_use(), neighbours_.capacity()}; };
   source.conditions = &conditions_;
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
@@ -696,7 +696,7 @@ void Node::say_what_runs() const {
   }
   if (config_.metrics_enabled) {
     log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
-    if (is_open_to_strangers(config_.metrics.address)) {
+    if (observe::is_open_to_strangers(config_.metrics.address)) {
       log::warning("metrics ask for no password, and " + config_.metrics.address.to_string() +
                    " may be reached by strangers: a firewall, or metrics.address = \"127.0.0.1:" +
                    std::to_string(config_.metrics.port) + "\"");
@@ -771,7 +771,7 @@ void Node::watch_interfaces() {
     }
     lost += (lost.empty() ? "" : ", ") + name;
   }
-  if (conditions_.set(Condition::kLostInterface, lost) && !lost.empty())
+  if (conditions_.set(observe::Condition::kLostInterface, lost) && !lost.empty())
     log::error("gone from this host: interface " + lost + "; ends when it is made anew");
 }
 
@@ -788,8 +788,8 @@ void Node::watch_links() {
     link_up_[i] = state.up;
     log::warning("port " + name + (state.up ? ": the link is up again" : ": the link is down"));
   }
-  conditions_.set(Condition::kLinkDown, down);
-  if (conditions_.set(Condition::kLostDevice, lost) && !lost.empty())
+  conditions_.set(observe::Condition::kLinkDown, down);
+  if (conditions_.set(observe::Condition::kLostDevice, lost) && !lost.empty())
     log::error("taken away, or in want of a reset: " + lost + "; restart when it is back");
 }
 
@@ -831,7 +831,7 @@ std::string Node::late_addresses() const {
 void Node::watch_addresses(bool changed) {
   if (changed) peers_.publish(peer_rules(config_, addresses_));
   const std::string missing = missing_addresses();
-  if (conditions_.set(Condition::kMissingAddress, missing)) {
+  if (conditions_.set(observe::Condition::kMissingAddress, missing)) {
     std::string there;
     for (const std::string& interface : kernel_interfaces()) {
       for (const Address& address : addresses_.of(interface))
@@ -847,7 +847,7 @@ void Node::watch_addresses(bool changed) {
     }
   }
   const std::string late = late_addresses();
-  if (conditions_.set(Condition::kLateAddress, late) && !late.empty()) {
+  if (conditions_.set(observe::Condition::kLateAddress, late) && !late.empty()) {
     log::warning(
         "not listened on and not relayed from until a restart, having come after the "
         "start: " +

@@ -21,11 +21,12 @@ MAY_INCLUDE = {
     "tables": {"base"},
     "flow": {"base", "wire", "policy", "tables"},
     "kernel": {"base", "tables", "log"},
+    "observe": {"base", "tables", "flow", "turn", "log"},
     "dataplane": {"base", "wire", "flow", "tables", "kernel", "log"},
     "config": {"base", "wire"},
     "auth": {"base", "wire", "log"},
     "log": set(),
-    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "dataplane", "log"},
+    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "observe", "dataplane", "log"},
     "main": {"config", "control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.

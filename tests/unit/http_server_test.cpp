@@ -1,5 +1,5 @@
 // Probes are answered, whatever else is connected.
-#include "control/http_server.h"
+#include "observe/http_server.h"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace turnpike::control {
+namespace turnpike::observe {
 namespace {
 
 // A client that waits for at most 30 seconds, much longer than any answer takes.
@@ -153,4 +153,4 @@ TEST(HttpServer, SaysWhyItCannotListen) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

@@ -1,5 +1,5 @@
 // What the metrics say about given counters, and when a node counts as ready.
-#include "control/metrics.h"
+#include "observe/metrics.h"
 
 #include <gtest/gtest.h>
 #include <prometheus/text_serializer.h>
@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <sstream>
 
-namespace turnpike::control {
+namespace turnpike::observe {
 namespace {
 
 class MetricsText : public testing::Test {
@@ -170,4 +170,4 @@ TEST_F(MetricsText, GiveBurstTimesAsACumulativeHistogram) {
 }
 
 }  // namespace
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

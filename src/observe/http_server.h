@@ -12,7 +12,7 @@
 
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::observe {
 
 class HttpServer {
  public:
@@ -38,4 +38,4 @@ class HttpServer {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

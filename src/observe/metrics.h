@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "base/heartbeat.h"
-#include "control/conditions.h"
-#include "control/http_server.h"
 #include "flow/counters.h"
+#include "observe/conditions.h"
+#include "observe/http_server.h"
 #include "tables/tables.h"
 #include "turn/counters.h"
 #include "turnpike/address.h"
 
-namespace turnpike::control {
+namespace turnpike::observe {
 
 // A thread that must go round; its times are in the clock of MetricsSource::now_ms.
 struct Heart {
@@ -73,4 +73,4 @@ class Metrics {
 // served there asks for a password.
 bool is_open_to_strangers(const Address& address);
 
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

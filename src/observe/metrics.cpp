@@ -1,6 +1,6 @@
 // prometheus-cpp writes the text; the server is ours: its own has no room for /healthz and /readyz,
 // and what it is made of (civetweb) has no IPv6 in Debian and is held up by silent connections.
-#include "control/metrics.h"
+#include "observe/metrics.h"
 
 #include <prometheus/text_serializer.h>
 
@@ -11,7 +11,7 @@
 #include <tuple>
 #include <utility>
 
-namespace turnpike::control {
+namespace turnpike::observe {
 namespace {
 
 using prometheus::ClientMetric;
@@ -430,4 +430,4 @@ bool is_open_to_strangers(const Address& address) {
                       [&](const char* inside) { return Prefix::parse(inside)->contains(address); });
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace turnpike::control {
+namespace turnpike::observe {
 
 enum class Condition : std::uint8_t {
   kMissingAddress = 0,
@@ -59,4 +59,4 @@ class Conditions {
   std::array<std::string, kConditions> what_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::observe

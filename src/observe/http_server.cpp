@@ -1,6 +1,6 @@
 // Bytes from the network are hostile here too: a request is looked at when its head is complete, a
 // head has a limit, and a connection a deadline. What comes behind the head is not read.
-#include "control/http_server.h"
+#include "observe/http_server.h"
 
 #include <netinet/in.h>
 #include <poll.h>
@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-namespace turnpike::control {
+namespace turnpike::observe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -259,4 +259,4 @@ std::uint16_t HttpServer::port() const {
   return ntohs(in.sin_port);
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::observe
