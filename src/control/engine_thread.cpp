@@ -93,7 +93,7 @@ bool EngineThread::serve() {
 }
 
 void EngineThread::run() {
-  dataplane::enter_sandbox();
+  if (!dataplane::enter_sandbox()) unsandboxed_.store(true, std::memory_order_relaxed);
   Instant next_tick = dataplane::clock_now();
   int idle = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
