@@ -108,7 +108,7 @@ bool EngineThread::serve() {
 }
 
 void EngineThread::run() {
-  dataplane::enter_sandbox();
+  if (!dataplane::enter_sandbox()) unsandboxed_.store(true, std::memory_order_relaxed);
   rested_ms_ = dataplane::real_ms();
   Instant next_tick = dataplane::clock_now();
   int idle = 0;

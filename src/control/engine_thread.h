@@ -67,6 +67,9 @@ class EngineThread final : public ServerHost {
   const ServerCounters& counters() const { return server_.counters(); }
   const Heartbeat& heartbeat() const { return heartbeat_; }
 
+  // Any thread: whether its system calls are not filtered.
+  bool unsandboxed() const { return unsandboxed_.load(std::memory_order_relaxed); }
+
   // Control's thread: a refused login since the last call, if there was one.
   std::optional<LoginNote> take_login_note() { return login_notes_.take(); }
   // Any thread: whether a credential came whose end is more than ten years away.
@@ -93,11 +96,12 @@ class EngineThread final : public ServerHost {
   RandomSource random_;
   Server server_;
   LoginNotes login_notes_;
-  std::uint64_t expired_for_s_ = 0;   // the credential that find_keys() refused last
-  std::atomic<bool> endless_{false};  // this thread: wo, control: ro
-  Heartbeat heartbeat_;               // this thread: wo, others: ro
-  bool urgent_ = false;               // since make_thread()
-  std::uint64_t rested_ms_ = 0;       // this thread
+  std::uint64_t expired_for_s_ = 0;       // the credential that find_keys() refused last
+  std::atomic<bool> endless_{false};      // this thread: wo, control: ro
+  std::atomic<bool> unsandboxed_{false};  // this thread: wo, control: ro
+  Heartbeat heartbeat_;                   // this thread: wo, others: ro
+  bool urgent_ = false;                   // since make_thread()
+  std::uint64_t rested_ms_ = 0;           // this thread
   std::atomic<bool> started_{false};
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -447,6 +447,7 @@ class Node {
   void warn_of_short_reach() const;
   void watch_links();
   void watch_peers();
+  void watch_sandboxes();
   void watch_interfaces();
   void watch_gateways();
   void watch_addresses(bool changed);
@@ -755,6 +756,18 @@ void Node::watch_peers() {
       "refused (403), as all such will be, without another line here");
 }
 
+// Engines enter theirs as they start, and not before control goes on.
+void Node::watch_sandboxes() {
+  std::string without = dataplane_->sandboxed() ? "" : "worker";
+  if (std::any_of(engines_.begin(), engines_.end(),
+                  [](const auto& engine) { return engine->unsandboxed(); }))
+    without += without.empty() ? "engine" : ", engine";
+  if (!conditions_.set(observe::Condition::kNoSandbox, without) || without.empty()) return;
+  log::warning("the kernel takes no filter of system calls (seccomp) for threads: " + without +
+               ". Whoever breaks into one could start programs and open files; the kernel needs "
+               "CONFIG_SECCOMP_FILTER, and a container's profile must allow seccomp(2)");
+}
+
 // A driver's sockets stay with the device that was there at the start; one of the same name later
 // is another, and only a start opens it. Until then what goes through the other ports goes on.
 void Node::watch_interfaces() {
@@ -943,6 +956,7 @@ void Node::run(const Signals& signals) {
     }
     if (now >= links_due) {
       watch_peers();
+      watch_sandboxes();
       watch_interfaces();
       watch_links();
       links_due = now + 100;

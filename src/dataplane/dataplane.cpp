@@ -483,6 +483,11 @@ const Heartbeat& Dataplane::heartbeat(std::uint16_t worker) const {
   return impl_->workers[worker]->heartbeat();
 }
 
+bool Dataplane::sandboxed() const {
+  return std::all_of(impl_->workers.begin(), impl_->workers.end(),
+                     [](const auto& worker) { return worker->sandboxed(); });
+}
+
 Dataplane::PoolUse Dataplane::pool_use() const {
   PoolUse use{};
   const auto add = [&](const Pool& pool) {

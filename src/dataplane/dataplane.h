@@ -123,6 +123,8 @@ class Dataplane {
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
   // In real_ms().
   const Heartbeat& heartbeat(std::uint16_t worker) const;
+  // Whether every worker's system calls are filtered; after start().
+  bool sandboxed() const;
   // A port while it runs. `up` of a memif: whether its other side has come.
   struct PortState {
     bool up = true;

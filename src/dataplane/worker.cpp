@@ -119,7 +119,7 @@ void Worker::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-// On its core, and known to DPDK, without which pools have no cache for it.
+// On its core, known to DPDK, without which pools have no cache for it, and in its sandbox.
 void Worker::take_seat() {
   pthread_setname_np(pthread_self(), ("worker-" + std::to_string(config_.number)).c_str());
   const std::string worker = "worker " + std::to_string(config_.number);
@@ -135,10 +135,10 @@ void Worker::take_seat() {
   }
   if (rte_thread_register() != 0)
     throw std::runtime_error(worker + ": DPDK takes no further thread: " + rte_strerror(rte_errno));
+  sandboxed_ = enter_sandbox();
 }
 
 void Worker::run() {
-  enter_sandbox();
   run_rounds();
   flush_all();
   for (rte_mbuf* mbuf : waiting_)

@@ -74,6 +74,8 @@ class Worker final : private flow::FragmentSink {
 
   const flow::WorkerCounters& counters() const { return counters_; }
   const Heartbeat& heartbeat() const { return heartbeat_; }
+  // Once start() has returned.
+  bool sandboxed() const { return sandboxed_; }
 
  private:
   static constexpr std::uint16_t kBurst = 32;
@@ -152,6 +154,7 @@ class Worker final : private flow::FragmentSink {
   alignas(64) Heartbeat heartbeat_;  // worker: wo, others: ro
   std::atomic<bool> stop_{false};
   std::promise<void> seated_;  // or why not
+  bool sandboxed_ = false;     // once it is seated
   std::thread thread_;
 };
 

@@ -17,6 +17,7 @@ enum class Condition : std::uint8_t {
   kLostInterface,
   kLinkDown,
   kLostDevice,
+  kNoSandbox,
   kCount,
 };
 inline constexpr std::size_t kConditions = static_cast<std::size_t>(Condition::kCount);
@@ -35,6 +36,7 @@ inline constexpr std::array<ConditionInfo, kConditions> kConditionInfo{{
     {"lost_interface", "the interface of a port is gone", true},
     {"link_down", "the link of a port is down", true},
     {"lost_device", "the device of a port was taken away, or wants a reset: restart", true},
+    {"no_sandbox", "system calls of threads that read packets are not filtered", false},
 }};
 
 class Conditions {

@@ -1,8 +1,10 @@
 """What a running relay may still do: little, and enough to relay and to clean up after itself."""
 
 import re
+import sys
 from pathlib import Path
 
+import lab as lab_module
 import pytest
 import turn_client as turn
 from lab import BINARY, Lab, OwnedLab, wait_for
@@ -27,6 +29,28 @@ def statuses(pid):
         fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
         found[f"{fields['Name']} {task.name}"] = fields
     return found
+
+
+# Runs its arguments where the kernel takes no (further) filter: as in a container whose profile forbids it.
+WITHOUT_SECCOMP = f"""#!{sys.executable}
+import ctypes, errno, os, sys
+library = ctypes.CDLL("libseccomp.so.2")
+library.seccomp_init.restype = ctypes.c_void_p
+library.seccomp_init.argtypes = [ctypes.c_uint32]
+library.seccomp_load.argtypes = [ctypes.c_void_p]
+ALLOW, REFUSE, EQUAL, PR_SET_SECCOMP = 0x7FFF0000, 0x00050000 | errno.EPERM, 4, 22
+class Comparison(ctypes.Structure):
+    _fields_ = [("argument", ctypes.c_uint), ("operator", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+library.seccomp_rule_add_array.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint,
+                                           ctypes.POINTER(Comparison)]
+filter = library.seccomp_init(ALLOW)
+number = library.seccomp_syscall_resolve_name
+asked = Comparison(0, EQUAL, PR_SET_SECCOMP, 0)
+assert library.seccomp_rule_add_array(filter, REFUSE, number(b"seccomp"), 0, None) == 0
+assert library.seccomp_rule_add_array(filter, REFUSE, number(b"prctl"), 1, ctypes.byref(asked)) == 0
+assert library.seccomp_load(filter) == 0
+os.execv({lab_module.BINARY!r}, sys.argv)
+"""
 
 
 def relays(lab):
@@ -78,6 +102,22 @@ def test_owned_ports_keep_one_capability(tmp_path):
         assert relay.stop() == 0
     finally:
         lab.close()
+
+
+def test_threads_without_a_filter_of_system_calls_are_told(lab, tmp_path, monkeypatch):
+    told = "no filter of system calls (seccomp) for threads: worker, engine"
+    wrapper = tmp_path / "turnpike"
+    wrapper.write_text(WITHOUT_SECCOMP)
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(lab_module, "BINARY", str(wrapper))
+    relay = lab.start_relay()
+    wait_for(lambda: told in relay.output(), 10, "what is missing in the log")
+    assert "CONFIG_SECCOMP_FILTER" in relay.output()
+    assert relay.total("turnpike_condition", condition="no_sandbox") == 1
+    assert relay.get("/readyz")[0] == 200
+    relays(lab)
+    assert relay.stop() == 0
+    assert relay.output().count(told) == 1
 
 
 @pytest.mark.parametrize("driver, capability", [("af_xdp", "bpf"), ("af_xdp", "net_raw"), ("af_packet", "net_admin")])
