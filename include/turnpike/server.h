@@ -17,6 +17,7 @@
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 #include "turnpike/integrity.h"
+#include "turnpike/request.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
 
@@ -25,9 +26,6 @@ namespace turnpike {
 class NonceKeeper;  // src/wire/nonce.h
 class TokenSealer;  // src/wire/reservation_token.h
 class QuotaLedger;  // src/turn/quota.h
-
-// One request's way back; the caller's own number, handed through untouched.
-enum class RequestToken : std::uint64_t {};
 
 // Why a request was given up without an answer.
 enum class Discard : std::uint8_t {

@@ -30,10 +30,12 @@
 #include "base/published.h"
 #include "config/wipe.h"
 #include "control/accounts.h"
-#include "control/engine_thread.h"
 #include "control/privileges.h"
+#include "dataplane/clock.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/sandbox.h"
 #include "dataplane/shared_nic.h"
+#include "engine/engine_thread.h"
 #include "kernel/host_addresses.h"
 #include "kernel/interfaces.h"
 #include "kernel/neighbours.h"
@@ -68,7 +70,7 @@ class Misfit : public std::runtime_error {
 template <typename T>
 T random_bytes() {
   T value{};
-  fill_random({reinterpret_cast<std::uint8_t*>(&value), sizeof value});
+  engine::fill_random({reinterpret_cast<std::uint8_t*>(&value), sizeof value});
   return value;
 }
 
@@ -475,7 +477,7 @@ class Node {
   QuotaLedger quotas_;
   flow::Tables tables_;
   const flow::Setup setup_;
-  std::vector<std::unique_ptr<EngineThread>> engines_;
+  std::vector<std::unique_ptr<engine::EngineThread>> engines_;
   Heartbeat heartbeat_;        // control: wo, metrics: ro
   std::vector<bool> link_up_;  // by port, as last told
   observe::Conditions conditions_;
@@ -519,7 +521,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
 Node::~Node() {
   metrics_.reset();
   // Engines first: what workers still have in their rings is drained, not answered.
-  for (const std::unique_ptr<EngineThread>& engine : engines_)
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->stop();
   dataplane_->stop();
 }
@@ -579,16 +581,19 @@ flow::Setup Node::make_setup() {
 
 void Node::make_engines() {
   for (std::uint8_t shard = 0; shard < config_.shards; ++shard) {
-    const EngineThread::World world{dataplane_->engine_port(shard),
-                                    tables_,
-                                    qsbr_,
-                                    neighbours_,
-                                    credentials_,
-                                    peers_,
-                                    nonces_,
-                                    tokens_,
-                                    quotas_};
-    engines_.push_back(std::make_unique<EngineThread>(
+    const engine::EngineThread::World world{
+        dataplane_->engine_port(shard),
+        {dataplane::clock_now, dataplane::real_ms, dataplane::real_ns_until},
+        dataplane::enter_sandbox,
+        tables_,
+        qsbr_,
+        neighbours_,
+        credentials_,
+        peers_,
+        nonces_,
+        tokens_,
+        quotas_};
+    engines_.push_back(std::make_unique<engine::EngineThread>(
         server_config(config_, limits_, shard, credentials_.sha256_offered()), world));
   }
 }
@@ -597,7 +602,7 @@ observe::MetricsSource Node::metrics_source() {
   observe::MetricsSource source;
   for (std::uint16_t worker = 0; worker < config_.workers; ++worker)
     source.workers.push_back(&dataplane_->counters(worker));
-  for (const std::unique_ptr<EngineThread>& engine : engines_)
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
@@ -869,8 +874,8 @@ void Node::watch_addresses(bool changed) {
 }
 
 void Node::watch_logins() {
-  for (const std::unique_ptr<EngineThread>& engine : engines_) {
-    if (const auto note = engine->take_login_note()) log::info(describe(*note));
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_) {
+    if (const auto note = engine->take_login_note()) log::info(engine::describe(*note));
     if (told_of_endless_ || !engine->saw_endless_credential()) continue;
     told_of_endless_ = true;
     log::warning(
@@ -884,14 +889,14 @@ void Node::tell_routes() {
   const std::uint32_t epoch = neighbours_.epoch();
   if (epoch == routes_told_) return;
   routes_told_ = epoch;
-  for (const std::unique_ptr<EngineThread>& engine : engines_)
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->wake();
 }
 
 // While the process has the capability that their priority takes.
 void Node::make_engine_threads() {
   bool urgent = true;
-  for (const std::unique_ptr<EngineThread>& engine : engines_)
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     urgent &= engine->make_thread(dataplane_->workers_apart());
   if (!urgent)
     log::info(
@@ -905,7 +910,7 @@ void Node::run(const Signals& signals) {
   // Becoming another user has switched them off.
   if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);
   dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
-  for (const std::unique_ptr<EngineThread>& engine : engines_)
+  for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
   heartbeat_.beat(dataplane::real_ms());
   start_metrics();

@@ -9,7 +9,6 @@
 #include <sys/random.h>
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 #include <thread>
 
@@ -25,11 +24,6 @@ constexpr unsigned kLargeBuffers = 256;
 constexpr unsigned kLargeRoom = 16384;
 constexpr unsigned kCache = 256;
 constexpr unsigned kHandoffs = 1024;  // places in the ring from a worker to another's port
-
-// The engine's clock: set once, before any thread reads it.
-std::uint64_t clock_start_tsc = 0;
-std::uint64_t clock_ticks_per_ms = 1;
-std::uint64_t clock_scale = 1;
 
 void empty(const std::vector<Ring>& rings) {
   for (const Ring& ring : rings) {
@@ -191,21 +185,6 @@ Pool make_page_pool(const std::string& name, unsigned count, int socket) {
 
 }  // namespace
 
-std::uint64_t real_ms() {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
-                                        std::chrono::steady_clock::now().time_since_epoch())
-                                        .count());
-}
-
-Instant clock_now() {
-  return {1000 + (rte_rdtsc() - clock_start_tsc) * clock_scale / clock_ticks_per_ms};
-}
-
-std::uint64_t real_ns_until(Instant when) {
-  const std::uint64_t now = clock_now().ms;
-  return when.ms <= now ? 0 : (when.ms - now) * 1'000'000 / clock_scale;
-}
-
 struct Dataplane::Impl {
   explicit Impl(const Options& asked) : options(asked) {}
 
@@ -353,9 +332,7 @@ Dataplane::Dataplane(const Options& options) : impl_(std::make_unique<Impl>(opti
   impl_->memory = start_eal(eal);
   impl_->look_at_machine();
   try {
-    clock_start_tsc = rte_rdtsc();
-    clock_ticks_per_ms = rte_get_tsc_hz() / 1000;
-    clock_scale = options.test_time_scale;
+    start_clock(options.test_time_scale);
     impl_->make_pools();
     impl_->make_ports();
     impl_->make_rings();

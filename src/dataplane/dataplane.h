@@ -11,8 +11,10 @@
 
 #include "base/heartbeat.h"
 #include "base/qsbr.h"
+#include "dataplane/clock.h"
 #include "flow/counters.h"
 #include "flow/pipeline.h"
+#include "turnpike/request.h"
 #include "turnpike/server.h"
 
 namespace turnpike::dataplane {
@@ -52,37 +54,6 @@ struct Options {
   PortRange relay_ports{49152, 65535};
 };
 
-// A request on its way to a shard. `message` lies in the frame and is valid until
-// reply()/discard().
-struct EngineRequest {
-  RequestToken token{};
-  FiveTuple five_tuple;
-  stun::Bytes message;
-};
-
-// A shard's end of the rings to all workers; called by the shard's thread alone.
-class EnginePort {
- public:
-  virtual ~EnginePort() = default;
-  // Requests that wait, known five-tuples first; returns how many. Never blocks.
-  virtual std::size_t receive(std::span<EngineRequest> out) = 0;
-  // The reply is written into the request's own frame; the token is used up.
-  virtual void reply(RequestToken token, stun::Bytes message) = 0;
-  virtual void discard(RequestToken token) = 0;
-  // Sleeps until a request waits, somebody calls wake(), or so much time has passed. May return
-  // early.
-  virtual void wait(std::uint64_t most_ns) = 0;
-  // Any thread: for what comes to the shard by another way than its rings.
-  virtual void wake() = 0;
-};
-
-// The engine's clock: monotonic, from the TSC, times test_time_scale. Any thread.
-Instant clock_now();
-// How long until then, in nanoseconds of real time; 0 if it has come.
-std::uint64_t real_ns_until(Instant when);
-// The clock of heartbeats: monotonic milliseconds, never scaled. Any thread.
-std::uint64_t real_ms();
-
 class Dataplane {
  public:
   // Step 1: EAL, pools, devices made and configured, XDP filter and rules in place; nothing polls
@@ -121,7 +92,7 @@ class Dataplane {
   void poll_exceptions();
 
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
-  // In real_ms().
+  // In real_ms() (clock.h).
   const Heartbeat& heartbeat(std::uint16_t worker) const;
   // Whether every worker's system calls are filtered; after start().
   bool sandboxed() const;

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "dataplane/clock.h"
 #include "dataplane/sandbox.h"
 #include "dataplane/vlan_tags.h"
 #include "wire/headers.h"

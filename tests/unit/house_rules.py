@@ -21,12 +21,13 @@ MAY_INCLUDE = {
     "tables": {"base"},
     "flow": {"base", "wire", "policy", "tables"},
     "kernel": {"base", "tables", "log"},
+    "engine": {"base", "wire", "turn", "tables", "policy", "auth", "log"},
     "observe": {"base", "tables", "flow", "turn", "log"},
     "dataplane": {"base", "wire", "flow", "tables", "kernel", "log"},
     "config": {"base", "wire"},
     "auth": {"base", "wire", "log"},
     "log": set(),
-    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "observe", "dataplane", "log"},
+    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "engine", "observe", "dataplane", "log"},
     "main": {"config", "control"},
 }
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.

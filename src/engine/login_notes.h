@@ -11,7 +11,7 @@
 
 #include "turnpike/server.h"
 
-namespace turnpike::control {
+namespace turnpike::engine {
 
 struct LoginNote {
   ClientEndpoint client;
@@ -60,4 +60,4 @@ inline std::string describe(const LoginNote& note) {
   return who + "unauthorized";
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::engine

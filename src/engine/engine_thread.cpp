@@ -1,20 +1,14 @@
 // The round of a shard's thread. Times that matter to the protocol come from the engine's clock,
 // which tests can hurry; only REST credentials are judged by the time of day.
-#include "control/engine_thread.h"
+#include "engine/engine_thread.h"
 
 #include <pthread.h>
-#include <sys/random.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <stdexcept>
 #include <vector>
 
-#include "dataplane/sandbox.h"
-
-namespace turnpike::control {
+namespace turnpike::engine {
 namespace {
 
 constexpr std::size_t kBurst = 32;
@@ -34,32 +28,6 @@ std::uint64_t unix_s() {
 }
 
 }  // namespace
-
-void fill_random(std::span<std::uint8_t> out) {
-  while (!out.empty()) {
-    const ssize_t got = getrandom(out.data(), out.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw std::runtime_error("the kernel gives no random numbers (getrandom)");
-    out = out.subspan(static_cast<std::size_t>(got));
-  }
-}
-
-std::uint32_t RandomSource::next() {
-  if (used_ == words_.size()) {
-    fill_random({reinterpret_cast<std::uint8_t*>(words_.data()), sizeof words_});
-    used_ = 0;
-  }
-  return words_[used_++];
-}
-
-std::uint32_t RandomSource::below(std::uint32_t bound) {
-  // The lowest 2^32 mod bound values are drawn again: each remainder is then equally likely.
-  const std::uint32_t refused = (0U - bound) % bound;
-  std::uint32_t word = next();
-  while (word < refused)
-    word = next();
-  return word % bound;
-}
 
 EngineThread::EngineThread(const ServerConfig& config, const World& world)
     : world_(world),
@@ -83,7 +51,7 @@ bool EngineThread::make_thread(bool urgent) {
 }
 
 void EngineThread::start() {
-  heartbeat_.beat(dataplane::real_ms());
+  heartbeat_.beat(world_.clock.real_ms());
   started_ = true;
   started_.notify_one();
 }
@@ -97,38 +65,38 @@ void EngineThread::stop() {
 }
 
 bool EngineThread::serve() {
-  std::array<dataplane::EngineRequest, kBurst> requests;
+  std::array<EngineRequest, kBurst> requests;
   const std::size_t count = world_.port.receive(requests);
-  const Instant now = dataplane::clock_now();
+  const Instant now = world_.clock.now();
   for (std::size_t i = 0; i < count; ++i) {
-    const dataplane::EngineRequest& request = requests[i];
+    const EngineRequest& request = requests[i];
     server_.handle(now, request.five_tuple, request.message, request.token);
   }
   return count > 0;
 }
 
 void EngineThread::run() {
-  if (!dataplane::enter_sandbox()) unsandboxed_.store(true, std::memory_order_relaxed);
-  rested_ms_ = dataplane::real_ms();
-  Instant next_tick = dataplane::clock_now();
+  if (!world_.enter_sandbox()) unsandboxed_.store(true, std::memory_order_relaxed);
+  rested_ms_ = world_.clock.real_ms();
+  Instant next_tick = world_.clock.now();
   int idle = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
     peers_.refresh();
     idle = serve() ? 0 : idle + 1;
-    const Instant now = dataplane::clock_now();
+    const Instant now = world_.clock.now();
     if (now >= next_tick) {
       const bool more = server_.tick(now);
       next_tick = more ? now : now + kTickMs;
     }
     if (writer_.housekeeping()) idle = 0;
-    heartbeat_.beat(dataplane::real_ms());
+    heartbeat_.beat(world_.clock.real_ms());
     if (idle > kSpins) sleep(next_tick);
     give_way(idle > kSpins);
   }
 }
 
 void EngineThread::give_way(bool slept) {
-  const std::uint64_t now = dataplane::real_ms();
+  const std::uint64_t now = world_.clock.real_ms();
   if (urgent_ && !slept && now - rested_ms_ >= kTurnMs) {
     std::this_thread::sleep_for(kRest);
     slept = true;
@@ -137,7 +105,7 @@ void EngineThread::give_way(bool slept) {
 }
 
 void EngineThread::sleep(Instant next_tick) {
-  const std::uint64_t due_ns = dataplane::real_ns_until(next_tick);
+  const std::uint64_t due_ns = world_.clock.real_ns_until(next_tick);
   world_.port.wait(writer_.retired() == 0 ? due_ns : std::min(due_ns, kGraceNs));
 }
 
@@ -175,4 +143,4 @@ std::uint32_t EngineThread::random_below(std::uint32_t bound) {
   return random_.below(bound);
 }
 
-}  // namespace turnpike::control
+}  // namespace turnpike::engine

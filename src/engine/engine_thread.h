@@ -13,35 +13,28 @@
 #include "base/heartbeat.h"
 #include "base/published.h"
 #include "base/qsbr.h"
-#include "control/login_notes.h"
-#include "dataplane/dataplane.h"
+#include "engine/login_notes.h"
+#include "engine/random_source.h"
 #include "policy/peer_rules.h"
 #include "tables/tables.h"
+#include "turnpike/request.h"
 #include "turnpike/server.h"
 
-namespace turnpike::control {
-
-// Uniform numbers from the kernel's generator, a page at a time.
-class RandomSource {
- public:
-  // In [0, bound); bound is at least 1.
-  std::uint32_t below(std::uint32_t bound);
-
- private:
-  std::uint32_t next();
-
-  std::array<std::uint32_t, 64> words_{};
-  std::size_t used_ = 64;
-};
-
-// Fills `out` from the kernel's generator. Throws std::runtime_error.
-void fill_random(std::span<std::uint8_t> out);
+namespace turnpike::engine {
 
 class EngineThread final : public ServerHost {
  public:
+  // What time it is. Any thread.
+  struct Clock {
+    Instant (*now)();                         // the server's, which tests may hurry
+    std::uint64_t (*real_ms)();               // of heartbeats; monotonic
+    std::uint64_t (*real_ns_until)(Instant);  // 0 if it has come
+  };
   // What shards share, or are given; all of it outlives them.
   struct World {
-    dataplane::EnginePort& port;
+    EnginePort& port;
+    Clock clock;
+    bool (*enter_sandbox)();  // the thread's first act; whether its system calls are filtered now
     flow::Tables& tables;
     Qsbr& qsbr;
     flow::NextHopResolver& next_hops;
@@ -107,4 +100,4 @@ class EngineThread final : public ServerHost {
   std::thread thread_;
 };
 
-}  // namespace turnpike::control
+}  // namespace turnpike::engine

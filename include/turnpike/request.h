@@ -1,0 +1,41 @@
+// How requests come to a shard and answers leave it: one interface, behind which a data plane's
+// rings lie, or a transport's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "turnpike/address.h"
+#include "turnpike/stun.h"
+
+namespace turnpike {
+
+// One request's way back; the caller's own number, handed through untouched.
+enum class RequestToken : std::uint64_t {};
+
+// A request on its way to a shard. `message` lies in the frame and is valid until
+// reply()/discard().
+struct EngineRequest {
+  RequestToken token{};
+  FiveTuple five_tuple;
+  stun::Bytes message;
+};
+
+// A shard's end of the way to all who bring it requests; called by the shard's thread alone.
+class EnginePort {
+ public:
+  virtual ~EnginePort() = default;
+  // Requests that wait, known five-tuples first; returns how many. Never blocks.
+  virtual std::size_t receive(std::span<EngineRequest> out) = 0;
+  // The reply is written into the request's own frame; the token is used up.
+  virtual void reply(RequestToken token, stun::Bytes message) = 0;
+  virtual void discard(RequestToken token) = 0;
+  // Sleeps until a request waits, somebody calls wake(), or so much time has passed. May return
+  // early.
+  virtual void wait(std::uint64_t most_ns) = 0;
+  // Any thread: for what comes to the shard by another way than its port.
+  virtual void wake() = 0;
+};
+
+}  // namespace turnpike
