@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TURNPIKE_BUILD", ROOT / "build"))
-TURNPIKE = BUILD / "src" / "control" / "turnpike"
+TURNPIKE = BUILD / "src" / "turnpike"
 PKTGEN = BUILD / "bench" / "pktgen" / "turnpike-pktgen"
 MICRO = BUILD / "bench" / "micro"
 RELAY_CORE, GENERATOR_CORE = 0, 1

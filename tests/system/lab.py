@@ -21,7 +21,7 @@ import pytest
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BINARY = os.environ.get("TURNPIKE", str(
-    Path(__file__).resolve().parents[2] / "build" / "src" / "control" / "turnpike"))
+    Path(__file__).resolve().parents[2] / "build" / "src" / "turnpike"))
 # An emulated machine is slow: there, nothing that must come is given up sooner.
 PATIENCE_S = int(os.environ.get("TURNPIKE_PATIENCE_S", 0))
 

@@ -96,7 +96,7 @@ challenges_per_second = 0
 [metrics]
 enabled = false
 TOML
-  "$build/src/control/turnpike" --config "$scratch/relay.toml" >"$scratch/relay.log" 2>&1 &
+  "$build/src/turnpike" --config "$scratch/relay.toml" >"$scratch/relay.log" 2>&1 &
   relay=$!
   for _ in $(seq 200); do
     ! grep -q ' ready$' "$scratch/relay.log" || return 0
