@@ -2,7 +2,7 @@
 // mistake costs its author one message with file, line and key, and never a call.
 //
 // Three steps: the file's text becomes a tree of values (toml.cpp), into which flags are
-// laid (command_line.cpp); the tree becomes a Config, each value judged alone (config.cpp); then
+// laid (command_line.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
 // what the values say about each other is judged (check.cpp).
 #pragma once
 
