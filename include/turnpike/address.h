@@ -51,6 +51,9 @@ struct Address {
   constexpr std::size_t size() const { return family == Family::kIpv4 ? 4 : 16; }
   std::span<const std::uint8_t> view() const { return {bytes.data(), size()}; }
   bool is_unspecified() const;
+  bool is_multicast() const;  // 224.0.0.0/4 or ff00::/8
+  // fe80::/10: needs a scope, which no STUN message can carry.
+  bool is_ipv6_link_local() const;
   std::string to_string() const;
 
   friend constexpr auto operator<=>(const Address&, const Address&) = default;

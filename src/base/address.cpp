@@ -45,6 +45,14 @@ bool Address::is_unspecified() const {
   return std::all_of(raw.begin(), raw.end(), [](std::uint8_t byte) { return byte == 0; });
 }
 
+bool Address::is_multicast() const {
+  return family == Family::kIpv4 ? (bytes[0] & 0xF0) == 0xE0 : bytes[0] == 0xFF;
+}
+
+bool Address::is_ipv6_link_local() const {
+  return family == Family::kIpv6 && bytes[0] == 0xFE && (bytes[1] & 0xC0) == 0x80;
+}
+
 std::string Address::to_string() const {
   std::array<char, INET6_ADDRSTRLEN> text{};
   inet_ntop(family == Family::kIpv4 ? AF_INET : AF_INET6, bytes.data(), text.data(), text.size());

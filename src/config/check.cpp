@@ -19,12 +19,6 @@ std::string at(std::string_view list, std::size_t index, std::string_view key = 
   return std::string(list) + "[" + std::to_string(index) + "]" + std::string(key);
 }
 
-// A link-local address needs a scope, which no STUN message can carry.
-bool is_link_local(const Address& address) {
-  return address.family == Family::kIpv6 && address.bytes[0] == 0xFE &&
-         (address.bytes[1] & 0xC0) == 0x80;
-}
-
 bool same_network(const InterfaceAddress& own, const Address& other) {
   Prefix network{own.address, own.length};
   for (unsigned bit = own.length; bit < 8 * own.address.size(); ++bit) {
@@ -159,7 +153,7 @@ class Checker {
       const Address& gateway = port.gateways[k];
       const bool again = std::exchange(has_gateway[family_index(gateway.family)], true);
       const bool near =
-          is_link_local(gateway) ||
+          gateway.is_ipv6_link_local() ||
           std::any_of(port.addresses.begin(), port.addresses.end(),
                       [&](const InterfaceAddress& own) { return same_network(own, gateway); });
       if (again) {
@@ -429,51 +423,6 @@ void fill_external(Config& config) {
 
 }  // namespace
 
-const Value* find_member(const Value::Table& table, std::string_view key) {
-  for (const Member& member : table) {
-    if (member.key == key) {
-      return &member.value;
-    }
-  }
-  return nullptr;
-}
-
-void lay_over(Value::Table& base, Value::Table over) {
-  for (Member& member : over) {
-    const auto under = std::find_if(base.begin(), base.end(),
-                                    [&member](const Member& m) { return m.key == member.key; });
-    if (under == base.end()) {
-      base.push_back(std::move(member));
-      continue;
-    }
-    auto* below = std::get_if<Value::Table>(&under->value.data);
-    auto* above = std::get_if<Value::Table>(&member.value.data);
-    if (below != nullptr && above != nullptr) {
-      lay_over(*below, std::move(*above));
-    } else {
-      under->value = std::move(member.value);
-    }
-  }
-}
-
-const Origin* Origins::find(std::string_view path) const {
-  const auto place = places_.find(path);
-  return place == places_.end() ? nullptr : &place->second;
-}
-
-ConfigError Origins::error(const std::string& path, std::string problem) const {
-  const Origin* origin = find(path);
-  for (std::string_view rest = path; origin == nullptr && !rest.empty();) {
-    const std::size_t cut = rest.find_last_of(".[");
-    rest = rest.substr(0, cut == std::string_view::npos ? 0 : cut);
-    origin = find(rest);
-  }
-  if (origin == nullptr) {
-    origin = &root_;
-  }
-  return {origin->file, origin->line, origin->key.empty() ? path : origin->key, std::move(problem)};
-}
-
 std::vector<ConfigError> check_relations(Config& config, const Origins& origins) {
   fill_alternates(config);
   std::vector<ConfigError> errors = Checker(config, origins).run();
@@ -486,7 +435,7 @@ std::vector<ConfigError> check_relations(Config& config, const Origins& origins)
 std::string fill_defaults(Config& config, std::span<const Address> interface_addresses) {
   const bool listens = !config.listeners.empty(), relays = !config.relayed.empty();
   for (const Address& address : interface_addresses) {
-    if (is_link_local(address)) {
+    if (address.is_ipv6_link_local()) {
       continue;
     }
     if (!listens) {

@@ -303,19 +303,6 @@ Take read_root(Config& config) {
 
 }  // namespace
 
-std::string ConfigError::to_string() const {
-  std::string out = file;
-  if (line > 0) {
-    out += ":" + std::to_string(line);
-  }
-  out += (key.empty() ? "" : ": " + key) + ": " + problem;
-  // Whatever a file holds, none of it may steer the operator's terminal.
-  std::replace_if(
-      out.begin(), out.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, '?');
-  return out;
-}
-
 bool Config::turn_enabled() const {
   return listeners.empty() || std::any_of(listeners.begin(), listeners.end(),
                                           [](const ListenerConfig& l) { return !l.stun_only; });

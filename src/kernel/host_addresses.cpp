@@ -42,11 +42,6 @@ std::optional<Address> address_of(const sockaddr* socket_address) {
   return std::nullopt;
 }
 
-bool is_link_local(const Address& address) {
-  return address.family == Family::kIpv6 && address.bytes[0] == 0xFE &&
-         (address.bytes[1] & 0xC0) == 0x80;
-}
-
 struct Found {
   std::vector<HostAddresses::Entry> addresses;
   std::vector<Address> broadcast;
@@ -143,7 +138,7 @@ const std::vector<Address>& HostAddresses::broadcast() const {
 std::vector<Address> HostAddresses::of(const std::string& interface) const {
   std::vector<Address> addresses;
   for (const Entry& entry : impl_->found.addresses) {
-    if (entry.interface == interface && !is_link_local(entry.address))
+    if (entry.interface == interface && !entry.address.is_ipv6_link_local())
       addresses.push_back(entry.address);
   }
   return addresses;

@@ -32,11 +32,6 @@ constexpr std::uint32_t kHopsPerPoll = 1024;
 constexpr auto kStartPatience = std::chrono::seconds(30);
 constexpr auto kRoomAgainPause = std::chrono::seconds(1);
 
-bool is_multicast(const Address& address) {
-  return address.family == Family::kIpv4 ? (address.bytes[0] & 0xF0) == 0xE0
-                                         : address.bytes[0] == 0xFF;
-}
-
 // Which of a bond's interfaces: the same for all packets to a destination, so that they stay in
 // order.
 std::uint32_t spread_of(const Address& destination) {
@@ -289,7 +284,7 @@ HopTable::Key Neighbours::Impl::through(std::size_t port, const LinkStack::Way& 
 }
 
 NextHopIndex Neighbours::Impl::resolve(const flow::Journey& journey) {
-  if (is_multicast(journey.destination)) return flow::kNoNextHop;
+  if (journey.destination.is_multicast()) return flow::kNoNextHop;
   const auto acquire = [&](const HopTable::Key& key) {
     return hops.acquire(key, journey.allocation, [&] { return mac_of(key); });
   };
