@@ -1,6 +1,7 @@
-// A TURN server without sockets (RFC 8656; PROTOCOL decisions in the README): feed it requests and
-// the time, and it answers and says which flows to open and close. It never reads a clock, draws a
-// random number or touches a thread by itself: everything it wants of the world is a ServerHost.
+// A TURN server without sockets (RFC 8656, and docs/protocol.md where it is silent): feed it
+// requests and the time, and it answers and says which flows to open and close. It never reads a
+// clock, draws a random number or touches a thread by itself: everything it wants of the world is a
+// ServerHost.
 //
 // One Server is one shard: it owns the allocations whose five-tuples were sent to it, with their
 // permissions, channels, timers and relay ports. One thread calls it.
@@ -123,7 +124,7 @@ struct ServerConfig {
   // Families given where the client doesn't say: IPv4 if there is an IPv4 relayed address, as
   // RFC 8656 §7.2 wants.
 
-  std::uint32_t lifetime_default_s = 600;  // also the floor (PROTOCOL.md 13)
+  std::uint32_t lifetime_default_s = 600;  // also the floor (docs/protocol.md 13)
   std::uint32_t lifetime_max_s = 3600;
   std::uint32_t permission_lifetime_s = 300;
   std::uint32_t channel_lifetime_s = 600;

@@ -75,7 +75,7 @@ constexpr bool comprehension_required(std::uint16_t type) {
 
 using TransactionId = std::array<std::uint8_t, 12>;
 
-// Why bytes are not a STUN message that may be looked at (RFC 8489 §6.3; PROTOCOL.md 1).
+// Why bytes are not a STUN message that may be looked at (RFC 8489 §6.3; docs/protocol.md 1).
 enum class ParseError : std::uint8_t {
   kNone = 0,
   kNotStun,            // first two bits, or the cookie
@@ -203,7 +203,7 @@ class MessageWriter {
 std::string_view reason_phrase(std::uint16_t code);
 
 // What may stand where: one table, attribute × message, that parser, engine and tests read
-// (PROTOCOL.md 4).
+// (docs/protocol.md 4).
 bool is_known_method(std::uint16_t raw_method);
 // Whether this server understands `type` in a request or indication of `method`: an unknown
 // comprehension-required one makes 420.

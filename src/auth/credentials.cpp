@@ -8,7 +8,7 @@
 namespace turnpike::auth {
 namespace {
 
-// OpaqueString, as whoever asks and whoever answers must both have it (PROTOCOL.md 12).
+// OpaqueString, as whoever asks and whoever answers must both have it (docs/protocol.md 12).
 std::string prepared(std::string_view text) {
   return stun::opaque_string(text).value_or(std::string(text));
 }
@@ -108,8 +108,8 @@ KeyState Credentials::find_rest_keys(std::string_view username, KeyPurpose purpo
   if (rest_secrets_.empty()) return KeyState::kUnknown;
   const auto name = parse_rest_name(username, rest_format_);
   if (!name) return KeyState::kNoTimestamp;
-  // An allocation outlives the credential that made it, unless the operator is strict (PROTOCOL.md
-  // 11).
+  // An allocation outlives the credential that made it, unless the operator is strict
+  // (docs/protocol.md 11).
   const bool judged =
       purpose == KeyPurpose::kAllocate || (purpose == KeyPurpose::kRefresh && strict_expiry_);
   if (judged && unix_s >= name->expires_unix_s) {

@@ -1,5 +1,6 @@
 // Who may allocate: static users, whose keys are computed once, and REST users, whose password
-// follows from a shared secret and whose name says how long it is good (PROTOCOL.md 8, 11, 12).
+// follows from a shared secret and whose name says how long it is good (docs/protocol.md 8, 11,
+// 12).
 #pragma once
 
 #include <array>
@@ -20,7 +21,7 @@ struct StaticUser {
   std::string md5_key_hex;  // secret; 32 hexadecimal digits, or empty
 };
 
-// How a REST user's name is put together (PROTOCOL.md 11).
+// How a REST user's name is put together (docs/protocol.md 11).
 enum class RestFormat : std::uint8_t { kTimeUser, kUserTime };
 
 struct Accounts {

@@ -63,7 +63,7 @@ struct UserConfig {
   friend bool operator==(const UserConfig&, const UserConfig&) = default;
 };
 
-// How a REST user's name is put together (PROTOCOL.md 11).
+// How a REST user's name is put together (docs/protocol.md 11).
 enum class RestFormat : std::uint8_t { kTimeUser, kUserTime };
 
 struct ListenerConfig {

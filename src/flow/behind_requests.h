@@ -1,7 +1,7 @@
-// Data that stand behind a request (PROTOCOL.md 22): clients such as libjuice send ChannelData in
-// one breath with the ChannelBind that makes the channel. The request goes to the engine, the data
-// stay on the worker, and would find no way yet; so they wait here for the answer, a few of them,
-// for some milliseconds.
+// Data that stand behind a request (docs/protocol.md 22): clients such as libjuice send ChannelData
+// in one breath with the ChannelBind that makes the channel. The request goes to the engine, the
+// data stay on the worker, and would find no way yet; so they wait here for the answer, a few of
+// them, for some milliseconds.
 //
 // Only of five-tuples that have an allocation, and only while such a request of theirs is with the
 // engine: who sends without asking gets no place. A worker doesn't know the user; data of one

@@ -275,7 +275,7 @@ bool Pipeline::is_answerable(const Address& source) const {
              setup_.broadcast.end();
 }
 
-// RFC 3489 (PROTOCOL.md 34).
+// RFC 3489 (docs/protocol.md 34).
 void Pipeline::answer_classic(Instant now, Packet& packet) {
   std::array<std::uint8_t, kAnswerMax> bytes;
   const stun::ClassicResult result = door_.answer_classic(
@@ -299,7 +299,7 @@ void Pipeline::answer(Packet& packet, std::span<const std::uint8_t> bytes) {
   turn_round(packet, bytes.size());
 }
 
-// RFC 8656 §11.2. Media too: Firefox never binds a channel (PROTOCOL.md 25).
+// RFC 8656 §11.2. Media too: Firefox never binds a channel (docs/protocol.md 25).
 void Pipeline::open_send(Packet& packet) {
   stun::MessageView message;
   if (!parse(packet, message)) return;

@@ -25,7 +25,7 @@ bool relayed_type(bool v4, std::uint8_t type) {
             : type >= icmpv6::kUnreachable && type <= icmpv6::kTimeExceeded;
 }
 
-// The MTU where there is one (PROTOCOL.md 26), else 0.
+// The MTU where there is one (docs/protocol.md 26), else 0.
 std::uint32_t attribute_data(bool v4, const std::uint8_t* icmp) {
   if (v4 && icmp[icmp::kType] == icmp::kUnreachable &&
       icmp[icmp::kCode] == icmp::kFragmentationNeeded) {

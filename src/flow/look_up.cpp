@@ -1,8 +1,8 @@
 // The second stage: whose packet it is, and whether it may pass. All keys of the burst are looked
 // up together, so that their cache misses overlap; what the entries say is judged packet by packet.
 //
-// Who may pass (PROTOCOL.md 22): ChannelData with a live channel, Send with a live permission, from
-// a peer with a live permission for its address or a live channel to its address and port; and
+// Who may pass (docs/protocol.md 22): ChannelData with a live channel, Send with a live permission,
+// from a peer with a live permission for its address or a live channel to its address and port; and
 // never without a live allocation.
 #include <array>
 
@@ -181,8 +181,8 @@ void Pipeline::heed_too_big(std::uint32_t seconds, Packet& packet) {
   drop(packet, Drop::kPathMtu);
 }
 
-// Hairpin (PROTOCOL.md 29): the peer is a relayed address of this node, so the packet joins the
-// peers' lane here, once, as if it had come from our public face.
+// Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins
+// the peers' lane here, once, as if it had come from our public face.
 void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
   const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);

@@ -39,8 +39,8 @@ struct Listener {
 };
 
 // How much each worker answers to those who haven't shown that they are where they say: challenges
-// and errors, which are larger than what asks for them (PROTOCOL.md 9). A Binding's success is not
-// counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
+// and errors, which are larger than what asks for them (docs/protocol.md 9). A Binding's success is
+// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
 struct StrangerLimits {
   TokenRate per_source{500, 2000};
   TokenRate all{50'000};

@@ -1,6 +1,6 @@
 // The relay ports of one relayed address that belong to one shard: drawn at random (RFC 6056),
 // resting for a while before the next owner, because packets in flight outlast an allocation
-// (PROTOCOL.md 17).
+// (docs/protocol.md 17).
 #pragma once
 
 #include <array>

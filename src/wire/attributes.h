@@ -1,5 +1,5 @@
-// The one table of what may stand where (RFC 8489 §14, RFC 8656 §18; PROTOCOL.md 4): attribute ×
-// method × class, with the sizes a value may have. Parser, server and tests read it; nothing else
+// The one table of what may stand where (RFC 8489 §14, RFC 8656 §18; docs/protocol.md 4): attribute
+// × method × class, with the sizes a value may have. Parser, server and tests read it; nothing else
 // says the same a second time.
 #pragma once
 

@@ -1,5 +1,5 @@
 // The stateless part of the server. Every path either answers from the request alone or admits it;
-// nothing is remembered, so a flood costs its own packets and no more (PROTOCOL.md 1, 9).
+// nothing is remembered, so a flood costs its own packets and no more (docs/protocol.md 1, 9).
 //
 // Whoever forges a source has the answer sent there, so answers are small: SOFTWARE is left to the
 // engine's, which go to those who have proved themselves, and a challenge is at most three times
@@ -146,8 +146,9 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
   if (!credentials_complete(request))
     return refuse(request, 400, "Credentials Incomplete", true, out);
 
-  // Before the user and the integrity, against §9.2.4's order: see PROTOCOL.md 9. An old generation
-  // ends here too, with the new list, and not at the bid-down check's 400 (PROTOCOL.md 6).
+  // Before the user and the integrity, against §9.2.4's order: see docs/protocol.md 9. An old
+  // generation ends here too, with the new list, and not at the bid-down check's 400
+  // (docs/protocol.md 6).
   const NonceState state = nonces_.check(now, client, server, *request.text(Attribute::kNonce));
   const bool may_be_retransmission = state == NonceState::kStale && known;
   if (state != NonceState::kValid && !may_be_retransmission) return challenge_with(438);

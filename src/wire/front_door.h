@@ -1,6 +1,6 @@
 // What is answered without any state: Binding, and every request that has not shown yet that it
 // comes from where it says (400, 401, 420 for Binding, 438). Runs on the workers, so that a flood
-// of strangers reaches no ring, key or quota (PROTOCOL.md 1, 9).
+// of strangers reaches no ring, key or quota (docs/protocol.md 1, 9).
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ struct DoorResult {
   DoorAnswer answer = DoorAnswer::kNone;
   std::size_t size = 0;  // of the answer in `out`
   // The request hasn't shown that its sender is where it says, and the answer costs more than it:
-  // limited by source (PROTOCOL.md 9).
+  // limited by source (docs/protocol.md 9).
   bool to_stranger = false;
 };
 

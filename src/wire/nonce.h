@@ -1,6 +1,6 @@
-// Stateless nonces (RFC 8489 §9.2; PROTOCOL.md 6, 7, 9): a nonce carries its own birth and a MAC
-// over that, the client's and the server's transport address, the realm and the security bits, so
-// that checking one needs no memory and a stolen one is worth nothing from another address.
+// Stateless nonces (RFC 8489 §9.2; docs/protocol.md 6, 7, 9): a nonce carries its own birth and a
+// MAC over that, the client's and the server's transport address, the realm and the security bits,
+// so that checking one needs no memory and a stolen one is worth nothing from another address.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ enum class NonceState : std::uint8_t {
 
 class NonceKeeper {
  public:
-  static constexpr std::size_t kMaxSize = 64;  // PROTOCOL.md 6
+  static constexpr std::size_t kMaxSize = 64;  // docs/protocol.md 6
   static constexpr std::size_t kSize = 29;     // of every nonce
 
   struct Config {

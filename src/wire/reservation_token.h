@@ -1,6 +1,6 @@
 // RESERVATION-TOKEN (RFC 8656 §18.8): eight bytes that name their shard, because the Allocate that
-// brings one comes from another five-tuple (PROTOCOL.md 16). Sealed with a MAC; nobody but this
-// node makes one.
+// brings one comes from another five-tuple (docs/protocol.md 16). Sealed with a MAC; nobody but
+// this node makes one.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // What those get who haven't shown that they are where they say: challenges that are no use to a
 // reflector, so many for a source and for all of them in a second, and none for a request that a
-// nonce vouches for (PROTOCOL.md 9).
+// nonce vouches for (docs/protocol.md 9).
 #include <gtest/gtest.h>
 
 #include <cstring>

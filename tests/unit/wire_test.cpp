@@ -609,9 +609,9 @@ TEST(AttributeTable, SaysWhatEachTurnMessageMustCarry) {
 TEST(AttributeTable, KnownButUnexpectedIsUnderstood) {
   EXPECT_TRUE(is_understood(0x000D, Method::kBinding));
   EXPECT_TRUE(is_understood(0x0019, Method::kRefresh));
-  EXPECT_FALSE(is_understood(0x0003, Method::kBinding));   // CHANGE-REQUEST (PROTOCOL.md 34)
+  EXPECT_FALSE(is_understood(0x0003, Method::kBinding));   // CHANGE-REQUEST (docs/protocol.md 34)
   EXPECT_FALSE(is_understood(0x0024, Method::kBinding));   // ICE's PRIORITY
-  EXPECT_FALSE(is_understood(0x001B, Method::kAllocate));  // ACCESS-TOKEN (PROTOCOL.md 36)
+  EXPECT_FALSE(is_understood(0x001B, Method::kAllocate));  // ACCESS-TOKEN (docs/protocol.md 36)
   EXPECT_FALSE(is_known_method(0x002));                    // Shared Secret
   EXPECT_FALSE(is_known_method(0x00A));                    // RFC 6062
   EXPECT_TRUE(is_known_method(0x009));
