@@ -143,7 +143,7 @@ def media_under_attack(options):
     worst = 0
     with memif.relay() as (scratch, socket, _server):
         details["no attack"] = under_attack(scratch, socket, None, media_pps, 0, options.rounds)
-        for kind in ("bogus", "allocate", "malformed", "bombs"):
+        for kind in ("bogus", "allocate", "malformed", "bombs", "bindings", "channels", "fragments", "users", "all"):
             steps, attack_pps = [], 100_000
             while not steps or steps[-1]["attack_refused"]["median"] <= RING_IS_FULL and attack_pps < 2e7:
                 steps.append(under_attack(scratch, socket, kind, media_pps, attack_pps, options.rounds))
