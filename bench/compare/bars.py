@@ -135,21 +135,36 @@ def under_attack(scratch, socket, kind, media_pps, attack_pps, rounds):
     return {"attack_mpps": attack_pps / 1e6, "media_loss": spread(media), "attack_refused": spread(attack)}
 
 
+def around_the_limit(measure):
+    """Doubles an attack's rate until the ring refuses what comes: the last step before that, and the first past it. A
+    machine that stalls may have to begin below."""
+    def full(step):
+        return step["attack_refused"]["median"] > RING_IS_FULL
+
+    attack_pps = 200_000
+    past = within = measure(attack_pps)
+    while full(within) and attack_pps > 10_000:
+        attack_pps /= 2
+        past, within = within, measure(attack_pps)
+    while not full(past) and attack_pps < 1e7:
+        attack_pps *= 2
+        within, past = past, measure(attack_pps)
+    return within, past
+
+
 def media_under_attack(options):
-    """Media at a third of the no-drop rate, beside attacks of rising rate, until the ring refuses what comes."""
+    """Media at a third of the no-drop rate, beside attacks at the ring's limit."""
     no_drop = memif.alone(1000, "--mode", "search", "--seconds", 0.5, "--no-ceiling")["no_drop"]["mpps"]
     media_pps = no_drop * 1e6 / 3
-    details = {"no_drop_mpps": no_drop, "media_mpps": media_pps / 1e6}
+    details = {"no_drop_mpps": no_drop, "media_mpps": media_pps / 1e6,
+               "share_of_time_stalled_over_20_us": max(host.stalls(core) for core in (host.RELAY_CORE, host.GENERATOR_CORE))}
     worst = 0
     with memif.relay() as (scratch, socket, _server):
         details["no attack"] = under_attack(scratch, socket, None, media_pps, 0, options.rounds)
-        for kind in ("bogus", "allocate", "malformed", "bombs"):
-            steps, attack_pps = [], 100_000
-            while not steps or steps[-1]["attack_refused"]["median"] <= RING_IS_FULL and attack_pps < 2e7:
-                steps.append(under_attack(scratch, socket, kind, media_pps, attack_pps, options.rounds))
-                attack_pps *= 1.5
-            within = steps[-2] if len(steps) > 1 else steps[-1]
-            details[kind] = {"at the ring's limit": within, "past it": steps[-1]}
+        for kind in ("bogus", "allocate", "malformed", "bombs", "bindings", "channels", "fragments", "users", "all"):
+            within, past = around_the_limit(
+                lambda pps, kind=kind: under_attack(scratch, socket, kind, media_pps, pps, options.rounds))
+            details[kind] = {"at the ring's limit": within, "past it": past}
             worst = max(worst, within["media_loss"]["median"])
     return worst, details
 

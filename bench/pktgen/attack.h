@@ -1,5 +1,7 @@
-// Frames of an attack, prebuilt: bogus STUN, Allocates without credentials, malformed messages,
-// messages of as many attributes as fit, each from its own random source.
+// Frames of an attack, prebuilt: of strangers, each from its own random source (bogus STUN,
+// Allocates without credentials, malformed messages, messages of as many attributes as fit, Binding
+// requests, ChannelData of no channel, fragments that nothing completes), and of users who have an
+// allocation and the right nonce, and ask without end.
 #pragma once
 
 #include <cstdint>

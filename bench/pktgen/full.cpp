@@ -253,7 +253,10 @@ class FullTraffic : public Traffic {
       case Arrival::Kind::kMedia:
         return take_media(arrival, checksums_good(frame, port.is_kernel_link()), now, tally);
       case Arrival::Kind::kStun:
-        return world_.session.handle(arrival.flow, arrival.payload);
+        if (!world_.session.handle(arrival.flow, arrival.payload) &&
+            arrival.flow >= world_.plan.media_flows())
+          ++tally.attack_answers;
+        return;
       case Arrival::Kind::kAttackAnswer:
         ++tally.attack_answers;
         return;

@@ -217,7 +217,9 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--slice-seconds", options.seconds, "the same as --seconds", "S");
   flag("--pause", options.pause, "wait for a line `go [SECONDS [PPS]]` on stdin before each slice");
 
-  one("--attack", texts.attack, "bogus, allocate, malformed, bombs or all, beside the media",
+  one("--attack", texts.attack,
+      "bogus, allocate, malformed, bombs, bindings, channels, fragments, users or all, beside "
+      "the media",
       "KIND");
   one("--attack-rate", options.attack_pps, "packets of it a second", "PPS");
   one("--ceiling", texts.ceiling_mpps, "this generator's own limit, if it was measured before",
@@ -271,6 +273,10 @@ void read_choices(const Texts& texts, Options& options) {
                                    {"allocate", Attack::kAllocate},
                                    {"malformed", Attack::kMalformed},
                                    {"bombs", Attack::kBombs},
+                                   {"bindings", Attack::kBindings},
+                                   {"channels", Attack::kChannels},
+                                   {"fragments", Attack::kFragments},
+                                   {"users", Attack::kUsers},
                                    {"all", Attack::kAll}});
   options.directions = choose<Directions>(
       "--direction", texts.directions,
@@ -301,6 +307,10 @@ void check_numbers(const Options& options) {
   };
   if (options.allocations == 0 || options.allocations > 1'000'000)
     refuse("--allocations", "1 to 1000000", std::to_string(options.allocations));
+  if (has_hostile_users(options.attack) && options.allocations <= kHostileUsers)
+    refuse("--allocations",
+           "more than " + std::to_string(kHostileUsers) + ", which the attack takes",
+           std::to_string(options.allocations));
   if (options.window == 0 || options.window > 4096)
     refuse("--window", "1 to 4096", std::to_string(options.window));
   if (options.refresh_s == 0) refuse("--refresh", "at least 1", "0");

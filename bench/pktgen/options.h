@@ -15,7 +15,24 @@ namespace turnpike::pktgen {
 using Mac = std::array<std::uint8_t, 6>;
 
 enum class Mode : std::uint8_t { kRate, kSearch, kStorm, kBinding, kSelfCheck };
-enum class Attack : std::uint8_t { kNone, kBogus, kAllocate, kMalformed, kBombs, kAll };
+enum class Attack : std::uint8_t {
+  kNone,
+  kBogus,
+  kAllocate,
+  kMalformed,
+  kBombs,
+  kBindings,
+  kChannels,
+  kFragments,
+  kUsers,
+  kAll
+};
+// Whether some of the allocations are the attackers' own.
+constexpr bool has_hostile_users(Attack attack) {
+  return attack == Attack::kUsers || attack == Attack::kAll;
+}
+// As many; they carry no media.
+constexpr std::uint32_t kHostileUsers = 16;
 // Which families clients, or peers, have.
 enum class Families : std::uint8_t { kIpv4, kIpv6, kBoth };
 enum class Directions : std::uint8_t { kBoth, kUp, kDown };

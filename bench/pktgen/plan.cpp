@@ -69,6 +69,7 @@ bool EndpointRange::has(const Address& address) const {
 
 Plan::Plan(const Options& options)
     : flows_(options.allocations),
+      hostile_(has_hostile_users(options.attack) ? kHostileUsers : 0),
       servers_(options.servers),
       clients_{EndpointRange(options.clients[0], options.client_port),
                EndpointRange(options.clients[1], options.client_port)},

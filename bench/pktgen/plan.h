@@ -39,6 +39,8 @@ class Plan {
   explicit Plan(const Options& options);
 
   std::uint32_t flows() const { return flows_; }
+  // Flows from here on are hostile users': set up as all are, and without media.
+  std::uint32_t media_flows() const { return flows_ - hostile_; }
   Family client_family(std::uint32_t flow) const { return shape_of(flow).client; }
   Family peer_family(std::uint32_t flow) const { return shape_of(flow).peer; }
   Endpoint client(std::uint32_t flow) const;
@@ -63,7 +65,7 @@ class Plan {
   std::optional<std::uint32_t> flow_at(const std::vector<std::uint32_t>& shapes,
                                        std::uint32_t number) const;
 
-  std::uint32_t flows_;
+  std::uint32_t flows_, hostile_;
   std::vector<Shape> shapes_;
   std::array<std::vector<std::uint32_t>, 2> with_client_, with_peer_;  // shapes, by family_index
   std::array<std::optional<Endpoint>, 2> servers_;

@@ -191,21 +191,23 @@ Bytes Session::write_request(std::uint32_t number, std::span<std::uint8_t> buffe
     if (method == Method::kChannelBind) writer.add_channel_number(kChannel);
     writer.add_xor_address(Attribute::kXorPeerAddress, plan_.peer(number));
   }
-  if (flow.step != Step::kChallenge && flow.nonce_size > 0) {
-    writer.add_text(Attribute::kUsername, options_.user);
-    writer.add_text(Attribute::kRealm, realm_);
-    writer.add_text(Attribute::kNonce, nonce(number));
-    writer.add_message_integrity(key_.view());
-  }
+  if (flow.step != Step::kChallenge && flow.nonce_size > 0) sign(number, writer);
   return writer.finish();
 }
 
-void Session::handle(std::uint32_t number, Bytes bytes) {
+void Session::sign(std::uint32_t number, MessageWriter& writer) const {
+  writer.add_text(Attribute::kUsername, options_.user);
+  writer.add_text(Attribute::kRealm, realm_);
+  writer.add_text(Attribute::kNonce, nonce(number));
+  writer.add_message_integrity(key_.view());
+}
+
+bool Session::handle(std::uint32_t number, Bytes bytes) {
   MessageView message;
   Flow& flow = flows_[number];
   if (MessageView::parse(bytes, message) != stun::ParseError::kNone || !in_flight(flow) ||
       message.transaction_id() != transaction_id(salt_, number, flow.serial))
-    return;
+    return false;
   ++counts_.responses;
   if (flow.sends == 1) {
     const std::uint32_t took_us = now_us() - flow.sent_us;
@@ -221,6 +223,7 @@ void Session::handle(std::uint32_t number, Bytes bytes) {
   } else if (message.message_class() == Class::kError) {
     refuse(number, message);
   }
+  return true;
 }
 
 bool Session::learn_relayed(Flow& flow, const MessageView& message) {

@@ -45,10 +45,13 @@ class Session {
   // Deletes the allocations, as far as the server answers.
   void release();
 
-  // A STUN message that came to flow's client.
-  void handle(std::uint32_t flow, Bytes message);
+  // A STUN message that came to flow's client; false: it answers nothing that the session asked.
+  bool handle(std::uint32_t flow, Bytes message);
   // A whole frame that is no media: neighbours' questions and answers to our requests.
   void handle_frame(Port& port, Bytes frame);
+
+  // Adds the credentials of flow's user, with its nonce.
+  void sign(std::uint32_t flow, stun::MessageWriter& writer) const;
 
   bool is_ready(std::uint32_t flow) const { return is_set_up(flows_[flow]); }
   Endpoint relayed(std::uint32_t flow) const;

@@ -71,8 +71,8 @@ Templates::Templates(const Options& options, const Plan& plan, const Session& se
                         options.peer_families.value_or(Families::kIpv4) == Families::kIpv4;
   if (!all_ipv4 || options.indications || which.content == Content::kBinding) stride_ = 128;
   const std::size_t each = std::size_t{which.up} + std::size_t{which.down};
-  arena_.resize(stride_ * each * plan.flows());
-  for (std::uint32_t flow = 0; flow < plan.flows(); ++flow) {
+  arena_.resize(stride_ * each * plan.media_flows());
+  for (std::uint32_t flow = 0; flow < plan.media_flows(); ++flow) {
     if (!session.is_ready(flow)) continue;
     if (which.up) add(flow, Direction::kUp);
     if (which.down) add(flow, Direction::kDown);

@@ -20,14 +20,15 @@ def relay(lab):
 
 
 def arrived(peer, most):
-    count = 0
+    """How many of the numbers, which must come in order."""
+    came = []
     try:
-        while count < most:
-            peer.recv(100)
-            count += 1
+        while len(came) < most:
+            came.append(int(peer.recv(100)))
     except socket.timeout:
         pass
-    return count
+    assert came == sorted(set(came)), came
+    return len(came)
 
 
 @pytest.mark.parametrize("kind", ["channel", "permission"])

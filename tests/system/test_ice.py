@@ -1,4 +1,4 @@
-"""Whole ICE agents (aioice) that can meet through the relay alone: gathering, connectivity checks, data."""
+"""Whole ICE agents (aioice and libnice) that can meet through the relay alone: gathering, connectivity checks, data."""
 
 import json
 import subprocess
@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 AGENT = Path(__file__).with_name("ice_agent.py")
+NICE_AGENT = Path(__file__).with_name("nice_ice_agent.py")
 PYTHON = "/usr/bin/python3"  # whose aioice is Debian's
 
 
 class Agent:
-    def __init__(self, host, *words):
-        self.process = host.start(PYTHON, AGENT, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, host, *words, program=AGENT):
+        self.process = host.start(PYTHON, program, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True)
 
     def line(self):
@@ -36,12 +37,14 @@ def relay(lab):
     assert relay.stop() == 0, relay.output()
 
 
-def meet(a, b):
+def meet(a, b, leave=False):
     try:
         first, second = a.line(), b.line()
         b.tell(first)
         a.tell(second)
         assert [a.line(), b.line()] == [{"echoed": 50}, {"echoed": 50}]
+        for one in (a, b) if leave else ():
+            assert one.process.wait(20) == 0, one.process.stderr.read()
         return first, second
     finally:
         a.end()
@@ -55,3 +58,12 @@ def test_one_agent_behind_the_relay(lab, relay):
 
 def test_both_agents_behind_the_relay(lab, relay):
     meet(Agent(lab.client, "controlling", lab.SERVER4, "RELAY"), Agent(lab.peer, "controlled", lab.SERVER4, "RELAY"))
+
+
+def test_libnice_behind_the_relay(lab, relay):
+    """It gives its allocation back as well."""
+    before = relay.total("turnpike_allocations")
+    nice = Agent(lab.client, lab.CLIENT4, lab.SERVER4, 50, program=NICE_AGENT)
+    _, described = meet(Agent(lab.peer, "controlling", "-", "ALL"), nice, leave=True)
+    assert described["candidates"] and all("typ relay" in one for one in described["candidates"]), described
+    assert relay.total("turnpike_allocations") <= before

@@ -160,10 +160,12 @@ def test_a_second_run_takes_over_what_the_first_left_behind(link):
         assert_all_arrived(report, at_least=900)
 
 
-def test_media_goes_on_beside_an_attack(link):
+@pytest.mark.parametrize("attack", ["users", "fragments", "all"])
+def test_media_goes_on_beside_an_attack(link, attack):
     report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--allocations", 50, "--rate", 2000,
-                         "--attack", "all", "--attack-rate", 2000, "--seconds", 1)
+                         "--attack", attack, "--attack-rate", 2000, "--seconds", 1)
     assert report["attack_sent"] > 1000, report
+    assert (report["attack_answers"] > 16) == (attack != "fragments"), report
     assert_all_arrived(report, at_least=1800)
 
 
