@@ -77,6 +77,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   void find_ends(Mirror& in) const;
   void say_what_is_strange();
   void say_once(const std::string& line);
+  void say_what_waits();
 
   void wait_for_all();
   void tend();
@@ -100,6 +101,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   bool room_again = false;        // for those who were refused
   Clock::time_point said_room;
   std::set<std::string> said;
+  std::vector<std::string> to_say;
   KernelDialogue dialogue;
 };
 
@@ -229,8 +231,15 @@ void Neighbours::Impl::has_told_all() {
   say_what_is_strange();
 }
 
+// Later: who calls it may hold the mutex, for which shards and workers' wishes wait.
 void Neighbours::Impl::say_once(const std::string& line) {
-  if (said.insert(line).second) log::warning(line);
+  if (said.insert(line).second) to_say.push_back(line);
+}
+
+void Neighbours::Impl::say_what_waits() {
+  for (const std::string& line : to_say)
+    log::warning(line);
+  to_say.clear();
 }
 
 // Where the kernel has put a port into something that the relay doesn't send through.
@@ -253,6 +262,7 @@ void Neighbours::Impl::wait_for_all() {
   while (!known) {
     const Clock::time_point now = Clock::now();
     dialogue.poll(now);
+    say_what_waits();
     if (known) return;
     if (now - begin > kStartPatience) {
       throw std::runtime_error("netlink: the kernel has not told its routes and neighbours" +
@@ -391,6 +401,7 @@ int Neighbours::fd() const {
 
 void Neighbours::poll() {
   impl_->dialogue.poll(Clock::now());
+  impl_->say_what_waits();
   impl_->tend();
 }
 
