@@ -372,7 +372,8 @@ flow::Reach Neighbours::reach(const flow::Journey& journey) const {
   for (const Port& port : impl_->ports) {
     if (port.static_next_hop) return flow::Reach::kPort;
   }
-  const RouteTarget* target = impl_->mirror.routes.find(journey.source, journey.destination);
+  const auto [target, length] =
+      impl_->mirror.routes.find_with_length(journey.source, journey.destination);
   if (target == nullptr || target->kind == RouteTarget::Kind::kForbids)
     return flow::Reach::kNowhere;
   if (target->kind != RouteTarget::Kind::kLeads) return flow::Reach::kElsewhere;
@@ -380,7 +381,9 @@ flow::Reach Neighbours::reach(const flow::Journey& journey) const {
   if (impl_->mirror.links.find(target->interface) == nullptr) return flow::Reach::kNowhere;
   const auto way = impl_->mirror.links.way_down(target->interface, impl_->mirror.ends,
                                                 spread_of(journey.destination));
-  return way ? flow::Reach::kPort : flow::Reach::kElsewhere;
+  if (way) return flow::Reach::kPort;
+  // A default route by a NIC for management says nothing of where the destination is.
+  return length == 0 ? flow::Reach::kNowhere : flow::Reach::kElsewhere;
 }
 
 void Neighbours::release(NextHopIndex hop) {

@@ -244,6 +244,7 @@ def test_peers_in_containers_of_the_relays_host(fresh_lab):
     lab.relay.ip("link", "add", "br0", "type", "bridge")
     lab.relay.ip("addr", "add", "10.201.99.1/24", "dev", "br0")
     lab.relay.ip("link", "set", "br0", "up")
+    lab.relay.ip("route", "add", "default", "via", "10.201.99.2")  # for the host itself
     lab.start_relay()
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     one.allocate()
