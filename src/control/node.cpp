@@ -474,6 +474,7 @@ class Node {
   const TokenSealer tokens_;
   const FrontDoor door_;
   Published<policy::PeerRules> peers_;
+  flow::Broadcasts broadcasts_;
   QuotaLedger quotas_;
   flow::Tables tables_;
   const flow::Setup setup_;
@@ -508,6 +509,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       door_(door_config(config_, credentials_), nonces_),
       peers_(peer_rules(config_, addresses_)),
+      broadcasts_(addresses_.broadcast()),
       quotas_(user_limits(config_), config_.max_allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
@@ -563,7 +565,7 @@ flow::Setup Node::make_setup() {
   for (const config::ListenerConfig& listener : config_.listeners)
     setup.listeners.push_back({listener.endpoint});
   setup.relayed = config_.relayed;
-  setup.broadcast = addresses_.broadcast();
+  setup.broadcasts = &broadcasts_;
   setup.channel_max = config_.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config_.shards;
   setup.strangers.per_source = {config_.challenges_per_source, config_.challenges_per_source_burst};
@@ -847,7 +849,10 @@ std::string Node::late_addresses() const {
 // A listening or relayed address may come later (a virtual one that moves between hosts), so
 // its absence ends nothing; but nobody should have to find out by silence.
 void Node::watch_addresses(bool changed) {
-  if (changed) peers_.publish(peer_rules(config_, addresses_));
+  if (changed) {
+    peers_.publish(peer_rules(config_, addresses_));
+    broadcasts_.replace(addresses_.broadcast(), qsbr_);
+  }
   const std::string missing = missing_addresses();
   if (conditions_.set(observe::Condition::kMissingAddress, missing)) {
     std::string there;

@@ -86,7 +86,11 @@ std::string start_eal(const EalOptions& options) {
     words.emplace_back("-m");
     words.emplace_back(std::to_string(options.memory_mb));
   }
-  if (options.pci_devices.empty()) words.emplace_back("--no-pci");
+  if (options.pci_devices.empty()) {
+    words.emplace_back("--no-pci");
+    // Nobody is given physical addresses, so hugepages needn't lie side by side to be one piece.
+    words.emplace_back("--iova-mode=va");
+  }
   for (const std::string& device : options.pci_devices) {
     words.emplace_back("-a");
     words.push_back(device);

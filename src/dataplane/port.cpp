@@ -58,6 +58,22 @@ bool is_shared(Driver driver) {
   return driver == Driver::kAfXdp || driver == Driver::kAfPacket;
 }
 
+// Without an IOMMU a device is given physical addresses, which only hugepages' stay.
+std::string what_uio_lacks(const std::string& driver) {
+  if (driver == "vfio-pci") return "";
+  if (rte_eal_has_hugepages() == 0) {
+    return ". " + driver +
+           " needs hugepages, and there are none free, or hugepages = false: echo 512 > "
+           "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+  }
+  if (rte_eal_iova_mode() != RTE_IOVA_PA) {
+    return ". " + driver +
+           " needs physical addresses, which DPDK doesn't use here, for want of CAP_SYS_ADMIN or "
+           "for another port's sake: start as root, or bind all to vfio-pci";
+  }
+  return "";
+}
+
 // Why DPDK doesn't find a device, as far as the kernel knows it.
 std::string why_no_pci(const std::string& device) {
   const std::filesystem::path at = "/sys/bus/pci/devices/" + device;
@@ -71,7 +87,8 @@ std::string why_no_pci(const std::string& device) {
     return "It needs the kernel's driver (mlx5_core) and Debian's ibverbs-providers";
   if (driver == "vfio-pci" || driver == "uio_pci_generic" || driver == "igb_uio")
     return "It is bound to " + driver +
-           ", but DPDK has no driver for it, another program has it, or it lacks its firmware";
+           ", but DPDK has no driver for it, another program has it, or it lacks its firmware" +
+           what_uio_lacks(driver);
   return "It is bound to " + (driver.empty() ? "no driver" : driver) +
          "; dpdk-devbind.py --bind=vfio-pci " + device +
          " (without an IOMMU: --bind=uio_pci_generic)";

@@ -17,6 +17,8 @@ constexpr std::uint64_t kTickMs = 100;  // of the engine's clock
 constexpr int kSpins = 64;              // empty rounds before it sleeps
 // While slots wait for the workers to go round, which nobody tells when they have.
 constexpr std::uint64_t kGraceNs = 1'000'000;
+// And while it doesn't sleep: each look takes lines away from the workers that write them.
+constexpr auto kLookPause = std::chrono::microseconds(50);
 // An urgent thread that never sleeps would leave its core to nobody: it rests after each turn.
 constexpr std::uint64_t kTurnMs = 10;
 constexpr std::chrono::milliseconds kRest{1};
@@ -80,6 +82,8 @@ void EngineThread::run() {
   rested_ms_ = world_.clock.real_ms();
   Instant next_tick = world_.clock.now();
   int idle = 0;
+  bool look = true;
+  auto looked = std::chrono::steady_clock::now();
   while (!stopping_.load(std::memory_order_relaxed)) {
     peers_.refresh();
     idle = serve() ? 0 : idle + 1;
@@ -88,9 +92,17 @@ void EngineThread::run() {
       const bool more = server_.tick(now);
       next_tick = more ? now : now + kTickMs;
     }
-    if (writer_.housekeeping()) idle = 0;
+    const auto real = std::chrono::steady_clock::now();
+    if (look || real - looked >= kLookPause) {
+      looked = real;
+      look = writer_.housekeeping();
+      if (look) idle = 0;
+    }
     heartbeat_.beat(world_.clock.real_ms());
-    if (idle > kSpins) sleep(next_tick);
+    if (idle > kSpins) {
+      sleep(next_tick);
+      look = true;  // it may be what it was woken for
+    }
     give_way(idle > kSpins);
   }
 }

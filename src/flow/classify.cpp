@@ -271,8 +271,7 @@ bool Pipeline::is_answerable(const Address& source) const {
   const auto is_listening = [&](const Listener& one) { return one.endpoint.address == source; };
   return is_one_host(source) && !is_relayed(source) &&
          std::none_of(setup_.listeners.begin(), setup_.listeners.end(), is_listening) &&
-         std::find(setup_.broadcast.begin(), setup_.broadcast.end(), source) ==
-             setup_.broadcast.end();
+         !setup_.broadcasts->has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).

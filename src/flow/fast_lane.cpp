@@ -184,19 +184,20 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
       ip_ids_(ip_ids),
       ids_(ids),
       ttl_mask_(setup.resets_ttl ? 0 : 0xFF),
-      ttl_term_(setup.resets_ttl ? 64 : 0xFF) {
+      ttl_term_(setup.resets_ttl ? 64 : 0xFF),
+      broadcasts_(*setup.broadcasts) {
   for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
     const Endpoint& endpoint = setup.listeners[i].endpoint;
     if (endpoint.address.family == Family::kIpv4)
       listeners_.push_back({v4_of(endpoint.address), endpoint.port, static_cast<std::uint16_t>(i)});
   }
-  std::vector<Address> ours = setup.broadcast;
+  std::vector<Address> ours;
   for (const Listener& listener : setup.listeners)
     ours.push_back(listener.endpoint.address);
   for (const RelayedAddress& relayed : setup.relayed)
     ours.push_back(relayed.internal);
   for (const Address& address : ours) {
-    if (address.family == Family::kIpv4) unanswerable_.push_back(v4_of(address));
+    if (address.family == Family::kIpv4) ours_.push_back(v4_of(address));
   }
   make_binding_answer(door);
 }
@@ -221,7 +222,7 @@ void FastLane::make_binding_answer(const FrontDoor& door) {
 TURNPIKE_INLINE bool FastLane::is_answerable(std::uint32_t source) const {
   const std::uint32_t first = from_be32(source) >> 24;
   return first != 0 && first != 127 && first < 224 &&
-         std::find(unanswerable_.begin(), unanswerable_.end(), source) == unanswerable_.end();
+         std::find(ours_.begin(), ours_.end(), source) == ours_.end() && !broadcasts_.has(source);
 }
 
 // A right Binding request without attributes, in its own frame.

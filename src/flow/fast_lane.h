@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "flow/broadcasts.h"
 #include "flow/counters.h"
 #include "flow/packet.h"
 #include "tables/tables.h"
@@ -103,9 +104,10 @@ class FastLane {
   IpIds& ip_ids_;
   TransactionIds& ids_;
   std::vector<ListenerV4> listeners_;
-  std::vector<std::uint32_t> unanswerable_;  // our own addresses, and broadcast
+  std::vector<std::uint32_t> ours_;  // addresses
   // What leaves has TTL (old & mask) + term: one less, or always the same.
   const std::uint8_t ttl_mask_, ttl_term_;
+  const Broadcasts& broadcasts_;
   // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
   std::vector<std::uint8_t> binding_answer_;
   std::uint64_t binding_answer_sum_ = 0;

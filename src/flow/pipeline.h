@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "flow/behind_requests.h"
+#include "flow/broadcasts.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
 #include "flow/packet.h"
@@ -53,8 +54,7 @@ struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
   std::vector<RelayedAddress> relayed;
-  // Broadcast addresses of connected networks, as they were at the start.
-  std::vector<Address> broadcast;
+  const Broadcasts* broadcasts = &kNoBroadcasts;  // these alone change
   std::uint16_t channel_max = 0x4FFF;
   std::uint32_t icmp_per_second = 100;  // our own errors, per worker
   std::uint8_t shard_count = 1;

@@ -72,6 +72,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   void find_ends(Mirror& in) const;
   void say_what_is_strange();
   void say_once(const std::string& line);
+  void say_what_waits();
 
   void wait_for_all();
   void tend();
@@ -95,6 +96,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   bool room_again = false;        // for those who were refused
   Clock::time_point said_room;
   std::set<std::string> said;
+  std::vector<std::string> to_say;
   KernelDialogue dialogue;
 };
 
@@ -224,8 +226,15 @@ void Neighbours::Impl::has_told_all() {
   say_what_is_strange();
 }
 
+// Later: who calls it may hold the mutex, for which shards and workers' wishes wait.
 void Neighbours::Impl::say_once(const std::string& line) {
-  if (said.insert(line).second) log::warning(line);
+  if (said.insert(line).second) to_say.push_back(line);
+}
+
+void Neighbours::Impl::say_what_waits() {
+  for (const std::string& line : to_say)
+    log::warning(line);
+  to_say.clear();
 }
 
 // Where the kernel has put a port into something that the relay doesn't send through.
@@ -248,6 +257,7 @@ void Neighbours::Impl::wait_for_all() {
   while (!known) {
     const Clock::time_point now = Clock::now();
     dialogue.poll(now);
+    say_what_waits();
     if (known) return;
     if (now - begin > kStartPatience) {
       throw std::runtime_error("netlink: the kernel has not told its routes and neighbours" +
@@ -357,7 +367,8 @@ flow::Reach Neighbours::reach(const flow::Journey& journey) const {
   for (const Port& port : impl_->ports) {
     if (port.static_next_hop) return flow::Reach::kPort;
   }
-  const RouteTarget* target = impl_->mirror.routes.find(journey.source, journey.destination);
+  const auto [target, length] =
+      impl_->mirror.routes.find_with_length(journey.source, journey.destination);
   if (target == nullptr || target->kind == RouteTarget::Kind::kForbids)
     return flow::Reach::kNowhere;
   if (target->kind != RouteTarget::Kind::kLeads) return flow::Reach::kElsewhere;
@@ -365,7 +376,9 @@ flow::Reach Neighbours::reach(const flow::Journey& journey) const {
   if (impl_->mirror.links.find(target->interface) == nullptr) return flow::Reach::kNowhere;
   const auto way = impl_->mirror.links.way_down(target->interface, impl_->mirror.ends,
                                                 spread_of(journey.destination));
-  return way ? flow::Reach::kPort : flow::Reach::kElsewhere;
+  if (way) return flow::Reach::kPort;
+  // A default route by a NIC for management says nothing of where the destination is.
+  return length == 0 ? flow::Reach::kNowhere : flow::Reach::kElsewhere;
 }
 
 void Neighbours::release(NextHopIndex hop) {
@@ -386,6 +399,7 @@ int Neighbours::fd() const {
 
 void Neighbours::poll() {
   impl_->dialogue.poll(Clock::now());
+  impl_->say_what_waits();
   impl_->tend();
 }
 

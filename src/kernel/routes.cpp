@@ -92,21 +92,22 @@ std::uint32_t RouteTables::device_table_of(const Address& source) const {
   return 0;
 }
 
-const RouteTarget* RouteTables::find(const Address& source, const Address& destination) const {
+RouteTables::Found RouteTables::find_with_length(const Address& source,
+                                                 const Address& destination) const {
   static const RouteTarget kForbidden{RouteTarget::Kind::kForbids, 0, 0, std::nullopt, {}};
   std::uint32_t from_priority = 0;
   for (const Rule& rule : rules_of(destination.family)) {
     if (rule.priority < from_priority || !matches(rule, source, destination)) continue;
-    if (rule.action == Rule::Action::kForbids) return &kForbidden;
+    if (rule.action == Rule::Action::kForbids) return {&kForbidden, 0};
     if (rule.action == Rule::Action::kGoto) from_priority = rule.argument;
     if (rule.action != Rule::Action::kTable) continue;
     const std::uint32_t table = rule.by_device ? device_table_of(source) : rule.argument;
     const Found found = find_in(table, source, destination);
     if (found.target == nullptr || found.target->kind == RouteTarget::Kind::kThrows) continue;
     if (found.length <= rule.suppressed_length) continue;
-    return found.target;
+    return found;
   }
-  return nullptr;
+  return {};
 }
 
 // Several routes may have one prefix and metric, and a route several paths. Here all of these are

@@ -90,7 +90,14 @@ class RouteTables {
   // cheaper one that leads elsewhere: a host may have a default route of its own, for itself.
   void set_ways(std::set<std::uint32_t> interfaces) { ways_ = std::move(interfaces); }
 
-  const RouteTarget* find(const Address& source, const Address& destination) const;
+  struct Found {
+    const RouteTarget* target = nullptr;
+    int length = 0;  // of its prefix
+  };
+  Found find_with_length(const Address& source, const Address& destination) const;
+  const RouteTarget* find(const Address& source, const Address& destination) const {
+    return find_with_length(source, destination).target;
+  }
 
  private:
   // Key: prefix, then metric, so that the best route of a prefix comes first. Value: never empty;
@@ -98,10 +105,6 @@ class RouteTables {
   using Routes = std::map<std::pair<Address, std::uint32_t>, std::vector<RouteTarget>>;
   using Table = std::array<std::array<Routes, 129>, 2>;  // by family_index() and prefix length
 
-  struct Found {
-    const RouteTarget* target = nullptr;
-    int length = 0;
-  };
   const RouteTarget* best_of(const Routes& routes, const Address& prefix,
                              const Address& source) const;
   bool goes_nowhere(const RouteTarget& target) const {

@@ -193,7 +193,10 @@ void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source
       {"received_packets_total", "Frames received", &Worker::received_packets},
       {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
       {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
-      {"to_kernel_total", "Frames handed to the kernel", &Worker::to_kernel},
+      {"to_kernel_total",
+       "Frames that weren't the relay's: handed to the kernel by the port's exception interface; "
+       "where there is none they end here, and af_packet's are copies of what the kernel has",
+       &Worker::to_kernel},
       {"hairpin_packets_total", "Packets from one client of this node to another",
        &Worker::hairpin},
       {"icmp_sent_total", "ICMP errors of our own", &Worker::icmp_sent},

@@ -53,8 +53,8 @@ struct Journey {
   std::uint32_t allocation = 0;  // whose packets: fair shares are by it
 };
 
-// Where the kernel's routes lead to: by a port; to this host itself, or by an interface that is no
-// port; or not at all.
+// Where the kernel's routes lead to: by a port; to this host itself, or to a network behind an
+// interface that is no port; or not at all, as where a default route leads to no port.
 enum class Reach : std::uint8_t { kPort, kElsewhere, kNowhere };
 
 // Finds, or makes, the next hop of a journey, from control's mirror of the kernel's routes.

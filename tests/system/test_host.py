@@ -1,5 +1,7 @@
 """The host around the relay: addresses that are missing, come late, go and come back."""
 
+import os
+
 import pytest
 
 import turn_client as turn
@@ -103,10 +105,24 @@ def test_broadcast_address_of_a_network_that_comes_later(fresh_lab):
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     one.allocate()
     assert one.create_permission("11.0.0.255").message_class == turn.SUCCESS
+    lab.client.ip("addr", "add", "11.0.0.255/32", "dev", "eth0")
+    forged = lab.client.udp("11.0.0.255")
+
+    def is_answered():
+        transaction = os.urandom(12)
+        forged.sendto(turn.build(turn.BINDING, turn.REQUEST, transaction, [], fingerprint=False), (lab.SERVER4, 3478))
+        try:
+            return turn.Message(forged.recv(1000)).transaction == transaction
+        except TimeoutError:
+            return False
+
+    wait_for(is_answered, 10, "a request from there answered")
     lab.relay.ip("addr", "add", "11.0.0.1/24", "broadcast", "11.0.0.255", "dev", "south")
     wait_for(lambda: one.create_permission("11.0.0.255").error == 403, 10, "the broadcast address refused")
+    wait_for(lambda: not is_answered(), 10, "a request in the name of the broadcast address dropped")
     lab.relay.ip("addr", "del", "11.0.0.1/24", "dev", "south")
     wait_for(lambda: one.create_permission("11.0.0.255").message_class == turn.SUCCESS, 10, "allowed again")
+    wait_for(is_answered, 10, "answered again")
 
 
 def test_waits_for_an_address_at_the_start(fresh_lab):
@@ -244,6 +260,7 @@ def test_peers_in_containers_of_the_relays_host(fresh_lab):
     lab.relay.ip("link", "add", "br0", "type", "bridge")
     lab.relay.ip("addr", "add", "10.201.99.1/24", "dev", "br0")
     lab.relay.ip("link", "set", "br0", "up")
+    lab.relay.ip("route", "add", "default", "via", "10.201.99.2")  # for the host itself
     lab.start_relay()
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     one.allocate()

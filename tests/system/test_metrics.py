@@ -62,3 +62,16 @@ def test_a_stop_does_not_wait_for_connections(fresh_lab):
     assert relay.stop() == 0
     assert time.monotonic() - began < 8
     silent.close()
+
+
+def test_shards_have_buffers_of_their_own(fresh_lab, tmp_path):
+    """What engines may hold of a worker's frames never keeps its receive queues from being filled."""
+    def buffers(shards):
+        config = tmp_path / f"{shards}.toml"
+        config.write_text(f"shards = {shards}\nworkers = 2\nidle_sleep_us = 50\n")
+        relay = fresh_lab.start_relay("--config", config, driver="af_packet")
+        limit = relay.total("turnpike_pool_limit", pool="buffers")
+        assert relay.stop() == 0
+        return limit
+    in_flight = 2 * 1023  # strangers' requests, and those of known clients
+    assert buffers(4) - buffers(1) >= 3 * in_flight * 2

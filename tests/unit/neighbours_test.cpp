@@ -250,7 +250,7 @@ TEST_F(NeighboursTest, TellsWhatIsReachedByAPortAndWhatElsewhere) {
   };
   EXPECT_EQ(reach("10.9.2.77"), flow::Reach::kPort);
   EXPECT_EQ(reach("172.18.0.5"), flow::Reach::kElsewhere) << "a container";
-  EXPECT_EQ(reach("198.51.100.7"), flow::Reach::kElsewhere);
+  EXPECT_EQ(reach("198.51.100.7"), flow::Reach::kNowhere) << "a default route of the host's own";
   EXPECT_EQ(reach("10.9.2.1"), flow::Reach::kElsewhere) << "this host";
   EXPECT_EQ(reach("192.0.2.1"), flow::Reach::kNowhere);
   EXPECT_EQ(neighbours.reach({address("fd09:1::1"), address("2001:db8::1")}),

@@ -252,7 +252,9 @@ TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
 }
 
 TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
-  world_.setup_.broadcast = {Address::v4(203, 0, 113, 255)};
+  Qsbr workers;
+  Broadcasts broadcasts({Address::v4(203, 0, 113, 255)});
+  world_.setup_.broadcasts = &broadcasts;
   world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
                                                 world_.door_, world_.tokens_, world_.counters_);
   const auto binding = message(Method::kBinding, [](MessageWriter&) {});
@@ -268,6 +270,14 @@ TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
     EXPECT_EQ(packet.drop, Drop::kUnanswerable) << text;
   }
   EXPECT_EQ(world_.run(frame_of({{kServer6, 777}, server6, binding})).drop, Drop::kUnanswerable);
+
+  // Another network now.
+  const Address before = Address::v4(203, 0, 113, 255), after = Address::v4(198, 51, 100, 255);
+  EXPECT_EQ(knock(after, 777, binding).verdict, Verdict::kTransmitBack);
+  broadcasts.replace({after}, workers);
+  EXPECT_EQ(knock(before, 777, binding).verdict, Verdict::kTransmitBack);
+  for (const auto& bytes : {binding, allocate()})
+    EXPECT_EQ(knock(after, 777, bytes).drop, Drop::kUnanswerable);
 }
 
 // --- Classic STUN.
