@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -21,7 +22,7 @@
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
 #include "flow/fragment.h"
-#include "flow/fragment_gate.h"
+#include "flow/fragment_table.h"
 #include "flow/pipeline.h"
 
 namespace turnpike::dataplane {
@@ -108,7 +109,7 @@ class Worker final : private flow::FragmentSink {
   void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
   void hand_over(flow::Packet& packet, std::size_t owner);
-  void put_together(Instant now, flow::Packet& packet);
+  void put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment);
   bool take_fragments(Instant now);
   void to_engine(flow::Packet& packet);
   void wait_for_answer(flow::Packet& packet);
@@ -138,7 +139,6 @@ class Worker final : private flow::FragmentSink {
   std::vector<Outgoing> outgoing_;  // by port
   std::vector<rte_mbuf*> waiting_;
   std::unique_ptr<Reassembly> reassembly_;
-  flow::FragmentGate fragment_gate_;
   std::unique_ptr<flow::Pipeline> pipeline_;
   flow::NextHop* next_hops_ = nullptr;
   Qsbr* qsbr_ = nullptr;

@@ -20,8 +20,8 @@ namespace turnpike::flow {
   X(kSegmentTrain, "segment_train",                                                               \
     "a train of datagrams in one frame: a sender on this host offloads segmentation")             \
   X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
-  X(kEarlyFragment, "early_fragment",                                                             \
-    "fragment before its first: more of them than may wait, by source or in all")                 \
+  X(kFragmentCrowded, "fragment_crowded",                                                         \
+    "fragment that waited for the rest of its datagram: others needed the place more")            \
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \

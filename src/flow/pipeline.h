@@ -85,6 +85,10 @@ class Pipeline {
   // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
 
+  // Of a first fragment (kReassemble): whose client it comes from, or by which relay port's live
+  // permission or channel; none: a stranger's.
+  std::optional<AllocationSlot> owner_of_fragment(Instant now, const Packet& packet) const;
+
   // IPv4 identifications: no two workers' are equal while each goes once through its own.
   void number_ids(std::uint16_t first, std::uint16_t step) { ip_ids_ = {first, step}; }
 
