@@ -93,6 +93,13 @@ void read_info(const nlattr* info, Link& link) {
   });
 }
 
+std::optional<std::array<std::uint8_t, 6>> mac_of(const nlattr* attribute) {
+  std::array<std::uint8_t, 6> mac{};
+  if (mnl_attr_get_payload_len(attribute) != mac.size()) return std::nullopt;
+  std::memcpy(mac.data(), mnl_attr_get_payload(attribute), mac.size());
+  return mac;
+}
+
 Link read_link(const nlmsghdr* message, const ifinfomsg& header) {
   Link link;
   link.running = (header.ifi_flags & IFF_UP) != 0 && (header.ifi_flags & IFF_RUNNING) != 0;
@@ -116,6 +123,9 @@ Link read_link(const nlmsghdr* message, const ifinfomsg& header) {
         break;
       case IFLA_MTU:
         read(attribute, link.mtu);
+        break;
+      case IFLA_ADDRESS:
+        link.mac = mac_of(attribute);
         break;
       case IFLA_LINK_NETNSID:
         elsewhere = true;
@@ -239,10 +249,16 @@ std::set<std::uint32_t> LinkStack::with_way_down(const std::vector<std::uint32_t
 }
 
 bool LinkStack::has_vlans_on(std::uint32_t interface) const {
-  return std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
-    const auto way = way_down(link.first, {interface}, 0);
-    return way && way->tags.size != 0;
-  });
+  return !tags_on(interface).empty();
+}
+
+std::vector<flow::VlanTags> LinkStack::tags_on(std::uint32_t interface) const {
+  std::vector<flow::VlanTags> all;
+  for (const auto& [index, link] : links_) {
+    const auto way = way_down(index, {interface}, 0);
+    if (way && way->tags.size != 0) all.push_back(way->tags);
+  }
+  return all;
 }
 
 }  // namespace turnpike::control

@@ -31,6 +31,7 @@ class LinkStack {
     bool running = false;
     bool carries = true;                // of a bond's: takes part
     std::array<std::uint8_t, 4> tag{};  // a VLAN's, with the type that announces it
+    std::optional<std::array<std::uint8_t, 6>> mac;
 
     bool operator==(const Link&) const = default;
   };
@@ -58,6 +59,8 @@ class LinkStack {
   std::set<std::uint32_t> with_way_down(const std::vector<std::uint32_t>& ends) const;
 
   bool has_vlans_on(std::uint32_t interface) const;
+  // The tags of all VLANs whose frames may come by `interface`.
+  std::vector<flow::VlanTags> tags_on(std::uint32_t interface) const;
 
  private:
   std::uint32_t member_of(std::uint32_t bond, const std::vector<std::uint32_t>& ends,

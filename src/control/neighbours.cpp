@@ -19,6 +19,7 @@
 #include "control/route_messages.h"
 #include "control/routes.h"
 #include "control/solicitations.h"
+#include "flow/arrivals.h"
 
 namespace turnpike::control {
 namespace {
@@ -58,9 +59,16 @@ struct Mirror {
 
 struct Neighbours::Impl final : KernelDialogue::Listener {
   Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr)
-      : ports(std::move(given)), hops(max, qsbr), solicitations(max), dialogue(*this) {
-    for (const Port& port : ports)
-      names.push_back(port.interface);
+      : ports(std::move(given)),
+        hops(max, qsbr),
+        arrivals(ports.size()),
+        solicitations(max),
+        dialogue(*this) {
+    for (std::size_t port = 0; port < ports.size(); ++port) {
+      names.push_back(ports[port].interface);
+      arrivals[port].mac.store(flow::mac_word(ports[port].mac), std::memory_order_relaxed);
+      if (!ports[port].interface.empty()) arrivals[port].tags = std::make_unique<flow::KnownTags>();
+    }
     mirror.ends.resize(ports.size());
   }
 
@@ -75,6 +83,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   void take_neighbour(Mirror& into, const nlmsghdr* message);
   void take_address(const nlmsghdr* message);
   void find_ends(Mirror& in) const;
+  void tell_arrivals();
   void say_what_is_strange();
   void say_once(const std::string& line);
 
@@ -92,6 +101,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   Mirror mirror;
   HopTable hops;
 
+  std::vector<flow::Arrivals> arrivals;  // by port
   std::atomic<std::uint32_t> epoch{1};
   // Control's own:
   Solicitations solicitations;
@@ -108,6 +118,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
 bool Neighbours::Impl::take_link(Mirror& into, const nlmsghdr* message) {
   if (!into.links.take(message, names)) return false;
   find_ends(into);
+  if (&into == &mirror) tell_arrivals();
   return true;
 }
 
@@ -158,6 +169,16 @@ void Neighbours::Impl::find_ends(Mirror& in) const {
     in.ends.push_back(in.links.index_of(name));
   in.routes.set_device_tables(in.links.vrf_tables());
   in.routes.set_ways(in.links.with_way_down(in.ends));
+}
+
+// An interface that has gone leaves what was known of it.
+void Neighbours::Impl::tell_arrivals() {
+  for (std::size_t port = 0; port < arrivals.size(); ++port) {
+    const LinkStack::Link* link = mirror.links.find(mirror.ends[port]);
+    if (link == nullptr) continue;
+    if (link->mac) arrivals[port].mac.store(flow::mac_word(*link->mac), std::memory_order_relaxed);
+    if (arrivals[port].tags) arrivals[port].tags->replace(mirror.links.tags_on(mirror.ends[port]));
+  }
 }
 
 void Neighbours::Impl::tells(const nlmsghdr* message) {
@@ -219,6 +240,7 @@ void Neighbours::Impl::has_told_all() {
   {
     const std::scoped_lock lock(mutex);
     std::swap(mirror, *fresh);
+    tell_arrivals();
     hops.for_each([&](NextHop& hop, const HopTable::Key& key) {
       hop.mac.store(mac_of(key), std::memory_order_relaxed);
     });
@@ -383,6 +405,10 @@ std::uint32_t Neighbours::epoch() const {
 
 NextHop* Neighbours::table() {
   return impl_->hops.data();
+}
+
+const flow::Arrivals* Neighbours::arrivals() const {
+  return impl_->arrivals.data();
 }
 
 int Neighbours::fd() const {

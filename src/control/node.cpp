@@ -544,7 +544,8 @@ std::vector<Neighbours::Port> Node::neighbour_ports() {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (!is_kernel_shared(config_.ports[i].driver) && !interface.empty())
       give_addresses_and_routes(config_.ports[i], interface);
-    ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop});
+    ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop,
+                     dataplane_->ports()[i].mac});
   }
   return ports;
 }

@@ -98,6 +98,7 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                                                config_.number);
   pipeline_->number_ids(static_cast<std::uint16_t>(fragment_id_), fabric_.workers);
   next_hops_ = next_hops.table();
+  arrivals_ = next_hops.arrivals();
   qsbr_ = &qsbr;
   heartbeat_.beat(real_ms());
   std::future<void> seated = seated_.get_future();
@@ -260,6 +261,11 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     } else if (packet.length > wire::ethernet::kSize &&
                is_tag(wire::load_be16(packet.data + wire::ethernet::kType))) [[unlikely]] {
       take_tags_off(packet, notes_of(mbuf));
+      if (packet.tag_bytes != 0 && arrivals_ != nullptr &&
+          !arrivals_[port].takes_tags(notes_of(mbuf).tags)) {
+        refuse_vlan(packet);
+        --kept;
+      }
     }
   }
   pipeline_->process(now, std::span(burst, kept));
@@ -509,6 +515,12 @@ void Worker::to_kernel(flow::Packet& packet) {
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Worker::refuse_vlan(flow::Packet& packet) {
+  if (fabric_.exceptions[packet.port] != nullptr) return to_kernel(packet);
+  count_drop(flow::Drop::kUnknownVlan);
   rte_pktmbuf_free(mbuf_of(packet));
 }
 

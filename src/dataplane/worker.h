@@ -117,6 +117,7 @@ class Worker final : private flow::FragmentSink {
   void try_again(Instant now, rte_mbuf* mbuf);
   bool give_up_waiting();
   void to_kernel(flow::Packet& packet);
+  void refuse_vlan(flow::Packet& packet);
   bool collect_replies(Instant now);
   unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_handoffs();
@@ -141,6 +142,7 @@ class Worker final : private flow::FragmentSink {
   std::unique_ptr<Reassembly> reassembly_;
   std::unique_ptr<flow::Pipeline> pipeline_;
   flow::NextHop* next_hops_ = nullptr;
+  const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
   std::uint32_t fragment_id_;  // no two workers' are equal
   const flow::NextHop* fragment_hop_ = nullptr;

@@ -13,6 +13,9 @@ namespace turnpike::flow {
 #define TURNPIKE_DROPS(X)                                                                         \
   X(kNone, "none", "not dropped")                                                                 \
   X(kMalformedFrame, "malformed_frame", "Ethernet, VLAN or IP header cut short or inconsistent")  \
+  X(kUnknownVlan, "unknown_vlan",                                                                 \
+    "tagged for a VLAN that this host has no interface of, where the kernel sees the frame no "   \
+    "more")                                                                                       \
   X(kOwnFrame, "own_frame", "our own frame seen again (source MAC is the port's)")                \
   X(kBadIpChecksum, "bad_ip_checksum", "IPv4 header checksum wrong")                              \
   X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \

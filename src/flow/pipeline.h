@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "flow/arrivals.h"
 #include "flow/behind_requests.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
@@ -56,7 +57,9 @@ struct Setup {
   // Broadcast addresses of connected networks, as they were at the start.
   std::vector<Address> broadcast;
   std::uint16_t channel_max = 0x4FFF;
-  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
+  // Our own errors: per worker, and of these to one receiver (IPv6: /64).
+  std::uint32_t icmp_per_second = 100;
+  TokenRate icmp_per_receiver{10};
   std::uint8_t shard_count = 1;
   RequestRates requests;
   StrangerLimits strangers;
@@ -141,17 +144,20 @@ class Pipeline {
   // icmp.cpp
   void refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu);
   void rewrite_icmp(Packet& packet);
-  bool may_send_icmp(Instant now);
+  bool may_send_icmp(Instant now, const Address& receiver);
 
   const Setup& setup_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
+  std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none
+  const Arrivals* arrivals_;            // by port
   const FrontDoor& door_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
   SourceBuckets strangers_;
   TokenBucket all_strangers_;
   TransactionIds ids_;
+  SourceBuckets icmp_receivers_;
   RequestLimits requests_;
   std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;

@@ -108,6 +108,8 @@ TEST_F(Links, OfVlansLeadDownToAnEndWithTheirTags) {
   EXPECT_FALSE(way(22)) << "three tags";
   EXPECT_FALSE(way(4)) << "not there";
   EXPECT_TRUE(links_.has_vlans_on(3));
+  ASSERT_EQ(links_.tags_on(2).size(), 1U);
+  EXPECT_EQ(links_.tags_on(2)[0].bytes, (Bytes8{0x81, 0, 0, 5}));
   EXPECT_FALSE(links_.has_vlans_on(4));
 }
 
