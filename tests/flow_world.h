@@ -134,6 +134,7 @@ class FlowWorld {
         server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort},
         door_({.realm = "example.org"}, nonces_) {
     setup_.ports.resize(1);
+    setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.fast_lane = fast_lane;
     setup_.strangers.sources = 64;
     setup_.strangers.key = kHashKey;

@@ -118,6 +118,7 @@ void burst(benchmark::State& state, Conversion conversion) {
   Traffic traffic(at, conversion);
   Setup setup;
   setup.ports.resize(1);
+  setup.ports[0].mac = {2, 0, 0, 0, 0, 1};
   setup.listeners = {{kListener}};
   setup.relayed = at.relayed;
   setup.strangers = {.per_source = {0}, .all = {0}};

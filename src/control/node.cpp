@@ -554,7 +554,8 @@ std::vector<kernel::Neighbours::Port> Node::neighbour_ports() {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (!config::is_kernel_shared(config_.ports[i].driver) && !interface.empty())
       give_addresses_and_routes(config_.ports[i], interface);
-    ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop});
+    ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop,
+                     dataplane_->ports()[i].mac});
   }
   return ports;
 }

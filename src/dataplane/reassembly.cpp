@@ -1,91 +1,90 @@
 #include "dataplane/reassembly.h"
 
-#include <rte_cycles.h>
-#include <rte_lcore.h>
-#include <rte_mbuf.h>
-
 #include <cstring>
-#include <stdexcept>
+
+#include "wire/checksum.h"
+#include "wire/headers.h"
 
 namespace turnpike::dataplane {
 namespace {
 
-// Datagrams that are too old go when others come (the call that looks for them isn't part of DPDK's
-// stable ABI).
-constexpr std::uint32_t kPerBucket = 4;
-constexpr std::uint32_t kBuckets = 2 * Reassembly::kDatagrams / kPerBucket;
+using namespace wire;
+
+rte_mbuf* frame_of(const flow::FragmentTable::Piece& piece) {
+  return static_cast<rte_mbuf*>(piece.frame);
+}
+
+// The first fragment's header (RFC 791, RFC 8200 §4.5) becomes the whole datagram's.
+void make_whole(std::uint8_t* ip, std::size_t header, std::size_t size, bool v4,
+                std::uint8_t next) {
+  if (!v4) {
+    ip[ipv6::kNextHeader] = next;
+    store_be16(ip + ipv6::kPayloadLength, static_cast<std::uint16_t>(size));
+    return;
+  }
+  store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(header + size));
+  store_be16(ip + ipv4::kFlagsFragment, load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment);
+  store_be16(ip + ipv4::kChecksum, 0);
+  store_be16(ip + ipv4::kChecksum, ipv4_header_checksum(ip, header));
+}
 
 }  // namespace
 
-Reassembly::Reassembly(unsigned worker, rte_mempool* frames, rte_mempool* large)
-    : table_(rte_ip_frag_table_create(kBuckets, kPerBucket, kDatagrams, rte_get_tsc_hz(),
-                                      SOCKET_ID_ANY)),
-      frames_(frames),
-      large_(large) {
-  if (table_ == nullptr) {
-    throw std::runtime_error("no memory for the fragments of worker " + std::to_string(worker));
-  }
-}
-
 Reassembly::~Reassembly() {
-  sweep();
-  rte_ip_frag_table_destroy(table_);
+  while (table_.give_up_all())
+    free_given_up();
 }
 
-rte_mbuf* Reassembly::add(rte_mbuf* mbuf, std::uint16_t l3, bool v4, std::uint64_t tsc,
-                          bool& lost) {
-  mbuf->l2_len = l3;
-  rte_mbuf* whole = nullptr;
-  if (v4) {
-    auto* ip = rte_pktmbuf_mtod_offset(mbuf, rte_ipv4_hdr*, l3);
-    mbuf->l3_len = rte_ipv4_hdr_len(ip);
-    whole = rte_ipv4_frag_reassemble_packet(table_, &given_up_, mbuf, tsc, ip);
-  } else {
-    auto* ip = rte_pktmbuf_mtod_offset(mbuf, rte_ipv6_hdr*, l3);
-    auto* extension = reinterpret_cast<rte_ipv6_fragment_ext*>(ip + 1);
-    mbuf->l3_len = sizeof(rte_ipv6_hdr) + sizeof(rte_ipv6_fragment_ext);
-    whole = rte_ipv6_frag_reassemble_packet(table_, &given_up_, mbuf, tsc, ip, extension);
+void Reassembly::free_given_up() {
+  for (const flow::FragmentTable::GivenUp& one : table_.given_up()) {
+    counters_.drops[static_cast<std::size_t>(one.reason)].add();
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(one.frame));
   }
-  if (whole == nullptr) return nullptr;
-  rte_mbuf* one = linear(whole);
-  rte_pktmbuf_free(whole);
-  if (one == nullptr) {
-    lost = true;
-    return nullptr;
-  }
-  if (v4) {
-    // The library leaves the header's checksum to a device.
-    auto* ip = rte_pktmbuf_mtod_offset(one, rte_ipv4_hdr*, l3);
-    ip->hdr_checksum = 0;
-    ip->hdr_checksum = rte_ipv4_cksum(ip);
-  }
-  return one;
 }
 
-rte_mbuf* Reassembly::linear(rte_mbuf* chain) {
-  const bool is_short =
-      chain->pkt_len + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(frames_);
+rte_mbuf* Reassembly::add(Instant now, const flow::Packet& packet, const flow::Fragment& fragment,
+                          std::optional<AllocationSlot> owner) {
+  const std::uint16_t l3 = packet.l3;  // the packet may be in the frame's own notes, which go
+  const bool v4 = packet.family == Family::kIpv4;
+  const Pieces pieces = table_.add(now, fragment, owner, packet.cookie);
+  free_given_up();
+  if (pieces.empty()) return nullptr;
+  rte_mbuf* whole = linear(pieces, l3, v4);
+  for (const flow::FragmentTable::Piece& piece : pieces)
+    rte_pktmbuf_free(frame_of(piece));
+  if (whole == nullptr) counters_.drops[static_cast<std::size_t>(flow::Drop::kNoMbuf)].add();
+  return whole;
+}
+
+// A piece's bytes are the last of its frame.
+rte_mbuf* Reassembly::linear(Pieces pieces, std::uint16_t l3, bool v4) {
+  rte_mbuf* first = frame_of(pieces.front());
+  const std::size_t before = first->data_len - pieces.front().size;
+  const std::size_t header = before - l3 - (v4 ? 0 : ipv6_fragment::kSize);
+  const std::size_t size = std::size_t{pieces.back().offset} + pieces.back().size;
+  const std::size_t all = l3 + header + size;
+  if (header + size > UINT16_MAX || all > UINT16_MAX) return nullptr;
+  const bool is_short = all + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(frames_);
   rte_mbuf* one = rte_pktmbuf_alloc(is_short ? frames_ : large_);
   if (one == nullptr) return nullptr;
-  char* room = rte_pktmbuf_tailroom(one) >= chain->pkt_len
-                   ? rte_pktmbuf_append(one, static_cast<std::uint16_t>(chain->pkt_len))
-                   : nullptr;
-  if (room == nullptr) {
+  if (rte_pktmbuf_tailroom(one) < all) {
     rte_pktmbuf_free(one);
     return nullptr;
   }
-  for (const rte_mbuf* piece = chain; piece != nullptr; piece = piece->next) {
-    std::memcpy(room, rte_pktmbuf_mtod(piece, const char*), piece->data_len);
-    room += piece->data_len;
+  auto* room =
+      reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(one, static_cast<std::uint16_t>(all)));
+  const auto* head = rte_pktmbuf_mtod(first, const std::uint8_t*);
+  std::memcpy(room, head, l3 + header);
+  make_whole(room + l3, header, size, v4,
+             v4 ? std::uint8_t{0} : head[l3 + header + ipv6_fragment::kNextHeader]);
+  for (const flow::FragmentTable::Piece& piece : pieces) {
+    const rte_mbuf* frame = frame_of(piece);
+    std::memcpy(room + l3 + header + piece.offset,
+                rte_pktmbuf_mtod(frame, const std::uint8_t*) + frame->data_len - piece.size,
+                piece.size);
   }
-  one->port = chain->port;
+  one->port = first->port;
   return one;
-}
-
-unsigned Reassembly::sweep() {
-  const unsigned n = given_up_.cnt;
-  rte_ip_frag_free_death_row(&given_up_, 4);
-  return n;
 }
 
 }  // namespace turnpike::dataplane

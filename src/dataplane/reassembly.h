@@ -1,42 +1,48 @@
-// Fragments for the relay, put together by copy into one large buffer (at most 8 pieces, one
-// second). Per worker; the work is DPDK's librte_ip_frag.
+// Datagrams that came as fragments, put together by copy into one buffer. Of one worker; which
+// fragments wait, and for how long, is flow/fragment_table.h's.
 #pragma once
 
-#include <rte_ip_frag.h>
+#include <rte_mbuf.h>
 #include <rte_mempool.h>
 
 #include <cstdint>
+#include <optional>
+#include <span>
+
+#include "flow/counters.h"
+#include "flow/fragment_table.h"
+#include "flow/packet.h"
 
 namespace turnpike::dataplane {
 
 class Reassembly {
  public:
-  // Datagrams at a time, and pieces that wait, whoever sends first fragments alone.
-  static constexpr unsigned kDatagrams = 256;
-  static constexpr unsigned kMostWaiting = 8 * kDatagrams;
+  // Frames that wait at a time.
+  static constexpr unsigned kMostWaiting =
+      flow::FragmentTable::kDatagrams * flow::FragmentTable::kPieces;
 
-  // `large` gives the buffers for whole datagrams. Throws std::runtime_error when memory is short.
   // What is whole is put into a buffer of `frames`, or of `large` if it is too long for that. The
   // latter are few, and what fits a link may stay in its transmit ring.
-  Reassembly(unsigned worker, rte_mempool* frames, rte_mempool* large);
+  Reassembly(rte_mempool* frames, rte_mempool* large, flow::WorkerCounters& counters)
+      : frames_(frames), large_(large), counters_(counters) {}
   ~Reassembly();
   Reassembly(const Reassembly&) = delete;
   Reassembly& operator=(const Reassembly&) = delete;
 
-  // Takes `mbuf` (its IP header at offset l3). Returns the whole datagram in one buffer once its
-  // last piece is there; nullptr otherwise. `lost` is set if the datagram was whole but no buffer
-  // could hold it.
-  rte_mbuf* add(rte_mbuf* mbuf, std::uint16_t l3, bool v4, std::uint64_t tsc, bool& lost);
-  // Frees what has been given up; returns how many fragments.
-  unsigned sweep();
+  // Takes the packet's frame, which ends with it. Returns the whole datagram in one buffer once its
+  // last piece is there; nullptr otherwise. What is lost on the way is counted.
+  rte_mbuf* add(Instant now, const flow::Packet& packet, const flow::Fragment& fragment,
+                std::optional<AllocationSlot> owner);
 
  private:
-  rte_mbuf* linear(rte_mbuf* chain);
+  using Pieces = std::span<const flow::FragmentTable::Piece>;
+  void free_given_up();
+  rte_mbuf* linear(Pieces pieces, std::uint16_t l3, bool v4);
 
-  rte_ip_frag_tbl* table_;
-  rte_ip_frag_death_row given_up_{};
+  flow::FragmentTable table_;
   rte_mempool* frames_;
   rte_mempool* large_;
+  flow::WorkerCounters& counters_;
 };
 
 }  // namespace turnpike::dataplane

@@ -75,7 +75,6 @@ class KernelPieces final : public flow::FragmentSink {
 Worker::Worker(const Config& config, Fabric& fabric)
     : config_(config),
       fabric_(fabric),
-      fragment_gate_(fabric.fragment_key),
       fragment_id_(config.number + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   outgoing_.resize(fabric.ports.size());
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
@@ -86,7 +85,7 @@ Worker::Worker(const Config& config, Fabric& fabric)
     }
   }
   waiting_.reserve(kMaxWaiting);
-  reassembly_ = std::make_unique<Reassembly>(config.number, config.pool, config.large);
+  reassembly_ = std::make_unique<Reassembly>(config.pool, config.large, counters_);
 }
 
 Worker::~Worker() {
@@ -100,6 +99,7 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                                                config_.number);
   pipeline_->number_ids(static_cast<std::uint16_t>(fragment_id_), fabric_.workers);
   next_hops_ = next_hops.table();
+  arrivals_ = next_hops.arrivals();
   qsbr_ = &qsbr;
   heartbeat_.beat(real_ms());
   std::future<void> seated = seated_.get_future();
@@ -262,6 +262,11 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     } else if (packet.length > wire::ethernet::kSize &&
                is_tag(wire::load_be16(packet.data + wire::ethernet::kType))) [[unlikely]] {
       take_tags_off(packet, notes_of(mbuf));
+      if (packet.tag_bytes != 0 && arrivals_ != nullptr &&
+          !arrivals_[port].takes_tags(notes_of(mbuf).tags)) {
+        refuse_vlan(packet);
+        --kept;
+      }
     }
   }
   pipeline_->process(now, std::span(burst, kept));
@@ -375,12 +380,10 @@ void Worker::retry_waiting(std::uint64_t now_ms) {
 // A NIC may part the fragments of a datagram: it spreads by ports where there are some, and only
 // the first has them. So each datagram has one worker who puts it together.
 void Worker::reassemble(Instant now, flow::Packet& packet) {
-  const flow::FragmentOf fragment = flow::fragment_of(fabric_.fragment_key, packet);
+  const flow::Fragment fragment = flow::read_fragment(fabric_.fragment_key, packet);
   const std::size_t owner = (fragment.datagram >> 16) % fabric_.workers;
   if (owner != config_.number) return hand_over(packet, owner);
-  if (fragment_gate_.admit(now, fragment, packet.source.address)) return put_together(now, packet);
-  count_drop(flow::Drop::kEarlyFragment);
-  rte_pktmbuf_free(mbuf_of(packet));
+  put_together(now, packet, fragment);
 }
 
 void Worker::hand_over(flow::Packet& packet, std::size_t owner) {
@@ -412,16 +415,14 @@ bool Worker::take_fragments(Instant now) {
   return true;
 }
 
-void Worker::put_together(Instant now, flow::Packet& packet) {
+void Worker::put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment) {
   sync(packet);
   const std::uint16_t port = packet.port;  // the packet may be in the frame's own notes, which go
-  bool lost = false;
   flow::VlanTags tags;
   if (packet.tag_bytes != 0) tags = notes_of(mbuf_of(packet)).tags;
-  rte_mbuf* whole = reassembly_->add(mbuf_of(packet), packet.l3, packet.family == Family::kIpv4,
-                                     rte_rdtsc(), lost);
-  if (lost) count_drop(flow::Drop::kNoMbuf);
-  if (const unsigned n = reassembly_->sweep(); n != 0) count_drop(flow::Drop::kFragmentRejected, n);
+  std::optional<AllocationSlot> owner;
+  if (fragment.first()) owner = pipeline_->owner_of_fragment(now, packet);
+  rte_mbuf* whole = reassembly_->add(now, packet, fragment, owner);
   if (whole == nullptr) return;
   notes_of(whole).tags = tags;
   process(now, &whole, 1, port, true);
@@ -515,6 +516,12 @@ void Worker::to_kernel(flow::Packet& packet) {
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Worker::refuse_vlan(flow::Packet& packet) {
+  if (fabric_.exceptions[packet.port] != nullptr) return to_kernel(packet);
+  count_drop(flow::Drop::kUnknownVlan);
   rte_pktmbuf_free(mbuf_of(packet));
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -21,7 +22,7 @@
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
 #include "flow/fragment.h"
-#include "flow/fragment_gate.h"
+#include "flow/fragment_table.h"
 #include "flow/pipeline.h"
 
 namespace turnpike::dataplane {
@@ -110,7 +111,7 @@ class Worker final : private flow::FragmentSink {
   void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
   void hand_over(flow::Packet& packet, std::size_t owner);
-  void put_together(Instant now, flow::Packet& packet);
+  void put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment);
   bool take_fragments(Instant now);
   void to_engine(flow::Packet& packet);
   void wait_for_answer(flow::Packet& packet);
@@ -118,6 +119,7 @@ class Worker final : private flow::FragmentSink {
   void try_again(Instant now, rte_mbuf* mbuf);
   bool give_up_waiting();
   void to_kernel(flow::Packet& packet);
+  void refuse_vlan(flow::Packet& packet);
   bool collect_replies(Instant now);
   unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_handoffs();
@@ -140,9 +142,9 @@ class Worker final : private flow::FragmentSink {
   std::vector<Outgoing> outgoing_;  // by port
   std::vector<rte_mbuf*> waiting_;
   std::unique_ptr<Reassembly> reassembly_;
-  flow::FragmentGate fragment_gate_;
   std::unique_ptr<flow::Pipeline> pipeline_;
   flow::NextHop* next_hops_ = nullptr;
+  const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
   std::uint32_t fragment_id_;  // no two workers' are equal
   const flow::NextHop* fragment_hop_ = nullptr;

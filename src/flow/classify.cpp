@@ -149,8 +149,9 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
       drop(packet, Drop::kOwnFrame);
       continue;
     }
-    if ((packet.data[ethernet::kDestination] & 1) != 0) {
-      packet.verdict = Verdict::kKernel;  // to a group (RFC 1122 §3.3.6): no relayed packet is
+    // To another host, if the port is told all; or to a group (RFC 1122 §3.3.6).
+    if (!arrivals_[packet.port].takes_mac(read_mac(packet.data + ethernet::kDestination))) {
+      packet.verdict = Verdict::kKernel;
       continue;
     }
     packet.l3 = ethernet::kSize;

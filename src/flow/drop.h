@@ -13,6 +13,9 @@ namespace turnpike::flow {
 #define TURNPIKE_DROPS(X)                                                                         \
   X(kNone, "none", "not dropped")                                                                 \
   X(kMalformedFrame, "malformed_frame", "Ethernet, VLAN or IP header cut short or inconsistent")  \
+  X(kUnknownVlan, "unknown_vlan",                                                                 \
+    "tagged for a VLAN that this host has no interface of, where the kernel sees the frame no "   \
+    "more")                                                                                       \
   X(kOwnFrame, "own_frame", "our own frame seen again (source MAC is the port's)")                \
   X(kBadIpChecksum, "bad_ip_checksum", "IPv4 header checksum wrong")                              \
   X(kBadUdpChecksum, "bad_udp_checksum", "UDP checksum wrong, or zero over IPv6")                 \
@@ -20,8 +23,8 @@ namespace turnpike::flow {
   X(kSegmentTrain, "segment_train",                                                               \
     "a train of datagrams in one frame: a sender on this host offloads segmentation")             \
   X(kFragmentRejected, "fragment_rejected", "fragment: too many pieces, overlapping or too late") \
-  X(kEarlyFragment, "early_fragment",                                                             \
-    "fragment before its first: more of them than may wait, by source or in all")                 \
+  X(kFragmentCrowded, "fragment_crowded",                                                         \
+    "fragment that waited for the rest of its datagram: others needed the place more")            \
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \

@@ -10,6 +10,7 @@
 
 #include "flow/frame.h"
 #include "flow/pipeline.h"
+#include "tables/arrivals.h"
 #include "tables/tables_impl.h"
 #include "turnpike/stun.h"
 #include "wire/checksum.h"
@@ -172,14 +173,15 @@ bool may_fragment(const Kept& kept) {
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
-                   TransactionIds& ids)
+                   const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters,
+                   IpIds& ip_ids, TransactionIds& ids)
     : setup_(setup),
       tables_(*tables.impl_),
       allocations_(tables_.allocations.get()),
       channels_(tables_.channels.get()),
       permissions_(tables_.permissions.get()),
       next_hops_(next_hops.table()),
+      arrivals_(arrivals),
       counters_(counters),
       ip_ids_(ip_ids),
       ids_(ids),
@@ -338,11 +340,12 @@ TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) {
   const std::uint8_t* ip = frame + kIp;
   const std::size_t total = load_be16(ip + ipv4::kTotalLength);
   const std::size_t udp_size = load_be16(frame + kUdp + udp::kLength);
-  // Type of Ethernet, version and header length; flags, offset and protocol.
-  const std::uint32_t unusual =
+  // Type of Ethernet, version and header length; flags, offset and protocol; another's MAC.
+  const std::uint64_t unusual =
       ((load32(frame + ethernet::kType) ^ from_be32(0x08004500)) & from_be32(0xFFFFFF00)) |
       ((load32(ip + ipv4::kFlagsFragment) ^ from_be32(ip_protocol::kUdp)) & from_be32(0x3FFF00FF)) |
-      (frame[ethernet::kDestination] & 1U);
+      (read_mac(frame + ethernet::kDestination) ^
+       arrivals_[packet.port].mac.load(std::memory_order_relaxed));
   if (unusual != 0 || total > packet.length - kIp || udp_size + ipv4::kMinSize != total ||
       udp_size < udp::kSize || ip[ipv4::kTtl] <= 1 || packet.reassembled) {
     return false;

@@ -41,7 +41,8 @@ class FastLane {
   // Keeps references, `door` apart. `ip_ids` and `ids` are the worker's, shared with the general
   // stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids, TransactionIds& ids);
+           const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
+           TransactionIds& ids);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
@@ -100,6 +101,7 @@ class FastLane {
   const ChannelEntry* channels_;
   const PermissionEntry* permissions_;
   const NextHop* next_hops_;
+  const Arrivals* arrivals_;  // by port
   WorkerCounters& counters_;
   IpIds& ip_ids_;
   TransactionIds& ids_;

@@ -160,7 +160,9 @@ void Pipeline::rewrite_icmp(Packet& packet) {
   counters_.icmp_relayed.add();
 }
 
-bool Pipeline::may_send_icmp(Instant now) {
+// A receiver's share first, so that nobody's errors use up all others'.
+bool Pipeline::may_send_icmp(Instant now, const Address& receiver) {
+  if (!icmp_receivers_.take(now, receiver)) return false;
   const std::uint32_t second = now_s(now);
   if (second != icmp_second_) {
     icmp_second_ = second;
@@ -175,7 +177,8 @@ bool Pipeline::may_send_icmp(Instant now) {
 void Pipeline::refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu) {
   const bool v4 = packet.family == Family::kIpv4;
   const std::size_t header_size = (v4 ? ipv4::kMinSize : ipv6::kSize) + icmp::kSize;
-  if (packet.headroom < header_size || !is_one_host(packet.source.address) || !may_send_icmp(now)) {
+  if (packet.headroom < header_size || !is_one_host(packet.source.address) ||
+      !may_send_icmp(now, packet.source.address)) {
     return;
   }
   std::uint8_t* quote = packet.data + packet.l3;

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "flow/pipeline.h"
+#include "wire/headers.h"
 
 namespace turnpike::flow {
 namespace {
@@ -179,6 +180,25 @@ void Pipeline::heed_too_big(std::uint32_t seconds, Packet& packet) {
   if (!slot || packet.path_mtu == PathMtu::kNone) return drop(packet, Drop::kIcmpUnrelated);
   tables_.allocation(*slot).lower_path_mtu(seconds, packet.path_mtu);
   drop(packet, Drop::kPathMtu);
+}
+
+std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Packet& packet) const {
+  const bool v4 = packet.family == Family::kIpv4;
+  const std::size_t at = packet.l4 + (v4 ? 0 : wire::ipv6_fragment::kSize);
+  if (packet.length < at + wire::udp::kSize) return std::nullopt;
+  const std::uint8_t* header = packet.data + at;
+  Packet named;
+  named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
+  const Endpoint to{packet.destination.address,
+                    wire::load_be16(header + wire::udp::kDestinationPort)};
+  if (const auto listener = listener_at(to)) return tables_.find_client(*listener, named.peer);
+  const auto relay = tables_.find_relay(to.address, to.port);
+  if (!relay) return std::nullopt;
+  named.allocation = *relay;
+  const std::uint32_t seconds = now_s(now);
+  const bool may_send =
+      live_channel(seconds, named) != nullptr || live_permission(seconds, named) != nullptr;
+  return may_send ? relay : std::nullopt;
 }
 
 // Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins

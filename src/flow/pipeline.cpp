@@ -12,17 +12,23 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
     : setup_(setup),
       tables_(tables),
       next_hops_(next_hops),
+      own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),
+      arrivals_(next_hops.arrivals() == nullptr ? own_arrivals_.data() : next_hops.arrivals()),
       door_(door),
       tokens_(tokens),
       counters_(counters),
       strangers_(setup.strangers.per_source, setup.strangers.sources, setup.strangers.key),
       all_strangers_(setup.strangers.all),
       ids_(setup.transaction_key, worker),
+      icmp_receivers_(setup.icmp_per_receiver, 1024, setup.strangers.key),
       requests_(setup.requests,
                 std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
       behind_requests_(std::size_t{tables.limits().shards} *
                        tables.limits().allocations_per_shard) {
-  if (setup.fast_lane) fast_lane_.emplace(setup, tables, next_hops, door, counters, ip_ids_, ids_);
+  for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
+    own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
+  if (setup.fast_lane)
+    fast_lane_.emplace(setup, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {

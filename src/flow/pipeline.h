@@ -20,6 +20,7 @@
 #include "flow/packet.h"
 #include "flow/request_limits.h"
 #include "flow/source_buckets.h"
+#include "tables/arrivals.h"
 #include "tables/next_hop.h"
 #include "tables/tables.h"
 #include "turnpike/server.h"
@@ -56,7 +57,9 @@ struct Setup {
   std::vector<RelayedAddress> relayed;
   const Broadcasts* broadcasts = &kNoBroadcasts;  // these alone change
   std::uint16_t channel_max = 0x4FFF;
-  std::uint32_t icmp_per_second = 100;  // our own errors, per worker
+  // Our own errors: per worker, and of these to one receiver (IPv6: /64).
+  std::uint32_t icmp_per_second = 100;
+  TokenRate icmp_per_receiver{10};
   std::uint8_t shard_count = 1;
   RequestRates requests;
   StrangerLimits strangers;
@@ -84,6 +87,10 @@ class Pipeline {
   // used by the worker on what comes back from the engine (the reply is already in the frame, at
   // packet.payload, reply_size bytes).
   void finish_reply(Packet& packet, std::size_t reply_size);
+
+  // Of a first fragment (kReassemble): whose client it comes from, or by which relay port's live
+  // permission or channel; none: a stranger's.
+  std::optional<AllocationSlot> owner_of_fragment(Instant now, const Packet& packet) const;
 
   // IPv4 identifications: no two workers' are equal while each goes once through its own.
   void number_ids(std::uint16_t first, std::uint16_t step) { ip_ids_ = {first, step}; }
@@ -137,17 +144,20 @@ class Pipeline {
   // icmp.cpp
   void refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::uint32_t mtu);
   void rewrite_icmp(Packet& packet);
-  bool may_send_icmp(Instant now);
+  bool may_send_icmp(Instant now, const Address& receiver);
 
   const Setup& setup_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
+  std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none
+  const Arrivals* arrivals_;            // by port
   const FrontDoor& door_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
   SourceBuckets strangers_;
   TokenBucket all_strangers_;
   TransactionIds ids_;
+  SourceBuckets icmp_receivers_;
   RequestLimits requests_;
   std::uint32_t icmp_second_ = 0;  // the second in which icmp_sent_ were sent
   std::uint32_t icmp_sent_ = 0;

@@ -40,6 +40,7 @@ void for_each_within(const nlattr* attribute, Visitor&& visit) {
 
 Link::Kind kind_of(std::string_view kind) {
   if (kind == "vlan") return Link::Kind::kVlan;
+  if (kind == "macvlan") return Link::Kind::kMacvlan;
   if (kind == "bond") return Link::Kind::kBond;
   if (kind == "bridge") return Link::Kind::kBridge;
   if (kind == "vrf") return Link::Kind::kVrf;
@@ -95,6 +96,13 @@ void read_info(const nlattr* info, Link& link) {
   });
 }
 
+std::optional<std::array<std::uint8_t, 6>> mac_of(const nlattr* attribute) {
+  std::array<std::uint8_t, 6> mac{};
+  if (mnl_attr_get_payload_len(attribute) != mac.size()) return std::nullopt;
+  std::memcpy(mac.data(), mnl_attr_get_payload(attribute), mac.size());
+  return mac;
+}
+
 Link read_link(const nlmsghdr* message, const ifinfomsg& header) {
   Link link;
   link.running = (header.ifi_flags & IFF_UP) != 0 && (header.ifi_flags & IFF_RUNNING) != 0;
@@ -119,6 +127,9 @@ Link read_link(const nlmsghdr* message, const ifinfomsg& header) {
       case IFLA_MTU:
         read(attribute, link.mtu);
         break;
+      case IFLA_ADDRESS:
+        link.mac = mac_of(attribute);
+        break;
       case IFLA_LINK_NETNSID:
         elsewhere = true;
         break;
@@ -129,8 +140,9 @@ Link read_link(const nlmsghdr* message, const ifinfomsg& header) {
         break;
     }
   });
-  // Of those that aren't VLANs (a veth's other end), what they are linked to is nothing to us.
-  if (elsewhere || link.kind != Link::Kind::kVlan) link.on = 0;
+  // Of others (a veth's other end), what they are linked to is nothing to us.
+  const bool stands = link.kind == Link::Kind::kVlan || link.kind == Link::Kind::kMacvlan;
+  if (elsewhere || !stands) link.on = 0;
   return link;
 }
 
@@ -241,10 +253,25 @@ std::set<std::uint32_t> LinkStack::with_way_down(const std::vector<std::uint32_t
 }
 
 bool LinkStack::has_vlans_on(std::uint32_t interface) const {
-  return std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
-    const auto way = way_down(link.first, {interface}, 0);
-    return way && way->tags.size != 0;
-  });
+  return !tags_on(interface).empty();
+}
+
+std::vector<flow::VlanTags> LinkStack::tags_on(std::uint32_t interface) const {
+  std::vector<flow::VlanTags> all;
+  for (const auto& [index, link] : links_) {
+    const auto way = way_down(index, {interface}, 0);
+    if (way && way->tags.size != 0) all.push_back(way->tags);
+  }
+  return all;
+}
+
+std::vector<std::array<std::uint8_t, 6>> LinkStack::macs_on(std::uint32_t interface) const {
+  std::set<std::array<std::uint8_t, 6>> macs;
+  for (const auto& [index, link] : links_) {
+    if (link.kind == Link::Kind::kMacvlan && link.mac && way_down(link.on, {interface}, 0))
+      macs.insert(*link.mac);
+  }
+  return {macs.begin(), macs.end()};
 }
 
 }  // namespace turnpike::kernel

@@ -20,17 +20,19 @@ namespace turnpike::kernel {
 class LinkStack {
  public:
   struct Link {
-    enum class Kind : std::uint8_t { kOther, kVlan, kBond, kBridge, kVrf };
+    enum class Kind : std::uint8_t { kOther, kVlan, kMacvlan, kBond, kBridge, kVrf };
     Kind kind = Kind::kOther;
     std::string name;
     std::vector<std::string> other_names;
     std::uint32_t mtu = 0;
-    std::uint32_t on = 0;      // a VLAN: the interface below, if it is in this network namespace
+    std::uint32_t on =
+        0;  // a VLAN or macvlan: the interface below, if it is in this network namespace
     std::uint32_t master = 0;  // the bond, bridge or VRF it belongs to; 0: none
     std::uint32_t table = 0;   // a VRF's
     bool running = false;
     bool carries = true;                // of a bond's: takes part
     std::array<std::uint8_t, 4> tag{};  // a VLAN's, with the type that announces it
+    std::optional<std::array<std::uint8_t, 6>> mac;
 
     bool operator==(const Link&) const = default;
   };
@@ -58,6 +60,10 @@ class LinkStack {
   std::set<std::uint32_t> with_way_down(const std::vector<std::uint32_t>& ends) const;
 
   bool has_vlans_on(std::uint32_t interface) const;
+  // The tags of all VLANs whose frames may come by `interface`.
+  std::vector<flow::VlanTags> tags_on(std::uint32_t interface) const;
+  // The MACs of macvlans on it, or on its VLANs, without duplicates.
+  std::vector<std::array<std::uint8_t, 6>> macs_on(std::uint32_t interface) const;
 
  private:
   std::uint32_t member_of(std::uint32_t bond, const std::vector<std::uint32_t>& ends,

@@ -19,6 +19,7 @@
 #include "kernel/routes.h"
 #include "kernel/solicitations.h"
 #include "log/log.h"
+#include "tables/arrivals.h"
 
 namespace turnpike::kernel {
 namespace {
@@ -53,9 +54,16 @@ struct Mirror {
 
 struct Neighbours::Impl final : KernelDialogue::Listener {
   Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr)
-      : ports(std::move(given)), hops(max, qsbr), solicitations(max), dialogue(*this) {
-    for (const Port& port : ports)
-      names.push_back(port.interface);
+      : ports(std::move(given)),
+        hops(max, qsbr),
+        arrivals(ports.size()),
+        solicitations(max),
+        dialogue(*this) {
+    for (std::size_t port = 0; port < ports.size(); ++port) {
+      names.push_back(ports[port].interface);
+      arrivals[port].mac.store(flow::mac_word(ports[port].mac), std::memory_order_relaxed);
+      if (!ports[port].interface.empty()) arrivals[port].tags = std::make_unique<flow::KnownTags>();
+    }
     mirror.ends.resize(ports.size());
   }
 
@@ -70,6 +78,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   void take_neighbour(Mirror& into, const nlmsghdr* message);
   void take_address(const nlmsghdr* message);
   void find_ends(Mirror& in) const;
+  void tell_arrivals();
   void say_what_is_strange();
   void say_once(const std::string& line);
   void say_what_waits();
@@ -88,6 +97,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
   Mirror mirror;
   HopTable hops;
 
+  std::vector<flow::Arrivals> arrivals;  // by port
   std::atomic<std::uint32_t> epoch{1};
   // Control's own:
   Solicitations solicitations;
@@ -105,6 +115,7 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
 bool Neighbours::Impl::take_link(Mirror& into, const nlmsghdr* message) {
   if (!into.links.take(message, names)) return false;
   find_ends(into);
+  if (&into == &mirror) tell_arrivals();
   return true;
 }
 
@@ -155,6 +166,25 @@ void Neighbours::Impl::find_ends(Mirror& in) const {
     in.ends.push_back(in.links.index_of(name));
   in.routes.set_device_tables(in.links.vrf_tables());
   in.routes.set_ways(in.links.with_way_down(in.ends));
+}
+
+// An interface that has gone leaves what was known of it.
+void Neighbours::Impl::tell_arrivals() {
+  for (std::size_t port = 0; port < arrivals.size(); ++port) {
+    const LinkStack::Link* link = mirror.links.find(mirror.ends[port]);
+    if (link == nullptr) continue;
+    if (link->mac) arrivals[port].mac.store(flow::mac_word(*link->mac), std::memory_order_relaxed);
+    if (arrivals[port].tags) arrivals[port].tags->replace(mirror.links.tags_on(mirror.ends[port]));
+    const auto others = mirror.links.macs_on(mirror.ends[port]);
+    for (std::size_t i = 0; i < flow::Arrivals::kOthers; ++i) {
+      arrivals[port].other_macs[i].store(i < others.size() ? flow::mac_word(others[i]) : 0,
+                                         std::memory_order_relaxed);
+    }
+    if (others.size() > flow::Arrivals::kOthers)
+      say_once("interface " + link->name + " has more than " +
+               std::to_string(flow::Arrivals::kOthers) +
+               " macvlans: what is sent to the MACs of the rest is not relayed");
+  }
 }
 
 void Neighbours::Impl::tells(const nlmsghdr* message) {
@@ -216,6 +246,7 @@ void Neighbours::Impl::has_told_all() {
   {
     const std::scoped_lock lock(mutex);
     std::swap(mirror, *fresh);
+    tell_arrivals();
     hops.for_each([&](NextHop& hop, const HopTable::Key& key) {
       hop.mac.store(mac_of(key), std::memory_order_relaxed);
     });
@@ -391,6 +422,10 @@ std::uint32_t Neighbours::epoch() const {
 
 NextHop* Neighbours::table() {
   return impl_->hops.data();
+}
+
+const flow::Arrivals* Neighbours::arrivals() const {
+  return impl_->arrivals.data();
 }
 
 int Neighbours::fd() const {

@@ -21,6 +21,7 @@ class Neighbours : public flow::NextHopResolver {
     std::string interface;  // of the kernel: the shared one or the exception TAP; empty: none
     std::uint16_t mtu = 1500;
     std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination, this MAC
+    std::array<std::uint8_t, 6> mac{};                           // the device's
   };
 
   // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink
@@ -33,6 +34,8 @@ class Neighbours : public flow::NextHopResolver {
   void release(flow::NextHopIndex hop) override;
   std::uint32_t epoch() const override;
   flow::NextHop* table() override;
+  // The interface's MAC, which a bond may have given it, and the VLANs on it.
+  const flow::Arrivals* arrivals() const override;
 
   // For poll(2): readable when the kernel has said something.
   int fd() const;

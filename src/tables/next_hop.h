@@ -57,6 +57,8 @@ struct Journey {
 // interface that is no port; or not at all, as where a default route leads to no port.
 enum class Reach : std::uint8_t { kPort, kElsewhere, kNowhere };
 
+struct Arrivals;
+
 // Finds, or makes, the next hop of a journey, from control's mirror of the kernel's routes.
 // Thread-safe; no system call.
 class NextHopResolver {
@@ -72,6 +74,8 @@ class NextHopResolver {
   virtual std::uint32_t epoch() const = 0;
   // The table, for workers; fixed in size and place.
   virtual NextHop* table() = 0;
+  // What may come by which port, by port; nullptr: what Setup says.
+  virtual const Arrivals* arrivals() const { return nullptr; }
 };
 
 }  // namespace turnpike::flow

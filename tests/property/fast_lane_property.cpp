@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "flow_world.h"
+#include "tables/arrivals.h"
 #include "turnpike/stun.h"
 
 namespace {
@@ -249,8 +250,10 @@ void plain_media_takes_the_fast_lane() {
   World world({}, true);
   IpIds ip_ids;
   TransactionIds ids({}, 0);
-  FastLane lane(world.setup_, *world.tables_, world.hop_, world.door_, world.counters_, ip_ids,
-                ids);
+  Arrivals arrivals;
+  arrivals.mac = mac_word(world.setup_.ports[0].mac);
+  FastLane lane(world.setup_, *world.tables_, world.hop_, &arrivals, world.door_, world.counters_,
+                ip_ids, ids);
   const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);

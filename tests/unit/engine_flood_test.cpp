@@ -40,6 +40,7 @@ class Node : public ServerHost {
  public:
   Node() {
     setup_.ports.resize(1);
+    setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.listeners = {{kListener}};
     setup_.relayed = {{kRelay4, std::nullopt}};
     setup_.requests.key = kHashKey;

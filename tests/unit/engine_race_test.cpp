@@ -437,6 +437,7 @@ class Reader {
  public:
   Reader(Common& common, std::size_t index) : common_(common), index_(index), random_(50 + index) {
     setup_.ports.resize(1);
+    setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.listeners.push_back({{kServer4, kPort}});
     setup_.relayed = {{kRelay4, std::nullopt}};
     setup_.fast_lane = index != 0;

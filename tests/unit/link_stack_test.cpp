@@ -31,6 +31,7 @@ struct Told {
   std::string other_name = {};
   std::uint8_t family = AF_UNSPEC;
   bool gone = false;
+  std::array<std::uint8_t, 6> mac = {};  // none
 };
 
 bool tell(LinkStack& links, const Told& told, const std::vector<std::string>& ends = {"a", "b"}) {
@@ -44,6 +45,8 @@ bool tell(LinkStack& links, const Told& told, const std::vector<std::string>& en
   mnl_attr_put_strz(message, IFLA_IFNAME, told.name.c_str());
   mnl_attr_put_u32(message, IFLA_MTU, told.mtu);
   if (told.on != 0) mnl_attr_put_u32(message, IFLA_LINK, told.on);
+  if (told.mac != std::array<std::uint8_t, 6>{})
+    mnl_attr_put(message, IFLA_ADDRESS, told.mac.size(), told.mac.data());
   if (told.master != 0) mnl_attr_put_u32(message, IFLA_MASTER, told.master);
   if (told.elsewhere) mnl_attr_put_u32(message, IFLA_LINK_NETNSID, 3);
   if (!told.other_name.empty()) {
@@ -108,6 +111,8 @@ TEST_F(Links, OfVlansLeadDownToAnEndWithTheirTags) {
   EXPECT_FALSE(way(22)) << "three tags";
   EXPECT_FALSE(way(4)) << "not there";
   EXPECT_TRUE(links_.has_vlans_on(3));
+  ASSERT_EQ(links_.tags_on(2).size(), 1U);
+  EXPECT_EQ(links_.tags_on(2)[0].bytes, (Bytes8{0x81, 0, 0, 5}));
   EXPECT_FALSE(links_.has_vlans_on(4));
 }
 
@@ -116,6 +121,22 @@ TEST_F(Links, OfOtherKindsOrNamespacesLeadNowhere) {
   tell(links_, {11, "a.5", "vlan", 2, 5, ETH_P_8021Q, 1500, 0, false, true, true});
   EXPECT_FALSE(way(10));
   EXPECT_FALSE(way(11));
+}
+
+// VRRP's, whose address moves between hosts with its MAC.
+TEST_F(Links, OfMacvlansLendTheirMacsToThatBelow) {
+  const std::array<std::uint8_t, 6> first{0, 0, 0x5E, 0, 1, 51}, second{0, 0, 0x5E, 0, 1, 52};
+  Told one{10, "vrrp.51", "macvlan", 2}, two{12, "vrrp.52", "macvlan", 11};
+  one.mac = first;
+  two.mac = second;
+  EXPECT_TRUE(tell(links_, one)) << "news of what leads to an end";
+  tell(links_, {11, "a.5", "vlan", 2, 5});
+  tell(links_, two);
+  EXPECT_EQ(links_.macs_on(2), (std::vector{first, second}));
+  EXPECT_TRUE(links_.macs_on(3).empty());
+  one.gone = true;
+  tell(links_, one);
+  EXPECT_EQ(links_.macs_on(2), (std::vector{second}));
 }
 
 TEST_F(Links, EndWhereTheyStandOnEachOther) {
