@@ -344,8 +344,7 @@ TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) {
   const std::uint64_t unusual =
       ((load32(frame + ethernet::kType) ^ from_be32(0x08004500)) & from_be32(0xFFFFFF00)) |
       ((load32(ip + ipv4::kFlagsFragment) ^ from_be32(ip_protocol::kUdp)) & from_be32(0x3FFF00FF)) |
-      (read_mac(frame + ethernet::kDestination) ^
-       arrivals_[packet.port].mac.load(std::memory_order_relaxed));
+      arrivals_[packet.port].difference(read_mac(frame + ethernet::kDestination));
   if (unusual != 0 || total > packet.length - kIp || udp_size + ipv4::kMinSize != total ||
       udp_size < udp::kSize || ip[ipv4::kTtl] <= 1 || packet.reassembled) {
     return false;

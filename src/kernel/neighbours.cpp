@@ -61,7 +61,10 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
         dialogue(*this) {
     for (std::size_t port = 0; port < ports.size(); ++port) {
       names.push_back(ports[port].interface);
-      arrivals[port].mac.store(flow::mac_word(ports[port].mac), std::memory_order_relaxed);
+      if (ports[port].interface.empty())
+        arrivals[port].take_any_mac();
+      else
+        arrivals[port].mac.store(flow::mac_word(ports[port].mac), std::memory_order_relaxed);
       if (!ports[port].interface.empty()) arrivals[port].tags = std::make_unique<flow::KnownTags>();
     }
     mirror.ends.resize(ports.size());

@@ -81,14 +81,26 @@ class KnownTags {
 
 // Of one port.
 struct alignas(64) Arrivals {
-  static constexpr std::size_t kOthers = 6;
+  static constexpr std::size_t kOthers = 5;
 
-  std::atomic<MacWord> mac{0};                             // without kMacResolved
+  // Without kMacResolved. Where nothing tells others of it (no kernel's interface answers for the
+  // port), what comes by a wire is for its end: then only the bit of groups is compared.
+  static constexpr MacWord kWhole = 0xFFFF'FFFF'FFFF, kGroupBit = 1;
+  std::atomic<MacWord> mac{0};
+  std::atomic<MacWord> mask{kWhole};
   std::array<std::atomic<MacWord>, kOthers> other_macs{};  // macvlans'; 0: none
   std::unique_ptr<KnownTags> tags;                         // none: any; fixed once workers run
 
+  void take_any_mac() {
+    mac.store(0, std::memory_order_relaxed);
+    mask.store(kGroupBit, std::memory_order_relaxed);
+  }
+  // 0: it is the port's own.
+  MacWord difference(MacWord to) const {
+    return (to ^ mac.load(std::memory_order_relaxed)) & mask.load(std::memory_order_relaxed);
+  }
   bool takes_mac(MacWord to) const {
-    if (to == mac.load(std::memory_order_relaxed)) return true;
+    if (difference(to) == 0) return true;
     return to != 0 && std::any_of(other_macs.begin(), other_macs.end(), [to](const auto& other) {
              return other.load(std::memory_order_relaxed) == to;
            });

@@ -68,6 +68,14 @@ TEST(Arrivals, TakeThePortsMacAndThoseOfMacvlansOnIt) {
   EXPECT_TRUE(port.takes_mac(mac_word({0, 0, 0x5E, 0, 1, 51})));
 }
 
+// memif between two programs, for one, where each sends to whatever MAC it was told.
+TEST(Arrivals, TakeAnyHostsMacWhereNothingTellsOfTheirOwn) {
+  Arrivals port;
+  port.take_any_mac();
+  EXPECT_TRUE(port.takes_mac(mac_word({2, 0, 0, 0, 0, 1})));
+  EXPECT_FALSE(port.takes_mac(mac_word({0x33, 0x33, 0, 0, 0, 1})));
+}
+
 class FramesByMac : public testing::TestWithParam<std::tuple<Family, bool>> {};
 TEST_P(FramesByMac, AreRelayedToThePortsOwnAlone) {
   const auto [family, fast] = GetParam();
