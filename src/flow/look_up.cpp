@@ -63,7 +63,7 @@ void Pipeline::look_up_clients(std::span<Packet> burst) {
   }
   tables_.find_clients(std::span(keys).first(n), std::span(found).first(n));
   for (std::size_t i = 0; i < n; ++i) {
-    if (found[i] == kNoAllocation) {
+    if (found[i] == kNoAllocationSlot) {
       drop(*whose[i], Drop::kNoAllocation);
       continue;
     }
@@ -86,9 +86,9 @@ void Pipeline::look_up_relays(std::span<Packet> burst) {
   tables_.find_relays(std::span(keys).first(n), std::span(found).first(n));
   for (std::size_t i = 0; i < n; ++i) {
     whose[i]->allocation = found[i];
-    whose[i]->has_allocation = found[i] != kNoAllocation;
+    whose[i]->has_allocation = found[i] != kNoAllocationSlot;
     // Not a live relay port: the kernel may have use for it (a DNS answer, say).
-    if (found[i] == kNoAllocation) whose[i]->verdict = Verdict::kKernel;
+    if (found[i] == kNoAllocationSlot) whose[i]->verdict = Verdict::kKernel;
   }
 }
 

@@ -152,9 +152,9 @@ struct alignas(64) ChannelEntry {
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);
 
-inline constexpr AllocationSlot kNoAllocation{kNoSlot};
-inline constexpr PermissionSlot kNoPermission{kNoSlot};
-inline constexpr ChannelSlot kNoChannel{kNoSlot};
+inline constexpr AllocationSlot kNoAllocationSlot{kNoSlot};
+inline constexpr PermissionSlot kNoPermissionSlot{kNoSlot};
+inline constexpr ChannelSlot kNoChannelSlot{kNoSlot};
 
 // What bulk look-ups take. Every allocation named in a key must be one that was found.
 struct ClientKey {

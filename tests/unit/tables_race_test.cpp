@@ -204,7 +204,7 @@ class Reader {
     std::array<AllocationSlot, kBurst> slots;
     tables_.find_clients(keys, slots);
     for (std::size_t i = 0; i < kBurst; ++i) {
-      if (slots[i] == kNoAllocation) continue;
+      if (slots[i] == kNoAllocationSlot) continue;
       if (tables_.allocation(slots[i]).client != keys[i].client) ++wrong_owner;
       follow(slots[i]);
     }

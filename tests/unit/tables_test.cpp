@@ -419,34 +419,35 @@ TEST_F(TablesTest, FindsInBulkWhatItFindsOneByOne) {
   std::vector<AllocationSlot> found(clients.size());
   tables_->find_clients(clients, found);
   for (std::size_t i = 0; i < clients.size(); ++i) {
-    EXPECT_EQ(found[i], tables_->find_client(0, clients[i].client).value_or(kNoAllocation));
-    EXPECT_EQ(found[i] == kNoAllocation, i % 3 == 0);
+    EXPECT_EQ(found[i], tables_->find_client(0, clients[i].client).value_or(kNoAllocationSlot));
+    EXPECT_EQ(found[i] == kNoAllocationSlot, i % 3 == 0);
   }
   tables_->find_relays(relays, found);
   for (std::size_t i = 0; i < relays.size(); ++i) {
     EXPECT_EQ(found[i],
-              tables_->find_relay(relays[i].relayed, relays[i].port).value_or(kNoAllocation));
-    EXPECT_EQ(found[i] == kNoAllocation, i % 3 == 0);
+              tables_->find_relay(relays[i].relayed, relays[i].port).value_or(kNoAllocationSlot));
+    EXPECT_EQ(found[i] == kNoAllocationSlot, i % 3 == 0);
   }
   std::vector<ChannelSlot> channels(numbers.size());
   tables_->find_channels(std::span<const NumberKey>(numbers), channels);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
-    EXPECT_EQ(channels[i],
-              tables_->find_channel(numbers[i].allocation, numbers[i].number).value_or(kNoChannel));
-    EXPECT_EQ(channels[i] == kNoChannel, i % 2 == 1);
+    EXPECT_EQ(
+        channels[i],
+        tables_->find_channel(numbers[i].allocation, numbers[i].number).value_or(kNoChannelSlot));
+    EXPECT_EQ(channels[i] == kNoChannelSlot, i % 2 == 1);
   }
   tables_->find_channels(std::span<const PeerKey>(peers), channels);
   for (std::size_t i = 0; i < peers.size(); ++i) {
     EXPECT_EQ(channels[i],
-              tables_->find_channel(peers[i].allocation, peers[i].peer).value_or(kNoChannel));
-    EXPECT_EQ(channels[i] == kNoChannel, i % 2 == 1);
+              tables_->find_channel(peers[i].allocation, peers[i].peer).value_or(kNoChannelSlot));
+    EXPECT_EQ(channels[i] == kNoChannelSlot, i % 2 == 1);
   }
   std::vector<PermissionSlot> allowed(permissions.size());
   tables_->find_permissions(permissions, allowed);
   for (std::size_t i = 0; i < permissions.size(); ++i) {
     EXPECT_EQ(allowed[i], tables_->find_permission(permissions[i].allocation, permissions[i].peer)
-                              .value_or(kNoPermission));
-    EXPECT_EQ(allowed[i] == kNoPermission, i % 2 == 1);
+                              .value_or(kNoPermissionSlot));
+    EXPECT_EQ(allowed[i] == kNoPermissionSlot, i % 2 == 1);
   }
 }
 

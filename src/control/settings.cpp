@@ -1,0 +1,198 @@
+#include "control/settings.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace turnpike::control {
+namespace {
+
+std::string exception_name(const config::PortConfig& port, std::size_t number) {
+  if (config::is_kernel_shared(port.driver) || port.exception_name == "none") return "";
+  return port.exception_name.empty() ? "tpk" + std::to_string(number) : port.exception_name;
+}
+
+dataplane::Driver driver_of(config::PortDriver driver) {
+  switch (driver) {
+    case config::PortDriver::kPci:
+      return dataplane::Driver::kPci;
+    case config::PortDriver::kAfXdp:
+      return dataplane::Driver::kAfXdp;
+    case config::PortDriver::kAfPacket:
+      return dataplane::Driver::kAfPacket;
+    case config::PortDriver::kTap:
+      return dataplane::Driver::kTap;
+    case config::PortDriver::kMemif:
+      return dataplane::Driver::kMemif;
+  }
+  throw std::logic_error("no such driver");
+}
+
+}  // namespace
+
+dataplane::Options dataplane_options(const config::Config& config) {
+  dataplane::Options options;
+  for (std::size_t i = 0; i < config.ports.size(); ++i) {
+    const config::PortConfig& port = config.ports[i];
+    dataplane::PortSpec& spec = options.ports.emplace_back();
+    spec.driver = driver_of(port.driver);
+    spec.device = port.device;
+    spec.queues = port.queues;
+    spec.mtu = port.mtu;
+    spec.descriptors = port.descriptors;
+    spec.devargs = port.devargs;
+    spec.memif_server = port.memif_server;
+    spec.memif_zero_copy = port.memif_zero_copy;
+    for (const config::InterfaceAddress& address : port.addresses)
+      spec.addresses.push_back(address.address);
+    spec.exception_name = exception_name(port, i);
+  }
+  options.workers = config.workers;
+  options.worker_cores = config.worker_cores;
+  options.shards = config.shards;
+  options.hugepages = config.hugepages;
+  options.idle_sleep_us = config.idle_sleep_us;
+  options.test_time_scale = config.test_time_scale;
+  for (const config::ListenerConfig& listener : config.listeners)
+    options.listeners.push_back(listener.endpoint);
+  options.relayed = config.relayed;
+  options.relay_ports = {config.relay_port_min, config.relay_port_max};
+  return options;
+}
+
+flow::TableLimits table_limits(const config::Config& config) {
+  flow::TableLimits limits;
+  limits.shards = config.shards;
+  limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
+  // Five-tuples fall to shards by chance: the node is full before a shard is.
+  if (config.shards > 1) limits.allocations_per_shard += limits.allocations_per_shard / 10 + 16;
+  const auto share = [&](std::uint32_t most, std::uint32_t average) {
+    const std::uint64_t all = std::uint64_t{limits.allocations_per_shard} * std::min(most, average);
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
+  };
+  limits.permissions_per_shard =
+      share(config.max_permissions_per_allocation, config.permissions_average);
+  limits.channels_per_shard = share(config.max_channels_per_allocation, config.channels_average);
+  return limits;
+}
+
+UserLimits user_limits(const config::Config& config) {
+  if (config.user_quota == 0) return {0};
+  const auto share = [&](std::uint32_t most, std::uint32_t average) {
+    const std::uint64_t all = std::uint64_t{config.user_quota} * std::min(most, average);
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
+  };
+  return {config.user_quota,
+          share(config.max_permissions_per_allocation, config.permissions_average),
+          share(config.max_channels_per_allocation, config.channels_average)};
+}
+
+std::string why_one_user_can_take_all(const config::Config& config,
+                                      const flow::TableLimits& limits) {
+  const UserLimits user = user_limits(config);
+  const auto too_much = [](std::uint64_t of_user, std::uint64_t in_all) {
+    return 2 * of_user > in_all;
+  };
+  if (user.allocations == 0) return "limits.allocations_per_user is 0";
+  if (too_much(user.allocations, config.max_allocations))
+    return "limits.allocations_per_user is more than half of limits.allocations";
+  if (too_much(user.permissions, std::uint64_t{limits.shards} * limits.permissions_per_shard))
+    return "limits.permissions_per_allocation is more than half of all there are";
+  if (too_much(user.channels, std::uint64_t{limits.shards} * limits.channels_per_shard))
+    return "limits.channels_per_allocation is more than half of all there are";
+  return "";
+}
+
+ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
+                           std::uint8_t shard, bool sha256) {
+  ServerConfig server;
+  server.realm = config.realm;
+  server.software = config.software;
+  server.relayed = config.relayed;
+  server.port_min = config.relay_port_min;
+  server.port_max = config.relay_port_max;
+  server.lifetime_default_s = config.lifetime_min_s;
+  server.lifetime_max_s = config.lifetime_max_s;
+  server.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  server.strict_expiry = config.strict_expiry;
+  server.sha256_offered = sha256;
+  server.max_allocations = limits.allocations_per_shard;
+  server.max_permissions_per_allocation = config.max_permissions_per_allocation;
+  server.max_channels_per_allocation = config.max_channels_per_allocation;
+  for (const config::ListenerConfig& listener : config.listeners) {
+    if (!listener.alternates.empty())
+      server.redirects.push_back({listener.endpoint, listener.alternates});
+  }
+  server.shard = shard;
+  server.shard_count = config.shards;
+  return server;
+}
+
+NonceKeeper::Config nonce_config(const config::Config& config,
+                                 const auth::Credentials& credentials) {
+  NonceKeeper::Config nonce;
+  nonce.realm = config.realm;
+  nonce.lifetime_s = config.nonce_lifetime_s;
+  nonce.username_anonymity = credentials.anonymity_offered();
+  nonce.key = random_bytes<decltype(nonce.key)>();
+  return nonce;
+}
+
+FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
+  FrontDoor::Config door;
+  door.realm = config.realm;
+  door.sha256_offered = credentials.sha256_offered();
+  door.stun_only = config.listeners.front().stun_only;
+  door.turn_only = config.listeners.front().turn_only;
+  door.classic = config.classic_stun;
+  return door;
+}
+
+policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
+  policy::PeerRules::Config rules;
+  rules.allow = config.allow_peers;
+  rules.deny = config.deny_peers;
+  rules.nat64_prefixes = config.nat64_prefixes;
+  for (const config::ListenerConfig& listener : config.listeners)
+    rules.ourselves.push_back(listener.endpoint.address);
+  if (config.metrics_enabled) rules.ourselves.push_back(config.metrics.address);
+  rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
+  for (const RelayedAddress& relayed : config.relayed) {
+    rules.relayed.push_back(relayed.internal);
+    if (relayed.external) rules.relayed.push_back(*relayed.external);
+  }
+  for (const kernel::HostAddresses::Entry& entry : host.all())
+    rules.ourselves.push_back(entry.address);
+  rules.broadcast = host.broadcast();
+  return policy::PeerRules(rules);
+}
+
+std::vector<Endpoint> listener_endpoints(const config::Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const config::ListenerConfig& listener : config.listeners)
+    endpoints.push_back(listener.endpoint);
+  return endpoints;
+}
+
+flow::Setup flow_setup(const config::Config& config) {
+  flow::Setup setup;
+  for (const config::ListenerConfig& listener : config.listeners)
+    setup.listeners.push_back({listener.endpoint});
+  setup.relayed = config.relayed;
+  setup.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  setup.shard_count = config.shards;
+  setup.strangers.per_source = {config.challenges_per_source, config.challenges_per_source_burst};
+  setup.strangers.all = {config.challenges};
+  setup.strangers.key = random_bytes<HashKey>();
+  setup.transaction_key = random_bytes<TransactionIds::Key>();
+  setup.requests.per_allocation = {config.requests_per_allocation,
+                                   config.requests_per_allocation_burst};
+  setup.requests.per_source = {config.requests_per_source, config.requests_per_source_burst};
+  setup.requests.key = random_bytes<HashKey>();
+  setup.resets_ttl = config.resets_ttl;
+  setup.translated_mtu = config.translated_mtu;
+  return setup;
+}
+
+}  // namespace turnpike::control

@@ -1,0 +1,50 @@
+// From the configuration to each part's own settings: no part knows the configuration, and it knows
+// no part.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "auth/credentials.h"
+#include "config/config.h"
+#include "dataplane/dataplane.h"
+#include "engine/random_source.h"
+#include "flow/pipeline.h"
+#include "kernel/host_addresses.h"
+#include "policy/peer_rules.h"
+#include "tables/tables.h"
+#include "turn/quota.h"
+#include "turnpike/server.h"
+#include "wire/front_door.h"
+#include "wire/nonce.h"
+
+namespace turnpike::control {
+
+// From the kernel's generator. Throws std::runtime_error.
+template <typename T>
+T random_bytes() {
+  T value{};
+  engine::fill_random({reinterpret_cast<std::uint8_t*>(&value), sizeof value});
+  return value;
+}
+
+dataplane::Options dataplane_options(const config::Config& config);
+std::vector<Endpoint> listener_endpoints(const config::Config& config);
+flow::TableLimits table_limits(const config::Config& config);
+// As much as his allocations have on average, and what a single one may have.
+UserLimits user_limits(const config::Config& config);
+// Whether one user can keep others from what there is; empty: no.
+std::string why_one_user_can_take_all(const config::Config& config,
+                                      const flow::TableLimits& limits);
+ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
+                           std::uint8_t shard, bool sha256);
+// With a random key.
+NonceKeeper::Config nonce_config(const config::Config& config,
+                                 const auth::Credentials& credentials);
+FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials);
+policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host);
+// All that the configuration says of it; ports and broadcast addresses are the caller's.
+flow::Setup flow_setup(const config::Config& config);
+
+}  // namespace turnpike::control
