@@ -7,7 +7,6 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
-#include <rte_random.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -23,21 +22,8 @@
 namespace turnpike::dataplane {
 namespace {
 
-constexpr std::uint64_t kNeighbourPatienceMs = 1000;
 constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
 constexpr std::uint64_t kHousekeepingPolls = 64;
-
-rte_mbuf* mbuf_of(const flow::Packet& packet) {
-  return static_cast<rte_mbuf*>(packet.cookie);
-}
-
-// The mbuf takes over where the pipeline has put the frame.
-void sync(const flow::Packet& packet) {
-  rte_mbuf* mbuf = mbuf_of(packet);
-  mbuf->data_off = packet.headroom;
-  mbuf->data_len = static_cast<std::uint16_t>(packet.length);
-  mbuf->pkt_len = packet.length;
-}
 
 // Pieces of a datagram that was put together here and is nobody's here: to the kernel as it would
 // have got them.
@@ -75,16 +61,17 @@ class KernelPieces final : public flow::FragmentSink {
 Worker::Worker(const Config& config, Fabric& fabric)
     : config_(config),
       fabric_(fabric),
-      fragment_id_(config.number + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
-  outgoing_.resize(fabric.ports.size());
+      transmitter_(fabric, config.number, {config.pool, config.large}, counters_),
+      waiting_(transmitter_, counters_) {
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     for (std::uint16_t queue = 0; queue < fabric.ports[port]->queues(); ++queue) {
       if (fabric.queue_owner(port, queue) != config.number) continue;
       queues_.push_back({port, queue});
-      outgoing_[port].queue = queue;
     }
+    ExceptionPath* path = fabric.exceptions[port].get();
+    if (path != nullptr && fabric.queue_owner(port, 0) == config.number)
+      exceptions_.push_back({port, path});
   }
-  waiting_.reserve(kMaxWaiting);
   reassembly_ = std::make_unique<Reassembly>(config.pool, config.large, counters_);
 }
 
@@ -97,8 +84,10 @@ void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
                    const TokenSealer& tokens, Qsbr& qsbr) {
   pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_,
                                                config_.number);
-  pipeline_->number_ids(static_cast<std::uint16_t>(fragment_id_), fabric_.workers);
-  next_hops_ = next_hops.table();
+  pipeline_->number_ids(static_cast<std::uint16_t>(transmitter_.next_fragment_id()),
+                        fabric_.workers);
+  transmitter_.set_next_hops(next_hops.table());
+  waiting_.set_next_hops(next_hops.table());
   arrivals_ = next_hops.arrivals();
   qsbr_ = &qsbr;
   heartbeat_.beat(real_ms());
@@ -141,10 +130,8 @@ void Worker::take_seat() {
 
 void Worker::run() {
   run_rounds();
-  flush_all();
-  for (rte_mbuf* mbuf : waiting_)
-    rte_pktmbuf_free(mbuf);
-  waiting_.clear();
+  transmitter_.flush();
+  waiting_.leave_all();
   std::array<void*, flow::BehindRequests::kPlaces> frames;
   const std::size_t n = pipeline_->behind_requests().leave_before(~std::uint64_t{0}, frames);
   for (std::size_t i = 0; i < n; ++i)
@@ -204,11 +191,11 @@ bool Worker::round(Instant now) {
     busy |= receive(now, queue);
   busy |= collect_replies(now);
   busy |= give_up_waiting();
-  busy |= take_handoffs();
+  busy |= transmitter_.take_handoffs();
   busy |= take_fragments(now);
   busy |= take_exceptions();
   if (!busy) return false;
-  flush_all();
+  transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
   return true;
@@ -281,7 +268,7 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
     case flow::Verdict::kTransmitBack:
       put_tags_back(packet, notes_of(mbuf_of(packet)));
       sync(packet);
-      return enqueue(packet.port, mbuf_of(packet));
+      return transmitter_.enqueue(packet.port, mbuf_of(packet));
     case flow::Verdict::kEngine:
       return to_engine(packet);
     case flow::Verdict::kKernel:
@@ -298,83 +285,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
 }
 
 void Worker::transmit(flow::Packet& packet) {
-  if (!address_frame(packet)) return wait_for_neighbour(packet);
-  transmit_addressed(packet);
-}
-
-void Worker::transmit_addressed(flow::Packet& packet) {
-  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
-  sync(packet);
-  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
-  if (packet.length - packet.l3 <= mtu) return enqueue_to(hop, mbuf_of(packet));
-  fragment_hop_ = &hop;
-  fragment_id_ += fabric_.workers;
-  out_of_buffers_ = false;
-  if (!flow::fragment(packet, mtu, fragment_id_, *this))
-    count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
-  rte_pktmbuf_free(mbuf_of(packet));
-}
-
-// Writes the Ethernet addresses; false while the next hop's is unknown.
-bool Worker::address_frame(flow::Packet& packet) {
-  flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
-  const flow::MacWord mac = hop.mac.load(std::memory_order_relaxed);
-  // Tells control that this neighbour is in use; a shared line, so only written when it says
-  // otherwise.
-  if (hop.wanted.load(std::memory_order_relaxed) == 0)
-    hop.wanted.store(1, std::memory_order_relaxed);
-  if ((mac & flow::kMacResolved) == 0) return false;
-  flow::write_mac(packet.data, mac);
-  std::memcpy(packet.data + wire::ethernet::kSource, fabric_.ports[hop.port]->info().mac.data(),
-              wire::ethernet::kAddressSize);
-  return true;
-}
-
-std::uint32_t Worker::generation_of(const flow::Packet& packet) const {
-  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
-  return hop.generation.load(std::memory_order_relaxed);
-}
-
-// A few for each neighbour, so that one that doesn't answer can't hold all places; and where
-// several do, a newcomer takes the place of the oldest.
-void Worker::wait_for_neighbour(flow::Packet& packet) {
-  rte_mbuf* mbuf = mbuf_of(packet);
-  const auto same = std::count_if(waiting_.begin(), waiting_.end(), [&](rte_mbuf* other) {
-    return notes_of(other).packet.next_hop == packet.next_hop;
-  });
-  const bool full = waiting_.size() == kMaxWaiting;
-  if (same >= kMaxWaitingForOne || (full && same >= kSureOfOne)) {
-    count_drop(flow::Drop::kNoNeighbour);
-    return rte_pktmbuf_free(mbuf);
-  }
-  if (full) {
-    count_drop(flow::Drop::kNoNeighbour);
-    rte_pktmbuf_free(waiting_.front());
-    waiting_.erase(waiting_.begin());
-  }
-  FrameNotes& notes = notes_of(mbuf);
-  notes.packet = packet;
-  notes.since_ms = real_ms();
-  notes.generation = generation_of(packet);
-  waiting_.push_back(mbuf);
-}
-
-void Worker::retry_waiting(std::uint64_t now_ms) {
-  std::size_t kept = 0;
-  for (rte_mbuf* mbuf : waiting_) {
-    FrameNotes& notes = notes_of(mbuf);
-    const bool same = notes.generation == generation_of(notes.packet);
-    if (same && address_frame(notes.packet)) {
-      transmit_addressed(notes.packet);
-    } else if (!same || now_ms - notes.since_ms > kNeighbourPatienceMs) {
-      count_drop(flow::Drop::kNoNeighbour);
-      rte_pktmbuf_free(mbuf);
-    } else {
-      waiting_[kept++] = mbuf;
-    }
-  }
-  waiting_.resize(kept);
-  flush_all();
+  if (!transmitter_.address(packet)) return waiting_.enter(packet);
+  transmitter_.send(packet);
 }
 
 // A NIC may part the fragments of a datagram: it spreads by ports where there are some, and only
@@ -506,8 +418,7 @@ void Worker::to_kernel(flow::Packet& packet) {
       packet.length - packet.l3 > KernelPieces::kMtu) {
     KernelPieces pieces(*path, config_.number,
                         packet.tag_bytes == 0 ? flow::VlanTags{} : notes.tags);
-    fragment_id_ += fabric_.workers;
-    if (!flow::fragment(packet, KernelPieces::kMtu, fragment_id_, pieces))
+    if (!flow::fragment(packet, KernelPieces::kMtu, transmitter_.next_fragment_id(), pieces))
       count_drop(flow::Drop::kFragmentRejected);
     if (pieces.lost() != 0) count_drop(flow::Drop::kExceptionRingFull, pieces.lost());
     return rte_pktmbuf_free(mbuf_of(packet));
@@ -553,83 +464,23 @@ unsigned Worker::collect_replies(Instant now, EngineRings& engine) {
     pipeline_->finish_reply(notes.packet, notes.reply_size);
     put_tags_back(notes.packet, notes);
     sync(notes.packet);
-    enqueue(notes.packet.port, frames[i]);
+    transmitter_.enqueue(notes.packet.port, frames[i]);
   }
   return n;
-}
-
-// Frames of workers that have no queue of a port of ours.
-bool Worker::take_handoffs() {
-  bool busy = false;
-  std::array<rte_mbuf*, kBurst> frames;
-  for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
-    if (outgoing_[port].queue < 0) continue;
-    for (std::uint16_t from = 0; from < fabric_.workers; ++from) {
-      const auto queue = static_cast<std::uint16_t>(from % fabric_.ports[port]->queues());
-      if (from == config_.number || fabric_.queue_owner(port, queue) != config_.number) continue;
-      const unsigned n =
-          rte_ring_sc_dequeue_burst(fabric_.handoffs[port][from].get(),
-                                    reinterpret_cast<void**>(frames.data()), kBurst, nullptr);
-      busy |= n != 0;
-      for (unsigned i = 0; i < n; ++i)
-        enqueue(port, frames[i]);
-    }
-  }
-  return busy;
 }
 
 bool Worker::take_exceptions() {
   bool busy = false;
   std::array<rte_mbuf*, kBurst> frames;
-  for (std::size_t port = 0; port < fabric_.ports.size(); ++port) {
-    ExceptionPath* path = fabric_.exceptions[port].get();
-    if (path == nullptr || fabric_.queue_owner(port, 0) != config_.number) continue;
+  for (const Exception& exception : exceptions_) {
     unsigned lost = 0;
-    const unsigned n = path->from_kernel(config_.pool, frames.data(), kBurst, lost);
+    const unsigned n = exception.path->from_kernel(config_.pool, frames.data(), kBurst, lost);
     if (lost != 0) count_drop(flow::Drop::kNoMbuf, lost);
     busy |= n != 0;
     for (unsigned i = 0; i < n; ++i)
-      enqueue(port, frames[i]);
+      transmitter_.enqueue(exception.port, frames[i]);
   }
   return busy;
-}
-
-void Worker::enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf) {
-  if (hop.tags.size != 0 && !put_tags_on(mbuf, hop.tags)) [[unlikely]] {
-    count_drop(flow::Drop::kNoHeadroom);
-    return rte_pktmbuf_free(mbuf);
-  }
-  enqueue(hop.port, mbuf);
-}
-
-void Worker::enqueue(std::size_t port, rte_mbuf* mbuf) {
-  Outgoing& out = outgoing_[port];
-  out.frames[out.n++] = mbuf;
-  if (out.n == kBurst) flush(port);
-}
-
-void Worker::flush(std::size_t port) {
-  Outgoing& out = outgoing_[port];
-  if (out.n == 0) return;
-  unsigned sent = 0;
-  if (out.queue >= 0) {
-    sent = rte_eth_tx_burst(fabric_.ports[port]->id(), static_cast<std::uint16_t>(out.queue),
-                            out.frames.data(), out.n);
-    counters_.transmitted_packets.add(sent);
-  } else {
-    sent = rte_ring_sp_enqueue_burst(fabric_.handoffs[port][config_.number].get(),
-                                     reinterpret_cast<void**>(out.frames.data()), out.n, nullptr);
-  }
-  if (sent < out.n) {
-    count_drop(flow::Drop::kTransmitFull, out.n - sent);
-    rte_pktmbuf_free_bulk(out.frames.data() + sent, out.n - sent);
-  }
-  out.n = 0;
-}
-
-void Worker::flush_all() {
-  for (std::size_t port = 0; port < outgoing_.size(); ++port)
-    flush(port);
 }
 
 void Worker::count_drop(flow::Drop reason, std::uint64_t n) {
@@ -639,25 +490,7 @@ void Worker::count_drop(flow::Drop reason, std::uint64_t n) {
 void Worker::housekeeping() {
   const std::uint64_t now_ms = real_ms();
   heartbeat_.beat(now_ms);
-  if (!waiting_.empty()) retry_waiting(now_ms);
-}
-
-std::span<std::uint8_t> Worker::take(std::size_t size) {
-  const bool fits = size + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(config_.pool);
-  fragment_ = rte_pktmbuf_alloc(fits ? config_.pool : config_.large);
-  if (fragment_ != nullptr && rte_pktmbuf_tailroom(fragment_) < size) {
-    rte_pktmbuf_free(fragment_);
-    fragment_ = nullptr;
-  }
-  out_of_buffers_ = fragment_ == nullptr;
-  if (out_of_buffers_) return {};
-  return {rte_pktmbuf_mtod(fragment_, std::uint8_t*), size};
-}
-
-void Worker::done(std::size_t size) {
-  fragment_->data_len = static_cast<std::uint16_t>(size);
-  fragment_->pkt_len = fragment_->data_len;
-  enqueue_to(*fragment_hop_, fragment_);
+  if (!waiting_.empty()) waiting_.look(now_ms);
 }
 
 }  // namespace turnpike::dataplane

@@ -14,49 +14,20 @@
 #include <vector>
 
 #include "base/heartbeat.h"
-#include "base/keyed_hash.h"
 #include "base/qsbr.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
+#include "dataplane/fabric.h"
 #include "dataplane/placement.h"
 #include "dataplane/port.h"
 #include "dataplane/reassembly.h"
-#include "flow/fragment.h"
-#include "flow/fragment_table.h"
+#include "dataplane/transmitter.h"
+#include "dataplane/waiting_room.h"
 #include "flow/pipeline.h"
 
 namespace turnpike::dataplane {
 
-// Who serves a queue. Ports with one queue each spread over the workers.
-inline std::uint16_t queue_owner(std::size_t port, std::uint16_t queue, std::uint16_t workers) {
-  return static_cast<std::uint16_t>((port + queue) % workers);
-}
-
-inline constexpr unsigned kFragmentRing = 256;
-
-// What all workers share; fixed once they run.
-struct Fabric {
-  std::vector<std::unique_ptr<Port>> ports;
-  std::vector<std::unique_ptr<ExceptionPath>> exceptions;  // by port; empty: none
-  std::vector<std::unique_ptr<EngineRings>> engines;       // by shard
-  // handoffs[port][from worker]: frames for a port none of whose queues is the worker's; taken by
-  // queue_owner(port, from).
-  std::vector<std::vector<Ring>> handoffs;
-  // By worker, if there are several: fragments of datagrams that are his to put together.
-  struct Fragments {
-    std::vector<Ring> from;            // by worker
-    std::atomic<bool> waiting{false};  // set by who has put something in, cleared by the owner
-  };
-  std::vector<std::unique_ptr<Fragments>> fragments;
-  HashKey fragment_key{};  // random: nobody chooses the worker of his fragments
-  std::uint16_t workers = 1;
-
-  std::uint16_t queue_owner(std::size_t port, std::uint16_t queue) const {
-    return dataplane::queue_owner(port, queue, workers);
-  }
-};
-
-class Worker final : private flow::FragmentSink {
+class Worker {
  public:
   struct Config {
     std::uint16_t number = 0;
@@ -67,7 +38,7 @@ class Worker final : private flow::FragmentSink {
   };
 
   Worker(const Config& config, Fabric& fabric);
-  ~Worker() override;
+  ~Worker();
 
   void start(const flow::Setup& setup, const flow::Tables& tables, flow::NextHopResolver& next_hops,
              const FrontDoor& door, const TokenSealer& tokens, Qsbr& qsbr);
@@ -79,19 +50,13 @@ class Worker final : private flow::FragmentSink {
   bool sandboxed() const { return sandboxed_; }
 
  private:
-  static constexpr std::uint16_t kBurst = 32;
-  static constexpr std::size_t kMaxWaiting = 128;
-  static constexpr std::ptrdiff_t kMaxWaitingForOne = 16;  // neighbour: a burst of several calls
-  static constexpr std::ptrdiff_t kSureOfOne = 2;          // though all places are taken
-
   struct Queue {
     std::size_t port;
     std::uint16_t queue;
   };
-  struct Outgoing {
-    int queue = -1;  // -1: by the queue's owner
-    std::uint16_t n = 0;
-    std::array<rte_mbuf*, kBurst> frames{};
+  struct Exception {
+    std::size_t port;
+    ExceptionPath* path;
   };
 
   void take_seat();
@@ -104,11 +69,6 @@ class Worker final : private flow::FragmentSink {
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
   void transmit(flow::Packet& packet);
-  void transmit_addressed(flow::Packet& packet);
-  bool address_frame(flow::Packet& packet);
-  std::uint32_t generation_of(const flow::Packet& packet) const;
-  void wait_for_neighbour(flow::Packet& packet);
-  void retry_waiting(std::uint64_t now_ms);
   void reassemble(Instant now, flow::Packet& packet);
   void hand_over(flow::Packet& packet, std::size_t owner);
   void put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment);
@@ -122,34 +82,22 @@ class Worker final : private flow::FragmentSink {
   void refuse_vlan(flow::Packet& packet);
   bool collect_replies(Instant now);
   unsigned collect_replies(Instant now, EngineRings& engine);
-  bool take_handoffs();
   bool take_exceptions();
-  void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
-  void enqueue(std::size_t port, rte_mbuf* mbuf);
-  void flush(std::size_t port);
-  void flush_all();
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   void housekeeping();
   bool rest();
-
-  std::span<std::uint8_t> take(std::size_t size) override;
-  void done(std::size_t size) override;
 
   Config config_;
   Fabric& fabric_;
   flow::WorkerCounters counters_;
   std::vector<Queue> queues_;
-  std::vector<Outgoing> outgoing_;  // by port
-  std::vector<rte_mbuf*> waiting_;
+  std::vector<Exception> exceptions_;  // whose frames from the kernel it sends
+  Transmitter transmitter_;
+  WaitingRoom waiting_;
   std::unique_ptr<Reassembly> reassembly_;
   std::unique_ptr<flow::Pipeline> pipeline_;
-  flow::NextHop* next_hops_ = nullptr;
   const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
-  std::uint32_t fragment_id_;  // no two workers' are equal
-  const flow::NextHop* fragment_hop_ = nullptr;
-  rte_mbuf* fragment_ = nullptr;   // being filled
-  bool out_of_buffers_ = false;    // the last take() had none
   bool asked_engines_ = false;     // in this round
   std::uint64_t received_at_ = 0;  // when this round's first burst was there; 0: none
   std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};

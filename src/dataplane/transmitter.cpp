@@ -1,0 +1,137 @@
+#include "dataplane/transmitter.h"
+
+#include <rte_ethdev.h>
+#include <rte_random.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "dataplane/vlan_tags.h"
+#include "wire/headers.h"
+
+namespace turnpike::dataplane {
+
+Transmitter::Transmitter(Fabric& fabric, std::uint16_t worker, const Pools& pools,
+                         flow::WorkerCounters& counters)
+    : fabric_(fabric),
+      worker_(worker),
+      pools_(pools),
+      counters_(counters),
+      outgoing_(fabric.ports.size()),
+      fragment_id_(worker + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
+  for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
+    std::vector<bool> has_queue(fabric.workers);
+    const std::uint16_t queues = fabric.ports[port]->queues();
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+      const std::uint16_t owner = fabric.queue_owner(port, queue);
+      has_queue[owner] = true;
+      if (owner == worker) outgoing_[port].queue = queue;
+    }
+    for (std::uint16_t from = 0; from < fabric.workers; ++from) {
+      const auto queue = static_cast<std::uint16_t>(from % queues);
+      if (!has_queue[from] && fabric.queue_owner(port, queue) == worker)
+        inboxes_.push_back({port, fabric.handoffs[port][from].get()});
+    }
+  }
+}
+
+bool Transmitter::address(flow::Packet& packet) {
+  flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
+  const flow::MacWord mac = hop.mac.load(std::memory_order_relaxed);
+  // Tells control that this neighbour is in use; a shared line, so only written when it says
+  // otherwise.
+  if (hop.wanted.load(std::memory_order_relaxed) == 0)
+    hop.wanted.store(1, std::memory_order_relaxed);
+  if ((mac & flow::kMacResolved) == 0) return false;
+  flow::write_mac(packet.data, mac);
+  std::memcpy(packet.data + wire::ethernet::kSource, fabric_.ports[hop.port]->info().mac.data(),
+              wire::ethernet::kAddressSize);
+  return true;
+}
+
+void Transmitter::send(flow::Packet& packet) {
+  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
+  sync(packet);
+  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
+  if (packet.length - packet.l3 <= mtu) return enqueue_to(hop, mbuf_of(packet));
+  fragment_hop_ = &hop;
+  out_of_buffers_ = false;
+  if (!flow::fragment(packet, mtu, next_fragment_id(), *this))
+    count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
+  rte_pktmbuf_free(mbuf_of(packet));
+}
+
+void Transmitter::enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf) {
+  if (hop.tags.size != 0 && !put_tags_on(mbuf, hop.tags)) [[unlikely]] {
+    count_drop(flow::Drop::kNoHeadroom);
+    return rte_pktmbuf_free(mbuf);
+  }
+  enqueue(hop.port, mbuf);
+}
+
+void Transmitter::enqueue(std::size_t port, rte_mbuf* mbuf) {
+  Outgoing& out = outgoing_[port];
+  out.frames[out.n++] = mbuf;
+  if (out.n == kBurst) flush(port);
+}
+
+void Transmitter::flush(std::size_t port) {
+  Outgoing& out = outgoing_[port];
+  if (out.n == 0) return;
+  unsigned sent = 0;
+  if (out.queue >= 0) {
+    sent = rte_eth_tx_burst(fabric_.ports[port]->id(), static_cast<std::uint16_t>(out.queue),
+                            out.frames.data(), out.n);
+    counters_.transmitted_packets.add(sent);
+  } else {
+    sent = rte_ring_sp_enqueue_burst(fabric_.handoffs[port][worker_].get(),
+                                     reinterpret_cast<void**>(out.frames.data()), out.n, nullptr);
+  }
+  if (sent < out.n) {
+    count_drop(flow::Drop::kTransmitFull, out.n - sent);
+    rte_pktmbuf_free_bulk(out.frames.data() + sent, out.n - sent);
+  }
+  out.n = 0;
+}
+
+void Transmitter::flush() {
+  for (std::size_t port = 0; port < outgoing_.size(); ++port)
+    flush(port);
+}
+
+std::span<std::uint8_t> Transmitter::take(std::size_t size) {
+  const bool fits = size + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size(pools_.frames);
+  fragment_ = rte_pktmbuf_alloc(fits ? pools_.frames : pools_.large);
+  if (fragment_ != nullptr && rte_pktmbuf_tailroom(fragment_) < size) {
+    rte_pktmbuf_free(fragment_);
+    fragment_ = nullptr;
+  }
+  out_of_buffers_ = fragment_ == nullptr;
+  if (out_of_buffers_) return {};
+  return {rte_pktmbuf_mtod(fragment_, std::uint8_t*), size};
+}
+
+void Transmitter::done(std::size_t size) {
+  fragment_->data_len = static_cast<std::uint16_t>(size);
+  fragment_->pkt_len = fragment_->data_len;
+  enqueue_to(*fragment_hop_, fragment_);
+}
+
+bool Transmitter::take_handoffs() {
+  bool busy = false;
+  std::array<rte_mbuf*, kBurst> frames;
+  for (const Inbox& inbox : inboxes_) {
+    const unsigned n = rte_ring_sc_dequeue_burst(
+        inbox.ring, reinterpret_cast<void**>(frames.data()), kBurst, nullptr);
+    busy |= n != 0;
+    for (unsigned i = 0; i < n; ++i)
+      enqueue(inbox.port, frames[i]);
+  }
+  return busy;
+}
+
+void Transmitter::count_drop(flow::Drop reason, std::uint64_t n) {
+  counters_.drops[static_cast<std::size_t>(reason)].add(n);
+}
+
+}  // namespace turnpike::dataplane
