@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "turn/counters.h"
-#include "turn/quota.h"
+#include "turnpike/counters.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike::test {
 

@@ -9,10 +9,10 @@
 
 #include "cycles.h"
 #include "node.h"
-#include "turn/quota.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike::bench {
 namespace {

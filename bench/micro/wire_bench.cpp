@@ -6,9 +6,9 @@
 
 #include "cycles.h"
 #include "turnpike/integrity.h"
+#include "turnpike/nonce.h"
 #include "turnpike/stun.h"
 #include "wire/checksum.h"
-#include "wire/nonce.h"
 
 namespace turnpike::bench {
 namespace {

@@ -18,15 +18,14 @@
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
 #include "turnpike/integrity.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
 #include "turnpike/request.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
 
 namespace turnpike {
-
-class NonceKeeper;  // src/wire/nonce.h
-class TokenSealer;  // src/wire/reservation_token.h
-class QuotaLedger;  // src/turn/quota.h
 
 // Why a request was given up without an answer.
 enum class Discard : std::uint8_t {
@@ -157,7 +156,7 @@ struct ServerConfig {
 
 // Counts since the start; single writer, any reader (each field is written with relaxed stores by
 // the shard's thread). Indexed as the comments say.
-struct ServerCounters;  // src/turn/counters.h
+struct ServerCounters;  // turnpike/counters.h
 
 class Server {
  public:

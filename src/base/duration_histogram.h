@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/counter.h"
+#include "turnpike/counter.h"
 
 namespace turnpike {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "base/counter.h"
+#include "turnpike/counter.h"
 
 namespace turnpike {
 

@@ -5,8 +5,8 @@
 #include <set>
 
 #include "config/value.h"
+#include "turnpike/front_door.h"
 #include "turnpike/integrity.h"
-#include "wire/front_door.h"
 
 namespace turnpike::config {
 namespace {

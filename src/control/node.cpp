@@ -35,10 +35,10 @@
 #include "observe/conditions.h"
 #include "observe/metrics.h"
 #include "policy/peer_rules.h"
-#include "turn/quota.h"
-#include "wire/front_door.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
+#include "turnpike/front_door.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 
 namespace turnpike::control {
 namespace {

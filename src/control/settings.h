@@ -14,10 +14,10 @@
 #include "kernel/host_addresses.h"
 #include "policy/peer_rules.h"
 #include "tables/tables.h"
-#include "turn/quota.h"
+#include "turnpike/front_door.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
 #include "turnpike/server.h"
-#include "wire/front_door.h"
-#include "wire/nonce.h"
 
 namespace turnpike::control {
 

@@ -13,7 +13,7 @@
 #include "kernel/command.h"
 #include "kernel/interfaces.h"
 #include "log/log.h"
-#include "turn/counters.h"
+#include "turnpike/counters.h"
 
 namespace turnpike::control {
 namespace {

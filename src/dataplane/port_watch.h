@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "base/counter.h"
 #include "dataplane/dataplane.h"
 #include "flow/drop.h"
+#include "turnpike/counter.h"
 
 namespace turnpike::dataplane {
 

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/counter.h"
 #include "base/duration_histogram.h"
 #include "flow/drop.h"
+#include "turnpike/counter.h"
 
 namespace turnpike::flow {
 

@@ -15,7 +15,7 @@
 #include "flow/counters.h"
 #include "flow/packet.h"
 #include "tables/tables.h"
-#include "wire/front_door.h"
+#include "turnpike/front_door.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {

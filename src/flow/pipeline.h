@@ -23,9 +23,9 @@
 #include "tables/arrivals.h"
 #include "tables/next_hop.h"
 #include "tables/tables.h"
+#include "turnpike/front_door.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/front_door.h"
-#include "wire/reservation_token.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {

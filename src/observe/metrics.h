@@ -16,8 +16,8 @@
 #include "observe/conditions.h"
 #include "observe/http_server.h"
 #include "tables/tables.h"
-#include "turn/counters.h"
 #include "turnpike/address.h"
+#include "turnpike/counters.h"
 
 namespace turnpike::observe {
 

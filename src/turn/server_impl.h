@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "base/keyed_hash.h"
-#include "turn/counters.h"
 #include "turn/port_pool.h"
-#include "turn/quota.h"
+#include "turnpike/counters.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
 #include "wire/challenge.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike {
 

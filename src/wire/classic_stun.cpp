@@ -1,6 +1,6 @@
 // Classic STUN's few differences: sixteen bytes of transaction id, no XOR, no padding (every length
 // is a multiple of four), UNKNOWN-ATTRIBUTES filled up by repetition (RFC 3489 §11.2.10).
-#include "wire/classic_stun.h"
+#include "turnpike/classic_stun.h"
 
 #include <algorithm>
 #include <array>

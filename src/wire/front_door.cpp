@@ -4,7 +4,7 @@
 // Whoever forges a source has the answer sent there, so answers are small: SOFTWARE is left to the
 // engine's, which go to those who have proved themselves, and a challenge is at most three times
 // its request in IP bytes, if need be without a reason phrase (a SHOULD, RFC 8489 §14.8).
-#include "wire/front_door.h"
+#include "turnpike/front_door.h"
 
 #include <algorithm>
 

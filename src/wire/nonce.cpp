@@ -8,7 +8,7 @@
 // nothing about another; with two keys in use one in 2^63 is right: at ten million packets a second
 // one in thirty thousand years. And who guesses right has shown nothing but that he can receive at
 // an address: the integrity is still to be passed.
-#include "wire/nonce.h"
+#include "turnpike/nonce.h"
 
 #include <algorithm>
 #include <optional>

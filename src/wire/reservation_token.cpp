@@ -1,6 +1,6 @@
 // A reservation token: shard (1 byte), id (3 bytes), and 32 bits of SipHash over both. A guess has
 // to be right within the half minute a reservation lives, and from an authenticated client.
-#include "wire/reservation_token.h"
+#include "turnpike/reservation_token.h"
 
 #include <algorithm>
 

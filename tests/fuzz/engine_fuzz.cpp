@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "../simulation/promises.h"
-#include "turn/quota.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace {
 

@@ -12,11 +12,11 @@
 #include <string_view>
 #include <vector>
 
+#include "turnpike/front_door.h"
 #include "turnpike/integrity.h"
+#include "turnpike/nonce.h"
 #include "turnpike/stun.h"
 #include "wire/attributes.h"
-#include "wire/front_door.h"
-#include "wire/nonce.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <set>
 #include <string>
 
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike::simulation {
 

@@ -6,7 +6,7 @@
 
 #include "fake_sink.h"
 #include "model.h"
-#include "turn/counters.h"
+#include "turnpike/counters.h"
 
 namespace turnpike::simulation {
 

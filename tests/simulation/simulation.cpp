@@ -22,12 +22,12 @@
 #include "fake_sink.h"
 #include "model.h"
 #include "promises.h"
-#include "turn/counters.h"
-#include "turn/quota.h"
+#include "turnpike/counters.h"
+#include "turnpike/front_door.h"
+#include "turnpike/nonce.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
-#include "wire/front_door.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike::simulation {
 namespace {

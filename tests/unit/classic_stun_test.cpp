@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "wire/classic_stun.h"
+#include "turnpike/classic_stun.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::stun {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "flow_world.h"
-#include "turn/counters.h"
-#include "turn/quota.h"
+#include "turnpike/counters.h"
+#include "turnpike/quota.h"
 #include "turnpike/server.h"
 
 namespace turnpike {

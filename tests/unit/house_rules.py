@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A room may include itself, the public headers and these. Arrows point down only.
 MAY_INCLUDE = {
     "include": set(),
+    "examples": set(),
     "base": set(),
     "wire": {"base"},
     "turn": {"base", "wire"},
@@ -37,13 +38,13 @@ IMPURE = re.compile(r"#include <(rte_|sys/socket|random|chrono|ctime|time\.h|uni
 
 def room_of(path):
     parts = path.relative_to(ROOT).parts
-    if parts[0] == "include":
-        return "include"
+    if parts[0] in ("include", "examples"):
+        return parts[0]
     return "main" if len(parts) == 2 else parts[1]
 
 
 def sources():
-    for folder in ("include", "src"):
+    for folder in ("include", "src", "examples"):
         yield from (p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in (".h", ".cpp"))
 
 

@@ -1,7 +1,7 @@
 // Why a request is refused, in words: a developer of a client reads them in his log. And which of
 // several causes is told.
 #include "turn_world.h"
-#include "wire/front_door.h"
+#include "turnpike/front_door.h"
 
 namespace turnpike {
 namespace {

@@ -10,17 +10,17 @@
 #include <string_view>
 #include <vector>
 
+#include "turnpike/front_door.h"
 #include "turnpike/integrity.h"
+#include "turnpike/nonce.h"
+#include "turnpike/reservation_token.h"
 #include "turnpike/stun.h"
 #include "wire/attributes.h"
 #include "wire/challenge.h"
 #include "wire/checksum.h"
 #include "wire/crc32.h"
-#include "wire/front_door.h"
 #include "wire/headers.h"
 #include "wire/hmac.h"
-#include "wire/nonce.h"
-#include "wire/reservation_token.h"
 
 namespace turnpike::stun {
 namespace {

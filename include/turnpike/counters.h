@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "base/counter.h"
+#include "turnpike/counter.h"
 #include "turnpike/server.h"
 
 namespace turnpike {

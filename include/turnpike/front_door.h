@@ -8,10 +8,10 @@
 #include <string>
 
 #include "turnpike/address.h"
+#include "turnpike/classic_stun.h"
+#include "turnpike/nonce.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
-#include "wire/classic_stun.h"
-#include "wire/nonce.h"
 
 namespace turnpike {
 
