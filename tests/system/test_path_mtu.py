@@ -1,6 +1,6 @@
 """A link of 1280 bytes behind a router, on the client's or the peer's side: routers on the way say so by ICMP, and
-full-size packets get through again. Two are lost at most: the one that the router refuses, and the next with DF, which
-the relay refuses in the router's name."""
+full-size packets get through again. Once a router has spoken, one more is lost at most: the next with DF, which the
+relay refuses in the router's name. A busy router may be silent about the first or second that it refuses."""
 
 import socket
 
@@ -45,6 +45,12 @@ def warm(one, peer, relayed):
     one.sock.settimeout(1)
 
 
+def has_been_told(relay):
+    """By a router, of a packet that was too big."""
+    return (relay.total("turnpike_dropped_packets_total", reason="path_mtu")
+            + relay.total("turnpike_worker_icmp_relayed_total")) > 0
+
+
 @pytest.mark.parametrize("version", ["4", "6"])
 def test_client_behind_a_small_link(routed, relay, version):
     six = version == "6"
@@ -56,15 +62,16 @@ def test_client_behind_a_small_link(routed, relay, version):
                                ).address(turn.XOR_RELAYED_ADDRESS)
         assert one.channel_bind(0x4000, *peer.getsockname()).message_class == turn.SUCCESS
         warm(one, peer, relayed)
-        came = 0
+        came = lost = 0
         for number in range(PACKETS):
+            told = has_been_told(relay)
             peer.sendto(bytes([number]) * SIZE, relayed)
             try:
                 assert one.receive_any() == ("channel", 0x4000, bytes([number]) * SIZE)
                 came += 1
             except socket.timeout:
-                pass
-        assert came >= PACKETS - 2
+                lost += told
+        assert lost <= 1 and came >= PACKETS - 4
     assert relay.total("turnpike_dropped_packets_total", reason="path_mtu") >= 1
 
 
@@ -79,12 +86,13 @@ def test_peer_behind_a_small_link(routed, relay, version):
                                ).address(turn.XOR_RELAYED_ADDRESS)
         assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
         warm(one, peer, relayed)
-        came = 0
+        came = lost = 0
         for number in range(PACKETS):
+            told = has_been_told(relay)
             one.channel_data(0x4000, bytes([number]) * (SIZE + 10))
             try:
                 assert peer.recv(2000) == bytes([number]) * (SIZE + 10)
                 came += 1
             except socket.timeout:
-                pass
-        assert came >= PACKETS - 2
+                lost += told
+        assert lost <= 1 and came >= PACKETS - 4
