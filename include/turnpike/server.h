@@ -111,6 +111,8 @@ struct RelayedAddress {
   Address internal;                 // on the wire of this node
   std::optional<Address> external;  // behind a 1:1 NAT: what clients and peers see
   const Address& face() const { return external ? *external : internal; }
+
+  friend bool operator==(const RelayedAddress&, const RelayedAddress&) = default;
 };
 
 struct ServerConfig {

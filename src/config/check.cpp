@@ -281,11 +281,11 @@ class Checker {
   }
 
   bool in_relay_range(std::uint16_t port) const {
-    return port >= config_.relay_port_min && port <= config_.relay_port_max;
+    return port >= config_.relay_ports.min && port <= config_.relay_ports.max;
   }
 
   void check_relay_ports() {
-    const unsigned min = config_.relay_port_min, max = config_.relay_port_max;
+    const unsigned min = config_.relay_ports.min, max = config_.relay_ports.max;
     // Pairs (EVEN-PORT, RFC 8656 §7.2) are whole only in a range that starts even and ends odd.
     if (min % 2 != 0) {
       refuse("relay_ports.min", "expected an even number, found " + std::to_string(min));
@@ -321,9 +321,9 @@ class Checker {
 
   void check_metrics() {
     for (const ListenerConfig& listener : config_.listeners) {
-      if (config_.metrics_enabled && listener.endpoint == config_.metrics) {
+      if (config_.metrics.enabled && listener.endpoint == config_.metrics.address) {
         refuse("metrics.address", "expected another address or port than a listener's, found " +
-                                      config_.metrics.to_string());
+                                      config_.metrics.address.to_string());
       }
     }
   }
@@ -342,15 +342,15 @@ class Checker {
                           " bytes, so that a challenge fits an IP packet of 576 bytes, found " +
                           std::to_string(config_.realm.size()));
     }
-    if (config_.users.empty() && config_.rest_secrets.empty()) {
+    if (config_.auth.users.empty() && config_.auth.rest_secrets.empty()) {
       refuse("auth",
              "expected users or rest_secrets ([auth] users = [{ name = \"alice\", password = "
              "\"…\" }], --user alice:PASSWORD or --rest-secret-file FILE), found none: nobody "
              "could allocate");
     }
     std::set<std::string> names;
-    for (std::size_t i = 0; i < config_.users.size(); ++i) {
-      const std::string& name = config_.users[i].username;
+    for (std::size_t i = 0; i < config_.auth.users.size(); ++i) {
+      const std::string& name = config_.auth.users[i].username;
       if (!names.insert(stun::opaque_string(name).value_or(name)).second) {
         refuse(at("auth.users", i, ".name"),
                "expected each user once, found \"" + name + "\" again");
@@ -360,33 +360,34 @@ class Checker {
 
   void check_rest_secrets() {
     std::set<std::string> seen;
-    for (std::size_t i = 0; i < config_.rest_secrets.size(); ++i) {
-      if (!seen.insert(config_.rest_secrets[i]).second) {
+    for (std::size_t i = 0; i < config_.auth.rest_secrets.size(); ++i) {
+      if (!seen.insert(config_.auth.rest_secrets[i]).second) {
         refuse(at("auth.rest_secrets", i), "expected each secret once, found one again");
       }
     }
   }
 
   void check_peers() {
-    for (std::size_t i = 0; i < config_.deny_peers.size(); ++i) {
-      const auto& allow = config_.allow_peers;
-      if (std::find(allow.begin(), allow.end(), config_.deny_peers[i]) != allow.end()) {
+    for (std::size_t i = 0; i < config_.peers.deny.size(); ++i) {
+      const auto& allow = config_.peers.allow;
+      if (std::find(allow.begin(), allow.end(), config_.peers.deny[i]) != allow.end()) {
         refuse(at("peers.deny", i), "expected a prefix that is not also allowed, found " +
-                                        config_.deny_peers[i].to_string());
+                                        config_.peers.deny[i].to_string());
       }
     }
   }
 
   void check_limits() {
-    if (config_.lifetime_min_s > config_.lifetime_max_s) {
+    if (config_.limits.lifetime_min_s > config_.limits.lifetime_max_s) {
       refuse("limits.lifetime_min_s", "expected no more than lifetime_max_s (" +
-                                          std::to_string(config_.lifetime_max_s) + "), found " +
-                                          std::to_string(config_.lifetime_min_s));
+                                          std::to_string(config_.limits.lifetime_max_s) +
+                                          "), found " +
+                                          std::to_string(config_.limits.lifetime_min_s));
     }
-    if (config_.max_allocations < config_.shards) {
+    if (config_.limits.allocations < config_.shards) {
       refuse("limits.allocations", "expected at least one for each shard (" +
                                        std::to_string(config_.shards) + "), found " +
-                                       std::to_string(config_.max_allocations));
+                                       std::to_string(config_.limits.allocations));
     }
   }
 

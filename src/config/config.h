@@ -77,23 +77,77 @@ struct ListenerConfig {
   friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
 };
 
-struct Config {
-  std::vector<PortConfig> ports;
-  std::vector<ListenerConfig> listeners;  // empty with one kernel-shared port: see fill_defaults()
-  std::vector<RelayedAddress> relayed;    // likewise
-  std::vector<Address>
-      external;  // at most one per family: the face of relayed addresses without one
-  std::string realm;
+// Each table of the file is a section, with the file's own words; one default for each fact, here.
+struct AuthSection {
   std::vector<UserConfig> users;
   std::vector<std::string> rest_secrets;  // secrets
   RestFormat rest_format = RestFormat::kTimeUser;
   bool strict_expiry = false;
-  std::string software = "Turnpike";
-  bool rfc5766_channels = false;
-  bool classic_stun = true;  // Binding of RFC 3489 is answered
-  std::vector<Prefix> allow_peers, deny_peers, nat64_prefixes;
   std::uint32_t nonce_lifetime_s = 3600;
-  bool resets_ttl = false;
+
+  friend bool operator==(const AuthSection&, const AuthSection&) = default;
+};
+
+struct PeersSection {
+  std::vector<Prefix> allow, deny, nat64_prefixes;
+
+  friend bool operator==(const PeersSection&, const PeersSection&) = default;
+};
+
+struct LimitsSection {
+  std::uint32_t allocations = 10000;  // of the node, all shards together
+  std::uint32_t permissions_per_allocation = 256, channels_per_allocation = 256;
+  // What tables hold for each allocation on average; a single one may have all of its limit.
+  std::uint32_t permissions_average = 8, channels_average = 2;
+  std::uint32_t allocations_per_user = 32;  // 0: no limit of anything
+  // Requests that a worker hands to the engine, in a second and at once; 0: no limit.
+  std::uint32_t requests_per_allocation_per_second = 20, requests_per_allocation_burst = 64;
+  std::uint32_t requests_per_source_per_second = 500, requests_per_source_burst = 2000;
+  // Challenges and errors to strangers, each worker for itself; 0: no limit.
+  std::uint32_t challenges_per_source_per_second = 500, challenges_per_source_burst = 2000;
+  std::uint32_t challenges_per_second = 50'000;
+  std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
+
+  friend bool operator==(const LimitsSection&, const LimitsSection&) = default;
+};
+
+struct RelayPortsSection {
+  std::uint16_t min = 49152;  // even
+  std::uint16_t max = 65535;  // odd
+
+  friend bool operator==(const RelayPortsSection&, const RelayPortsSection&) = default;
+};
+
+struct MetricsSection {
+  Endpoint address{Address::v4(127, 0, 0, 1), 9641};
+  bool enabled = true;
+
+  friend bool operator==(const MetricsSection&, const MetricsSection&) = default;
+};
+
+struct LogSection {
+  std::string level = "info";  // trace, debug, info, warning, error
+
+  friend bool operator==(const LogSection&, const LogSection&) = default;
+};
+
+struct TestSection {
+  std::uint32_t time_scale = 1;  // the engine's clock runs this much faster
+
+  friend bool operator==(const TestSection&, const TestSection&) = default;
+};
+
+struct Config {
+  std::vector<PortConfig> ports;
+  std::vector<ListenerConfig> listeners;  // empty with one kernel-shared port: see fill_defaults()
+  std::vector<RelayedAddress> relayed;    // likewise
+  // At most one per family: the face of relayed addresses without one.
+  std::vector<Address> external;
+  std::string realm;
+  std::string software = "Turnpike";
+  bool classic_stun = true;             // Binding of RFC 3489 is answered
+  bool rfc5766_channels = false;        // channel_numbers
+  bool resets_ttl = false;              // ttl
   std::uint16_t translated_mtu = 1280;  // of what comes from IPv4 without DF and leaves as IPv6
 
   std::uint16_t workers = 1;
@@ -101,31 +155,23 @@ struct Config {
   std::vector<int> worker_cores;    // empty: as place_threads() says
   bool hugepages = true;            // used where there are some
   std::uint32_t idle_sleep_us = 0;  // 0: workers poll always; else they sleep after empty polls
+  std::string user;                 // whom the process becomes once it runs; empty: stays who it is
+  bool core_dumps = false;          // they hold keys and secrets
 
-  std::uint16_t relay_port_min = 49152;  // even
-  std::uint16_t relay_port_max = 65535;  // odd
-  std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
-  std::uint32_t max_allocations = 10000;  // of the node, all shards together
-  std::uint32_t max_permissions_per_allocation = 256, max_channels_per_allocation = 256;
-  // What tables hold for each allocation on average; a single one may have all of its limit.
-  std::uint32_t permissions_average = 8, channels_average = 2;
-  std::uint32_t user_quota = 32;  // allocations per user; 0: no limit of anything
-  // Requests that a worker hands to the engine, in a second and at once; 0: no limit.
-  std::uint32_t requests_per_allocation = 20, requests_per_allocation_burst = 64;
-  std::uint32_t requests_per_source = 500, requests_per_source_burst = 2000;
-  // Challenges and errors to strangers in a second, each worker for itself; 0: no limit.
-  std::uint32_t challenges_per_source = 500, challenges_per_source_burst = 2000;
-  std::uint32_t challenges = 50'000;
-  Endpoint metrics{Address::v4(127, 0, 0, 1), 9641};
-  bool metrics_enabled = true;
-  std::uint32_t test_time_scale = 1;  // tests only: the engine's clock runs this much faster
-  std::string log_level = "info";     // trace, debug, info, warning, error
-  std::string user;         // whom the process becomes once it runs; empty: stays who it is
-  bool core_dumps = false;  // they hold keys and secrets
+  AuthSection auth;
+  PeersSection peers;
+  LimitsSection limits;
+  RelayPortsSection relay_ports;
+  MetricsSection metrics;
+  LogSection log;
+  TestSection test;
+
   std::vector<std::string> warnings;  // what the operator should be told at the start
 
   // Whether any listener answers TURN: otherwise no realm, user or relayed address is needed.
   bool turn_enabled() const;
+
+  friend bool operator==(const Config&, const Config&) = default;
 };
 
 // A mistake and where it is made.
@@ -151,7 +197,7 @@ ConfigResult load_config(const std::string& path);
 // The same, of a file's tree of values with flags laid over it (value.h).
 ConfigResult read_config(const Value& tree);
 
-// What main does once the addresses of the one kernel-shared port are known (link-local ones are
+// What control does once the addresses of the one kernel-shared port are known (link-local ones are
 // passed over): absent listeners are these at port 3478, absent relayed addresses these, and
 // `external` becomes their face. Returns what is wrong with that, or nothing.
 std::string fill_defaults(Config& config, std::span<const Address> interface_addresses);

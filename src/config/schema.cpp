@@ -159,17 +159,17 @@ Take read_user(UserConfig& user) {
 Take read_auth(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"users", list(config.users, read_user,
+        {"users", list(config.auth.users, read_user,
                        "a list of users, [{ name = \"alice\", password = \"…\" }]")},
         {"rest_secrets",
          list(
-             config.rest_secrets,
+             config.auth.rest_secrets,
              [](std::string& out) { return secret(out, parse_rest_secret, "a shared secret"); },
              "a list of shared secrets")},
         {"rest_format",
-         parsed(config.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
-        {"strict_expiry", boolean(config.strict_expiry)},
-        {"nonce_lifetime_s", integer(config.nonce_lifetime_s, 1, 3600)},
+         parsed(config.auth.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
+        {"strict_expiry", boolean(config.auth.strict_expiry)},
+        {"nonce_lifetime_s", integer(config.auth.nonce_lifetime_s, 1, 3600)},
     };
     reader.read_table(value, path, fields);
   });
@@ -178,11 +178,11 @@ Take read_auth(Config& config) {
 Take read_peers(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"allow", prefixes(config.allow_peers)},
-        {"deny", prefixes(config.deny_peers)},
+        {"allow", prefixes(config.peers.allow)},
+        {"deny", prefixes(config.peers.deny)},
         {"nat64_prefixes",
          list(
-             config.nat64_prefixes,
+             config.peers.nat64_prefixes,
              [](Prefix& prefix) {
                return parsed(prefix, parse_nat64,
                              "an IPv6 prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052)");
@@ -198,23 +198,27 @@ Take read_peers(Config& config) {
 Take read_limits(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"allocations", integer(config.max_allocations, 1, 1'000'000)},
-        {"permissions_per_allocation", integer(config.max_permissions_per_allocation, 1, 4096)},
-        {"channels_per_allocation", integer(config.max_channels_per_allocation, 1, 4096)},
-        {"permissions_average", integer(config.permissions_average, 1, 4096)},
-        {"channels_average", integer(config.channels_average, 1, 4096)},
-        {"allocations_per_user", integer(config.user_quota, 0, 1'000'000)},
+        {"allocations", integer(config.limits.allocations, 1, 1'000'000)},
+        {"permissions_per_allocation", integer(config.limits.permissions_per_allocation, 1, 4096)},
+        {"channels_per_allocation", integer(config.limits.channels_per_allocation, 1, 4096)},
+        {"permissions_average", integer(config.limits.permissions_average, 1, 4096)},
+        {"channels_average", integer(config.limits.channels_average, 1, 4096)},
+        {"allocations_per_user", integer(config.limits.allocations_per_user, 0, 1'000'000)},
         {"requests_per_allocation_per_second",
-         integer(config.requests_per_allocation, 0, 1'000'000)},
+         integer(config.limits.requests_per_allocation_per_second, 0, 1'000'000)},
         {"requests_per_allocation_burst",
-         integer(config.requests_per_allocation_burst, 1, 1'000'000)},
-        {"requests_per_source_per_second", integer(config.requests_per_source, 0, 1'000'000)},
-        {"requests_per_source_burst", integer(config.requests_per_source_burst, 1, 1'000'000)},
-        {"challenges_per_source_per_second", integer(config.challenges_per_source, 0, 1'000'000)},
-        {"challenges_per_source_burst", integer(config.challenges_per_source_burst, 1, 1'000'000)},
-        {"challenges_per_second", integer(config.challenges, 0, 100'000'000)},
-        {"lifetime_min_s", integer(config.lifetime_min_s, 1, 86400)},
-        {"lifetime_max_s", integer(config.lifetime_max_s, 1, 86400)},
+         integer(config.limits.requests_per_allocation_burst, 1, 1'000'000)},
+        {"requests_per_source_per_second",
+         integer(config.limits.requests_per_source_per_second, 0, 1'000'000)},
+        {"requests_per_source_burst",
+         integer(config.limits.requests_per_source_burst, 1, 1'000'000)},
+        {"challenges_per_source_per_second",
+         integer(config.limits.challenges_per_source_per_second, 0, 1'000'000)},
+        {"challenges_per_source_burst",
+         integer(config.limits.challenges_per_source_burst, 1, 1'000'000)},
+        {"challenges_per_second", integer(config.limits.challenges_per_second, 0, 100'000'000)},
+        {"lifetime_min_s", integer(config.limits.lifetime_min_s, 1, 86400)},
+        {"lifetime_max_s", integer(config.limits.lifetime_max_s, 1, 86400)},
     };
     reader.read_table(value, path, fields);
   });
@@ -223,8 +227,8 @@ Take read_limits(Config& config) {
 Take read_relay_ports(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"min", integer(config.relay_port_min, 1024, 65534)},
-        {"max", integer(config.relay_port_max, 1025, 65535)},
+        {"min", integer(config.relay_ports.min, 1024, 65534)},
+        {"max", integer(config.relay_ports.max, 1025, 65535)},
     };
     reader.read_table(value, path, fields);
   });
@@ -233,9 +237,9 @@ Take read_relay_ports(Config& config) {
 Take read_metrics(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"address", parsed(config.metrics, parse_metrics,
+        {"address", parsed(config.metrics.address, parse_metrics,
                            "an address and a port from 1 to 65535, such as 127.0.0.1:9641")},
-        {"enabled", boolean(config.metrics_enabled)},
+        {"enabled", boolean(config.metrics.enabled)},
     };
     reader.read_table(value, path, fields);
   });
@@ -244,7 +248,7 @@ Take read_metrics(Config& config) {
 Take read_log(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"level", parsed(config.log_level, parse_log_level,
+        {"level", parsed(config.log.level, parse_log_level,
                          "\"trace\", \"debug\", \"info\", \"warning\" or \"error\"")},
     };
     reader.read_table(value, path, fields);
@@ -253,7 +257,7 @@ Take read_log(Config& config) {
 
 Take read_test(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
-    const Field fields[] = {{"time_scale", integer(config.test_time_scale, 1, 100'000)}};
+    const Field fields[] = {{"time_scale", integer(config.test.time_scale, 1, 100'000)}};
     reader.read_table(value, path, fields);
   });
 }
@@ -313,12 +317,12 @@ void forget_secrets(Config& config) {
     explicit_bzero(secret.data(), secret.size());
     secret.clear();
   };
-  for (UserConfig& user : config.users) {
+  for (UserConfig& user : config.auth.users) {
     forget(user.password);
     forget(user.md5_key_hex);
   }
-  std::for_each(config.rest_secrets.begin(), config.rest_secrets.end(), forget);
-  config.rest_secrets.clear();
+  std::for_each(config.auth.rest_secrets.begin(), config.auth.rest_secrets.end(), forget);
+  config.auth.rest_secrets.clear();
 }
 
 ConfigResult read_config(const Value& tree) {

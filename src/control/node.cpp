@@ -113,7 +113,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       door_(door_config(config_, credentials_), nonces_),
       peers_(peer_rules(config_, addresses_)),
       broadcasts_(addresses_.broadcast()),
-      quotas_(user_limits(config_), config_.max_allocations, config_.shards > 1),
+      quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
       setup_(flow_setup(config_)) {
@@ -136,10 +136,10 @@ Node::~Node() {
 // Before the ports: from then on the kernel's sockets would lose their answers to the relay.
 void Node::reserve_ports() {
   if (!config_.turn_enabled()) return;
-  reservation_.emplace(config_.relay_port_min, config_.relay_port_max);
+  reservation_.emplace(config_.relay_ports.min, config_.relay_ports.max);
   if (reservation_->holds()) return;
   const std::string range =
-      std::to_string(config_.relay_port_min) + "-" + std::to_string(config_.relay_port_max);
+      std::to_string(config_.relay_ports.min) + "-" + std::to_string(config_.relay_ports.max);
   log::warning(
       "the kernel may give relay ports to its own sockets, whose answers the relay would take; "
       "where it can be set: sysctl net.ipv4.ip_local_reserved_ports=" +
@@ -220,9 +220,9 @@ observe::MetricsSource Node::metrics_source() {
 }
 
 void Node::start_metrics() {
-  if (!config_.metrics_enabled) return;
+  if (!config_.metrics.enabled) return;
   try {
-    metrics_.emplace(config_.metrics, metrics_source());
+    metrics_.emplace(config_.metrics.address, metrics_source());
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(std::string("metrics: ") + error.what() +
                              "; metrics.address chooses another address, metrics.enabled = false "
@@ -253,15 +253,16 @@ void Node::say_what_runs() const {
   for (const RelayedAddress& relayed : config_.relayed) {
     log::info("relaying from " + relayed.internal.to_string() +
               (relayed.external ? ", seen as " + relayed.external->to_string() : "") + ", ports " +
-              std::to_string(config_.relay_port_min) + " to " +
-              std::to_string(config_.relay_port_max));
+              std::to_string(config_.relay_ports.min) + " to " +
+              std::to_string(config_.relay_ports.max));
   }
-  if (config_.metrics_enabled) {
-    log::info("metrics at http://" + config_.metrics.to_string() + "/metrics");
-    if (observe::is_open_to_strangers(config_.metrics.address)) {
-      log::warning("metrics ask for no password, and " + config_.metrics.address.to_string() +
+  if (config_.metrics.enabled) {
+    log::info("metrics at http://" + config_.metrics.address.to_string() + "/metrics");
+    if (observe::is_open_to_strangers(config_.metrics.address.address)) {
+      log::warning("metrics ask for no password, and " +
+                   config_.metrics.address.address.to_string() +
                    " may be reached by strangers: a firewall, or metrics.address = \"127.0.0.1:" +
-                   std::to_string(config_.metrics.port) + "\"");
+                   std::to_string(config_.metrics.address.port) + "\"");
     }
   }
   if (const std::string why = why_one_user_can_take_all(config_, limits_);
@@ -274,8 +275,8 @@ void Node::say_what_runs() const {
         " bytes: challenges can be more than three times their request, which is of use to "
         "whoever forges its source");
   }
-  if (config_.test_time_scale != 1) {
-    log::warning("test.time_scale: the clock runs " + std::to_string(config_.test_time_scale) +
+  if (config_.test.time_scale != 1) {
+    log::warning("test.time_scale: the clock runs " + std::to_string(config_.test.time_scale) +
                  " times too fast");
   }
 }
@@ -298,7 +299,7 @@ void Node::tell_addresses() {
 
 Timers Node::chores() {
   const std::uint64_t now = dataplane::real_ms();
-  const std::uint64_t nonce_life_ms = std::uint64_t{config_.nonce_lifetime_s} * 1000;
+  const std::uint64_t nonce_life_ms = std::uint64_t{config_.auth.nonce_lifetime_s} * 1000;
   Timers timers;
   timers.add(now + nonce_life_ms, nonce_life_ms,
              [this] { nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>()); });
@@ -361,7 +362,7 @@ void Node::run(const Signals& signals) {
 }  // namespace
 
 int run_node(config::Config config) {
-  log::start(config.log_level);
+  log::start(config.log.level);
   for (const std::string& warning : config.warnings)
     log::warning(warning);
   if (!config.core_dumps) keep_memory_private();

@@ -59,7 +59,8 @@ std::vector<int> kept_capabilities(const config::Config& config) {
         return config::is_kernel_shared(port.driver);
       }))
     kept.push_back(CAP_NET_RAW);
-  if (config.metrics_enabled && config.metrics.port < 1024) kept.push_back(CAP_NET_BIND_SERVICE);
+  if (config.metrics.enabled && config.metrics.address.port < 1024)
+    kept.push_back(CAP_NET_BIND_SERVICE);
   // What the process was not given can't be kept.
   std::erase_if(kept, [](int one) {
     return capng_have_capability(CAPNG_PERMITTED, static_cast<unsigned>(one)) == 0;

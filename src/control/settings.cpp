@@ -51,18 +51,18 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.shards = config.shards;
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
-  options.test_time_scale = config.test_time_scale;
+  options.test_time_scale = config.test.time_scale;
   for (const config::ListenerConfig& listener : config.listeners)
     options.listeners.push_back(listener.endpoint);
   options.relayed = config.relayed;
-  options.relay_ports = {config.relay_port_min, config.relay_port_max};
+  options.relay_ports = {config.relay_ports.min, config.relay_ports.max};
   return options;
 }
 
 flow::TableLimits table_limits(const config::Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
-  limits.allocations_per_shard = (config.max_allocations + config.shards - 1) / config.shards;
+  limits.allocations_per_shard = (config.limits.allocations + config.shards - 1) / config.shards;
   // Five-tuples fall to shards by chance: the node is full before a shard is.
   if (config.shards > 1) limits.allocations_per_shard += limits.allocations_per_shard / 10 + 16;
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
@@ -71,21 +71,23 @@ flow::TableLimits table_limits(const config::Config& config) {
         std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
   };
   limits.permissions_per_shard =
-      share(config.max_permissions_per_allocation, config.permissions_average);
-  limits.channels_per_shard = share(config.max_channels_per_allocation, config.channels_average);
+      share(config.limits.permissions_per_allocation, config.limits.permissions_average);
+  limits.channels_per_shard =
+      share(config.limits.channels_per_allocation, config.limits.channels_average);
   return limits;
 }
 
 UserLimits user_limits(const config::Config& config) {
-  if (config.user_quota == 0) return {0};
+  if (config.limits.allocations_per_user == 0) return {0};
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
-    const std::uint64_t all = std::uint64_t{config.user_quota} * std::min(most, average);
+    const std::uint64_t all =
+        std::uint64_t{config.limits.allocations_per_user} * std::min(most, average);
     return static_cast<std::uint32_t>(
         std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
   };
-  return {config.user_quota,
-          share(config.max_permissions_per_allocation, config.permissions_average),
-          share(config.max_channels_per_allocation, config.channels_average)};
+  return {config.limits.allocations_per_user,
+          share(config.limits.permissions_per_allocation, config.limits.permissions_average),
+          share(config.limits.channels_per_allocation, config.limits.channels_average)};
 }
 
 std::string why_one_user_can_take_all(const config::Config& config,
@@ -95,7 +97,7 @@ std::string why_one_user_can_take_all(const config::Config& config,
     return 2 * of_user > in_all;
   };
   if (user.allocations == 0) return "limits.allocations_per_user is 0";
-  if (too_much(user.allocations, config.max_allocations))
+  if (too_much(user.allocations, config.limits.allocations))
     return "limits.allocations_per_user is more than half of limits.allocations";
   if (too_much(user.permissions, std::uint64_t{limits.shards} * limits.permissions_per_shard))
     return "limits.permissions_per_allocation is more than half of all there are";
@@ -110,16 +112,16 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.realm = config.realm;
   server.software = config.software;
   server.relayed = config.relayed;
-  server.port_min = config.relay_port_min;
-  server.port_max = config.relay_port_max;
-  server.lifetime_default_s = config.lifetime_min_s;
-  server.lifetime_max_s = config.lifetime_max_s;
+  server.port_min = config.relay_ports.min;
+  server.port_max = config.relay_ports.max;
+  server.lifetime_default_s = config.limits.lifetime_min_s;
+  server.lifetime_max_s = config.limits.lifetime_max_s;
   server.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
-  server.strict_expiry = config.strict_expiry;
+  server.strict_expiry = config.auth.strict_expiry;
   server.sha256_offered = sha256;
   server.max_allocations = limits.allocations_per_shard;
-  server.max_permissions_per_allocation = config.max_permissions_per_allocation;
-  server.max_channels_per_allocation = config.max_channels_per_allocation;
+  server.max_permissions_per_allocation = config.limits.permissions_per_allocation;
+  server.max_channels_per_allocation = config.limits.channels_per_allocation;
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
       server.redirects.push_back({listener.endpoint, listener.alternates});
@@ -133,7 +135,7 @@ NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials) {
   NonceKeeper::Config nonce;
   nonce.realm = config.realm;
-  nonce.lifetime_s = config.nonce_lifetime_s;
+  nonce.lifetime_s = config.auth.nonce_lifetime_s;
   nonce.username_anonymity = credentials.anonymity_offered();
   nonce.key = random_bytes<decltype(nonce.key)>();
   return nonce;
@@ -151,12 +153,12 @@ FrontDoor::Config door_config(const config::Config& config, const auth::Credenti
 
 policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
   policy::PeerRules::Config rules;
-  rules.allow = config.allow_peers;
-  rules.deny = config.deny_peers;
-  rules.nat64_prefixes = config.nat64_prefixes;
+  rules.allow = config.peers.allow;
+  rules.deny = config.peers.deny;
+  rules.nat64_prefixes = config.peers.nat64_prefixes;
   for (const config::ListenerConfig& listener : config.listeners)
     rules.ourselves.push_back(listener.endpoint.address);
-  if (config.metrics_enabled) rules.ourselves.push_back(config.metrics.address);
+  if (config.metrics.enabled) rules.ourselves.push_back(config.metrics.address.address);
   rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
   for (const RelayedAddress& relayed : config.relayed) {
     rules.relayed.push_back(relayed.internal);
@@ -182,13 +184,15 @@ flow::Setup flow_setup(const config::Config& config) {
   setup.relayed = config.relayed;
   setup.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config.shards;
-  setup.strangers.per_source = {config.challenges_per_source, config.challenges_per_source_burst};
-  setup.strangers.all = {config.challenges};
+  setup.strangers.per_source = {config.limits.challenges_per_source_per_second,
+                                config.limits.challenges_per_source_burst};
+  setup.strangers.all = {config.limits.challenges_per_second};
   setup.strangers.key = random_bytes<HashKey>();
   setup.transaction_key = random_bytes<TransactionIds::Key>();
-  setup.requests.per_allocation = {config.requests_per_allocation,
-                                   config.requests_per_allocation_burst};
-  setup.requests.per_source = {config.requests_per_source, config.requests_per_source_burst};
+  setup.requests.per_allocation = {config.limits.requests_per_allocation_per_second,
+                                   config.limits.requests_per_allocation_burst};
+  setup.requests.per_source = {config.limits.requests_per_source_per_second,
+                               config.limits.requests_per_source_burst};
   setup.requests.key = random_bytes<HashKey>();
   setup.resets_ttl = config.resets_ttl;
   setup.translated_mtu = config.translated_mtu;

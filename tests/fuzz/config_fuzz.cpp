@@ -28,11 +28,12 @@ void check_error(const config::ConfigError& error) {
 
 void check_config(const config::Config& config) {
   require(!config.ports.empty());
-  require(config.workers >= 1 && config.shards >= 1 && config.max_allocations >= config.shards);
+  require(config.workers >= 1 && config.shards >= 1 && config.limits.allocations >= config.shards);
   require(config.worker_cores.empty() || config.worker_cores.size() == config.workers);
-  require(config.relay_port_min >= 1024 && config.relay_port_min % 2 == 0 &&
-          config.relay_port_max % 2 == 1 && config.relay_port_min < config.relay_port_max);
-  require(config.lifetime_min_s >= 1 && config.lifetime_min_s <= config.lifetime_max_s);
+  require(config.relay_ports.min >= 1024 && config.relay_ports.min % 2 == 0 &&
+          config.relay_ports.max % 2 == 1 && config.relay_ports.min < config.relay_ports.max);
+  require(config.limits.lifetime_min_s >= 1 &&
+          config.limits.lifetime_min_s <= config.limits.lifetime_max_s);
   for (const config::PortConfig& port : config.ports) {
     require(!port.device.empty() && port.device.find(',') == std::string::npos);
   }
@@ -43,14 +44,14 @@ void check_config(const config::Config& config) {
   for (const RelayedAddress& relayed : config.relayed) {
     require(relayed.face().family == relayed.internal.family);
   }
-  require(!config.turn_enabled() ||
-          (!config.realm.empty() && (!config.users.empty() || !config.rest_secrets.empty())));
+  require(!config.turn_enabled() || (!config.realm.empty() && (!config.auth.users.empty() ||
+                                                               !config.auth.rest_secrets.empty())));
 }
 
 void check_credentials(const config::Config& config) {
   const auth::Credentials credentials(control::accounts_of(config));
   UserKeys keys;
-  for (const config::UserConfig& user : config.users) {
+  for (const config::UserConfig& user : config.auth.users) {
     require(credentials.find_keys({user.username, std::nullopt}, config.realm,
                                   KeyPurpose::kAllocate, 0, keys) == KeyState::kFound);
     require(keys.md5.size() == 1 && keys.md5[0].size == 16);
