@@ -234,7 +234,7 @@ void read_servers(const Texts& texts, Options& options) {
     if (!server || server->port == 0) refuse("--server", "ADDRESS:PORT like 10.203.0.1:3478", text);
     options.servers[family_index(server->address.family)] = *server;
   }
-  // What bench/rough and the tests configure.
+  // What bench/compare and the tests configure.
   if (texts.servers.empty()) {
     options.servers = {Endpoint::parse("10.203.0.1:3478"), Endpoint::parse("[fd00:203::1]:3478")};
   }

@@ -70,7 +70,7 @@ struct Tally {
   void add(const Tally& other);
 };
 
-// One way to send and check: light.h and full.h.
+// One way to send and check: light.cpp and full.cpp have one each.
 class Traffic {
  public:
   virtual ~Traffic() = default;

@@ -163,7 +163,7 @@ struct ServerCounters;  // turnpike/counters.h
 class Server {
  public:
   // Keeps references to all four; they outlive it. `nonces`, `tokens` and `quotas` are shared with
-  // other shards and are thread-safe as their headers say. `port_live`… is the sink's business.
+  // other shards and are thread-safe as their headers say.
   Server(const ServerConfig& config, ServerHost& host, const NonceKeeper& nonces,
          const TokenSealer& tokens, QuotaLedger& quotas);
   ~Server();

@@ -31,7 +31,7 @@ enum class Lane : std::uint8_t {
   kChannelData,  // from a client, 0x40–0x7F
   kSend,         // Send indication from a client
   kPeer,         // UDP to a relayed address
-  kRequest,      // STUN request (or Binding indication) to a listener
+  kRequest,      // STUN request to a listener
   kIcmp,         // ICMP error that may quote a packet to a peer
   kTooBig,       // ICMP "too big" that may quote a packet to a client
 };
@@ -48,7 +48,7 @@ struct Packet {
   std::uint32_t length = 0;
   std::uint16_t headroom = 0;
   std::uint16_t tailroom = 0;
-  std::uint16_t port = 0;  // ingress port's index; at kTransmit: egress
+  std::uint16_t port = 0;  // ingress port's index
   Checksum checksum = Checksum::kVerify;
   bool reassembled = false;    // was fragments: may be fragmented again
   std::uint8_t tag_bytes = 0;  // of VLAN tags that were taken off before `data`

@@ -11,7 +11,7 @@ namespace turnpike::flow {
 
 namespace {
 
-// As many as a worker's burst has; what their hashes and candidates take fits the stack and L1.
+// More than a worker's burst has; what their hashes and candidates take fits the stack and L1.
 constexpr std::size_t kChunk = 64;
 
 struct ByClient {

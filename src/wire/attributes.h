@@ -1,6 +1,6 @@
 // The one table of what may stand where (RFC 8489 §14, RFC 8656 §18; docs/protocol.md 4): attribute
-// × method × class, with the sizes a value may have. Parser, server and tests read it; nothing else
-// says the same a second time.
+// × method × class, with the sizes a value may have. The parser reads where attributes
+// stand and which are known, tests and a fuzzer all of it.
 #pragma once
 
 #include <array>

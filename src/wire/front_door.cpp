@@ -30,6 +30,7 @@ bool is_request_method(std::uint16_t raw_method) {
 }
 
 // RFC 8489 §9.2.4, second check; a value of an impossible size names nobody either.
+// As far as a nonce can be judged; that exactly one name is given is the server's to see.
 bool credentials_complete(const MessageView& request) {
   const bool named = request.text(Attribute::kUsername) || request.text(Attribute::kUserhash);
   return named && request.text(Attribute::kRealm) && request.text(Attribute::kNonce);

@@ -81,7 +81,6 @@ constexpr std::uint16_t kIdMask = 0x0FFF;
 // RFC 791 §3.1.
 namespace ipv4 {
 constexpr std::size_t kMinSize = 20;
-constexpr std::size_t kMaxSize = 60;
 constexpr std::size_t kVersionIhl = 0;
 constexpr std::size_t kTos = 1;
 constexpr std::size_t kTotalLength = 2;
@@ -143,15 +142,11 @@ constexpr std::uint16_t kOffsetMask = 0xFFF8;  // in bytes, as it stands
 }  // namespace ipv6_fragment
 
 namespace ip_protocol {
-constexpr std::uint8_t kHopByHop = 0;
 constexpr std::uint8_t kIcmp = 1;
 constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
-constexpr std::uint8_t kRouting = 43;
 constexpr std::uint8_t kFragment = 44;
 constexpr std::uint8_t kIcmpv6 = 58;
-constexpr std::uint8_t kNoNextHeader = 59;
-constexpr std::uint8_t kDestinationOptions = 60;
 }  // namespace ip_protocol
 
 // RFC 768.
@@ -169,11 +164,9 @@ constexpr std::size_t kSize = 8;
 constexpr std::size_t kType = 0;
 constexpr std::size_t kCode = 1;
 constexpr std::size_t kChecksum = 2;
-constexpr std::size_t kRest = 4;   // 32 bits that belong to the type
 constexpr std::size_t kMtuV4 = 6;  // 16 bits, "fragmentation needed" (RFC 1191 §4)
 constexpr std::size_t kMtuV6 = 4;  // 32 bits, "packet too big"
 constexpr std::size_t kQuote = 8;
-constexpr std::uint8_t kEchoReply = 0;
 constexpr std::uint8_t kUnreachable = 3;
 constexpr std::uint8_t kFragmentationNeeded = 4;  // code of kUnreachable
 constexpr std::uint8_t kTimeExceeded = 11;
