@@ -125,7 +125,7 @@ struct ServerConfig {
   // Families given where the client doesn't say: IPv4 if there is an IPv4 relayed address, as
   // RFC 8656 §7.2 wants.
 
-  std::uint32_t lifetime_default_s = 600;  // also the floor (docs/protocol.md 13)
+  std::uint32_t lifetime_min_s = 600;  // and what who asks for none gets (docs/protocol.md 13)
   std::uint32_t lifetime_max_s = 3600;
   std::uint32_t permission_lifetime_s = 300;
   std::uint32_t channel_lifetime_s = 600;

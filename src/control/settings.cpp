@@ -114,7 +114,7 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.relayed = config.relayed;
   server.port_min = config.relay_ports.min;
   server.port_max = config.relay_ports.max;
-  server.lifetime_default_s = config.limits.lifetime_min_s;
+  server.lifetime_min_s = config.limits.lifetime_min_s;
   server.lifetime_max_s = config.limits.lifetime_max_s;
   server.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
   server.strict_expiry = config.auth.strict_expiry;

@@ -226,7 +226,7 @@ class Shard final : public ServerHost {
     config.relayed = {{kRelay4, std::nullopt}};
     config.port_min = static_cast<std::uint16_t>(kFirstPort + 64 * index);
     config.port_max = static_cast<std::uint16_t>(config.port_min + kPortsPerShard - 1);
-    config.lifetime_default_s = 12;
+    config.lifetime_min_s = 12;
     config.lifetime_max_s = 20;
     config.permission_lifetime_s = 5;
     config.channel_lifetime_s = 8;
