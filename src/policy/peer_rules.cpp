@@ -14,13 +14,13 @@
 namespace turnpike::policy {
 namespace {
 
-constexpr Prefix block(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d,
-                       std::uint8_t length) {
+constexpr Prefix cidr(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d,
+                      std::uint8_t length) {
   return {Address::v4(a, b, c, d), length};
 }
 
 // An IPv6 prefix by its first four groups and, for the two that need it, the two after.
-constexpr Prefix block(std::array<std::uint16_t, 6> groups, std::uint8_t length) {
+constexpr Prefix cidr(std::array<std::uint16_t, 6> groups, std::uint8_t length) {
   Prefix prefix;
   prefix.address.family = Family::kIpv6;
   prefix.length = length;
@@ -31,40 +31,40 @@ constexpr Prefix block(std::array<std::uint16_t, 6> groups, std::uint8_t length)
   return prefix;
 }
 
-constexpr Prefix kMapped = block({0, 0, 0, 0, 0, 0xFFFF}, 96);  // RFC 4291 §2.5.5.2
-constexpr Prefix kCompatible = block({0, 0, 0, 0, 0, 0}, 96);   // RFC 4291 §2.5.5.1; ::, ::1 too
-constexpr Prefix kTranslated = block({0, 0, 0, 0, 0xFFFF, 0}, 96);     // RFC 2765 §2.1
-constexpr Prefix kNat64 = block({0x64, 0xFF9B, 0, 0, 0, 0}, 96);       // RFC 6052 §2.1
-constexpr Prefix kLocalNat64 = block({0x64, 0xFF9B, 1, 0, 0, 0}, 48);  // RFC 8215
-constexpr Prefix kTeredo = block({0x2001, 0, 0, 0, 0, 0}, 32);         // RFC 4380 §4
-constexpr Prefix k6to4 = block({0x2002, 0, 0, 0, 0, 0}, 16);           // RFC 3056 §2
+constexpr Prefix kMapped = cidr({0, 0, 0, 0, 0, 0xFFFF}, 96);  // RFC 4291 §2.5.5.2
+constexpr Prefix kCompatible = cidr({0, 0, 0, 0, 0, 0}, 96);   // RFC 4291 §2.5.5.1; ::, ::1 too
+constexpr Prefix kTranslated = cidr({0, 0, 0, 0, 0xFFFF, 0}, 96);     // RFC 2765 §2.1
+constexpr Prefix kNat64 = cidr({0x64, 0xFF9B, 0, 0, 0, 0}, 96);       // RFC 6052 §2.1
+constexpr Prefix kLocalNat64 = cidr({0x64, 0xFF9B, 1, 0, 0, 0}, 48);  // RFC 8215
+constexpr Prefix kTeredo = cidr({0x2001, 0, 0, 0, 0, 0}, 32);         // RFC 4380 §4
+constexpr Prefix k6to4 = cidr({0x2002, 0, 0, 0, 0, 0}, 16);           // RFC 3056 §2
 
 // RFC 4291 §2.4 lets global unicast be anywhere, IANA gives it out of this block alone: all that is
 // outside is special, an overlay's own, or of no use yet.
-constexpr Prefix kGlobalUnicast = block({0x2000, 0, 0, 0, 0, 0}, 3);
+constexpr Prefix kGlobalUnicast = cidr({0x2000, 0, 0, 0, 0, 0}, 3);
 
 // Of IPv6 only what lies inside kGlobalUnicast.
 constexpr std::array kRefused{
-    block(0, 0, 0, 0, 8),                    // "this network"
-    block(10, 0, 0, 0, 8),                   // private
-    block(100, 64, 0, 0, 10),                // shared by carriers' NATs
-    block(127, 0, 0, 0, 8),                  // loopback
-    block(168, 63, 129, 16, 32),             // a cloud's host agent, at a public address
-    block(169, 254, 0, 0, 16),               // link local; clouds' metadata
-    block(172, 16, 0, 0, 12),                // private
-    block(192, 0, 0, 0, 24),                 // IETF protocol assignments
-    block(192, 0, 2, 0, 24),                 // documentation
-    block(192, 88, 99, 0, 24),               // 6to4 relay anycast
-    block(192, 168, 0, 0, 16),               // private
-    block(198, 18, 0, 0, 15),                // benchmarking
-    block(198, 51, 100, 0, 24),              // documentation
-    block(203, 0, 113, 0, 24),               // documentation
-    block(224, 0, 0, 0, 4),                  // multicast
-    block(240, 0, 0, 0, 4),                  // reserved, and 255.255.255.255
-    block({0x2001, 0, 0, 0, 0, 0}, 23),      // IETF protocol assignments; Teredo
-    block({0x2001, 0xDB8, 0, 0, 0, 0}, 32),  // documentation
+    cidr(0, 0, 0, 0, 8),                    // "this network"
+    cidr(10, 0, 0, 0, 8),                   // private
+    cidr(100, 64, 0, 0, 10),                // shared by carriers' NATs
+    cidr(127, 0, 0, 0, 8),                  // loopback
+    cidr(168, 63, 129, 16, 32),             // a cloud's host agent, at a public address
+    cidr(169, 254, 0, 0, 16),               // link local; clouds' metadata
+    cidr(172, 16, 0, 0, 12),                // private
+    cidr(192, 0, 0, 0, 24),                 // IETF protocol assignments
+    cidr(192, 0, 2, 0, 24),                 // documentation
+    cidr(192, 88, 99, 0, 24),               // 6to4 relay anycast
+    cidr(192, 168, 0, 0, 16),               // private
+    cidr(198, 18, 0, 0, 15),                // benchmarking
+    cidr(198, 51, 100, 0, 24),              // documentation
+    cidr(203, 0, 113, 0, 24),               // documentation
+    cidr(224, 0, 0, 0, 4),                  // multicast
+    cidr(240, 0, 0, 0, 4),                  // reserved, and 255.255.255.255
+    cidr({0x2001, 0, 0, 0, 0, 0}, 23),      // IETF protocol assignments; Teredo
+    cidr({0x2001, 0xDB8, 0, 0, 0, 0}, 32),  // documentation
     k6to4,
-    block({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
+    cidr({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
 };
 
 bool in_any(std::span<const Prefix> prefixes, const Address& address) {

@@ -37,8 +37,7 @@ struct Server::Impl::Claim {
 };
 
 std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
-  const std::uint32_t wanted =
-      message.u32(Attribute::kLifetime).value_or(config_.lifetime_min_s);
+  const std::uint32_t wanted = message.u32(Attribute::kLifetime).value_or(config_.lifetime_min_s);
   return std::max(config_.lifetime_min_s, std::min(wanted, config_.lifetime_max_s));
 }
 

@@ -136,7 +136,7 @@ std::optional<std::size_t> Server::Impl::find_signer(Request& request,
   const std::span<const stun::Key> candidates = by_sha256 ? sha256 : md5;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     if (!matches(request.message, candidates[i])) continue;
-    request.credentials = {candidates[i], chosen.has_value()};
+    request.signing_key = {candidates[i], chosen.has_value()};
     return i;
   }
   // An unknown user takes as long as a wrong password.

@@ -114,10 +114,10 @@ MessageWriter Server::Impl::begin(const Request& request, Class message_class) {
 void Server::Impl::send(const Request& request, MessageWriter& writer, std::uint16_t result,
                         bool sign) {
   if (!config_.software.empty()) writer.add_text(Attribute::kSoftware, config_.software);
-  if (sign && request.credentials.sha256)
-    writer.add_message_integrity_sha256(request.credentials.key.view());
-  if (sign && !request.credentials.sha256)
-    writer.add_message_integrity(request.credentials.key.view());
+  if (sign && request.signing_key.sha256)
+    writer.add_message_integrity_sha256(request.signing_key.key.view());
+  if (sign && !request.signing_key.sha256)
+    writer.add_message_integrity(request.signing_key.key.view());
   if (request.message.has_fingerprint()) writer.add_fingerprint();
   const stun::Bytes answer = writer.finish();
   // Too long only with a monstrous realm or list of alternates.

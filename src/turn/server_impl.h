@@ -78,7 +78,7 @@ struct Reservation {
 };
 
 // How the answer is to be signed: what authentication found out.
-struct Credentials {
+struct SigningKey {
   stun::Key key;
   bool sha256 = false;  // MESSAGE-INTEGRITY-SHA256, else MESSAGE-INTEGRITY
 };
@@ -97,7 +97,7 @@ struct Request {
   FiveTuple five_tuple;
   RequestToken token{};
   stun::MessageView message;
-  Credentials credentials;
+  SigningKey signing_key;
   Identity user;
 };
 
