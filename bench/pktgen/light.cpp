@@ -215,7 +215,7 @@ class LightTraffic : public Traffic {
     return received;
   }
 
-  // Neighbours' questions, which are no media.
+  // NextHops' questions, which are no media.
   unsigned answer(Port& port, rte_mbuf** in, std::uint16_t n) {
     unsigned others = 0;
     for (std::uint16_t i = 0; i < n; ++i) {

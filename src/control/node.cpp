@@ -29,7 +29,7 @@
 #include "dataplane/shared_nic.h"
 #include "engine/engine_thread.h"
 #include "kernel/host_addresses.h"
-#include "kernel/neighbours.h"
+#include "kernel/next_hops.h"
 #include "kernel/port_reservation.h"
 #include "log/log.h"
 #include "observe/conditions.h"
@@ -64,7 +64,7 @@ class Node {
  private:
   void reserve_ports();
   std::unique_ptr<dataplane::Dataplane> make_dataplane();
-  std::vector<kernel::Neighbours::Port> neighbour_ports();
+  std::vector<kernel::NextHops::Port> next_hop_ports();
   std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
   void make_engines();
   observe::MetricsSource metrics_source();
@@ -82,7 +82,7 @@ class Node {
   std::optional<kernel::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
-  kernel::Neighbours neighbours_;
+  kernel::NextHops next_hops_;
   const auth::Credentials credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
@@ -106,7 +106,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
-      neighbours_(neighbour_ports(), kNextHops, qsbr_),
+      next_hops_(next_hop_ports(), kNextHops, qsbr_),
       credentials_(accounts_of(config_)),
       nonces_(nonce_config(config_, credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
@@ -120,7 +120,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
   setup_.ports = dataplane_->ports();
   setup_.broadcasts = &broadcasts_;
   make_engines();
-  watch_.emplace(Watch::World{config_, by_default_, *dataplane_, neighbours_, addresses_, engines_,
+  watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_});
   config::forget_secrets(config_);
 }
@@ -153,8 +153,8 @@ std::unique_ptr<dataplane::Dataplane> Node::make_dataplane() {
   return std::make_unique<dataplane::Dataplane>(dataplane_options(config_));
 }
 
-std::vector<kernel::Neighbours::Port> Node::neighbour_ports() {
-  std::vector<kernel::Neighbours::Port> ports;
+std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
+  std::vector<kernel::NextHops::Port> ports;
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const std::string& interface = dataplane_->kernel_interface(i);
     if (!config::is_kernel_shared(config_.ports[i].driver) && !interface.empty())
@@ -173,7 +173,7 @@ void Node::make_engines() {
         dataplane::enter_sandbox,
         tables_,
         qsbr_,
-        neighbours_,
+        next_hops_,
         credentials_,
         peers_,
         nonces_,
@@ -212,7 +212,7 @@ observe::MetricsSource Node::metrics_source() {
     const dataplane::Dataplane::PoolUse use = dataplane_->pool_use();
     return observe::Use{use.in_use, use.capacity};
   };
-  source.next_hops = [this] { return observe::Use{neighbours_.in_use(), neighbours_.capacity()}; };
+  source.next_hops = [this] { return observe::Use{next_hops_.in_use(), next_hops_.capacity()}; };
   source.conditions = &conditions_;
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
@@ -241,7 +241,7 @@ void Node::say_what_runs() const {
     log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const config::PortConfig& port = config_.ports[i];
-    if (port.driver == config::PortDriver::kAfXdp && neighbours_.has_vlans(i) &&
+    if (port.driver == config::PortDriver::kAfXdp && next_hops_.has_vlans(i) &&
         dataplane::strips_vlan_tags(port.device)) {
       log::warning("interface " + port.device +
                    " takes VLAN tags off before the XDP filter sees them; ethtool -K " +
@@ -283,7 +283,7 @@ void Node::say_what_runs() const {
 
 // Flows follow a change of routes at once, not when their engine wakes for another reason.
 void Node::tell_routes() {
-  const std::uint32_t epoch = neighbours_.epoch();
+  const std::uint32_t epoch = next_hops_.epoch();
   if (epoch == routes_told_) return;
   routes_told_ = epoch;
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
@@ -326,7 +326,7 @@ void Node::run(const Signals& signals) {
   drop_privileges(config_);
   // Becoming another user has switched them off.
   if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);
-  dataplane_->start(setup_, tables_, neighbours_, door_, tokens_, qsbr_);
+  dataplane_->start(setup_, tables_, next_hops_, door_, tokens_, qsbr_);
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
   heartbeat_.beat(dataplane::real_ms());
@@ -343,11 +343,11 @@ void Node::run(const Signals& signals) {
       });
   Timers timers = chores();
   pollfd waits[] = {
-      {signals.fd(), POLLIN, 0}, {neighbours_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
+      {signals.fd(), POLLIN, 0}, {next_hops_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
   for (;;) {
     poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
     if (signals.ends()) break;
-    neighbours_.poll();
+    next_hops_.poll();
     tell_routes();
     dataplane_->poll_exceptions();
     if (addresses_.poll()) tell_addresses();

@@ -238,7 +238,7 @@ void Watch::warn_of_short_reach() const {
   std::array<bool, 2> told{};
   for (const RelayedAddress& relayed : world_.config.relayed) {
     const Family family = relayed.internal.family;
-    if (world_.neighbours.reach({relayed.internal, far_away(family)}) == flow::Reach::kPort ||
+    if (world_.next_hops.reach({relayed.internal, far_away(family)}) == flow::Reach::kPort ||
         std::exchange(told[family_index(family)], true))
       continue;
     log::warning(

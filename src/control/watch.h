@@ -11,7 +11,7 @@
 #include "dataplane/dataplane.h"
 #include "engine/engine_thread.h"
 #include "kernel/host_addresses.h"
-#include "kernel/neighbours.h"
+#include "kernel/next_hops.h"
 #include "kernel/route_query.h"
 #include "observe/conditions.h"
 
@@ -28,7 +28,7 @@ class Watch {
     const config::Config& config;
     bool by_default;  // listeners or relayed addresses are the interface's
     dataplane::Dataplane& dataplane;
-    kernel::Neighbours& neighbours;
+    kernel::NextHops& next_hops;
     kernel::HostAddresses& addresses;
     const std::vector<std::unique_ptr<engine::EngineThread>>& engines;
     observe::Conditions& conditions;

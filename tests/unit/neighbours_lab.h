@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernel/neighbours.h"
+#include "kernel/next_hops.h"
 
 namespace turnpike::kernel {
 
@@ -86,21 +86,21 @@ class NeighboursTest : public testing::Test {
   }
   std::string there() const { return "nsenter -t " + std::to_string(there_) + " -n "; }
 
-  // A Neighbours with a worker that is never in the middle of a burst.
-  class Mirrored : public Neighbours {
+  // A NextHops with a worker that is never in the middle of a burst.
+  class Mirrored : public NextHops {
    public:
     Mirrored(std::vector<Port> ports, std::uint32_t hops)
-        : Neighbours(std::move(ports), hops, qsbr_) {}
+        : NextHops(std::move(ports), hops, qsbr_) {}
 
    private:
     inline static Qsbr qsbr_;
   };
-  static std::vector<Neighbours::Port> both_ports() {
+  static std::vector<NextHops::Port> both_ports() {
     return {{"north", 1500, std::nullopt}, {"south", 1400, std::nullopt}};
   }
 
   // Polls as control does, until `condition` or for five seconds.
-  static bool soon(Neighbours& neighbours, const std::function<bool()>& condition,
+  static bool soon(NextHops& neighbours, const std::function<bool()>& condition,
                    std::chrono::milliseconds patience = std::chrono::seconds(5)) {
     const auto deadline = std::chrono::steady_clock::now() + patience;
     for (;;) {
@@ -111,12 +111,12 @@ class NeighboursTest : public testing::Test {
     }
   }
 
-  static NextHopIndex resolve(Neighbours& neighbours, const char* destination,
+  static NextHopIndex resolve(NextHops& neighbours, const char* destination,
                               const char* source = "0.0.0.0", std::uint32_t allocation = 1) {
     return neighbours.resolve({address(source), address(destination), allocation});
   }
   // "port gateway", or "none".
-  static std::string way(Neighbours& neighbours, const char* destination,
+  static std::string way(NextHops& neighbours, const char* destination,
                          const char* source = "0.0.0.0") {
     const NextHopIndex index = resolve(neighbours, destination, source);
     if (index == kNoNextHop) return "none";
@@ -124,14 +124,14 @@ class NeighboursTest : public testing::Test {
     const NextHop& hop = neighbours.table()[static_cast<std::uint32_t>(index)];
     return std::to_string(hop.port) + " " + hop.gateway.to_string();
   }
-  static std::string way_soon(Neighbours& neighbours, const char* destination,
+  static std::string way_soon(NextHops& neighbours, const char* destination,
                               const std::string& expected, const char* source = "0.0.0.0") {
     soon(neighbours, [&] { return way(neighbours, destination, source) == expected; });
     return way(neighbours, destination, source);
   }
 
   // Held for good.
-  static NextHop& hop_to(Neighbours& neighbours, const char* destination) {
+  static NextHop& hop_to(NextHops& neighbours, const char* destination) {
     return neighbours.table()[static_cast<std::uint32_t>(resolve(neighbours, destination))];
   }
 

@@ -213,7 +213,7 @@ TEST(Frames, AreNeverReadBeyondTheirEnd) {
 }
 
 // What one asks, another with the address answers, and the first understands.
-TEST(Neighbours, AreAskedForAndAnswered) {
+TEST(NextHops, AreAskedForAndAnswered) {
   const Plan plan(options_of(10, Families::kBoth, std::nullopt));
   const Mac ours = {2, 0, 0, 0, 0, 2};
   const Mac theirs = {2, 0, 0, 0, 0, 9};
@@ -236,7 +236,7 @@ TEST(Neighbours, AreAskedForAndAnswered) {
   }
 }
 
-TEST(Neighbours, AreNotAnsweredForOthers) {
+TEST(NextHops, AreNotAnsweredForOthers) {
   const Plan plan(options_of(10, Families::kBoth, std::nullopt));
   for (const auto& [asker, wanted] :
        {std::pair("10.203.0.1", "10.203.0.7"), {"fd00:203::1", "fd00:203::7"}}) {

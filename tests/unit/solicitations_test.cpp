@@ -1,4 +1,4 @@
-// Neighbours that the kernel is asked for, and next hops that it and we have room for, held against
+// NextHops that the kernel is asked for, and next hops that it and we have room for, held against
 // a kernel.
 #include <cstdio>
 

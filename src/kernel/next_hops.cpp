@@ -1,4 +1,4 @@
-#include "kernel/neighbours.h"
+#include "kernel/next_hops.h"
 
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
@@ -52,7 +52,7 @@ struct Mirror {
 
 }  // namespace
 
-struct Neighbours::Impl final : KernelDialogue::Listener {
+struct NextHops::Impl final : KernelDialogue::Listener {
   Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr)
       : ports(std::move(given)),
         hops(max, qsbr),
@@ -115,14 +115,14 @@ struct Neighbours::Impl final : KernelDialogue::Listener {
 
 // --- From the kernel ---
 
-bool Neighbours::Impl::take_link(Mirror& into, const nlmsghdr* message) {
+bool NextHops::Impl::take_link(Mirror& into, const nlmsghdr* message) {
   if (!into.links.take(message, names)) return false;
   find_ends(into);
   if (&into == &mirror) tell_arrivals();
   return true;
 }
 
-bool Neighbours::Impl::take_route(Mirror& into, const nlmsghdr* message) {
+bool NextHops::Impl::take_route(Mirror& into, const nlmsghdr* message) {
   const auto change = read_route(message);
   if (!change) return false;
   bool doubtful = false;
@@ -131,7 +131,7 @@ bool Neighbours::Impl::take_route(Mirror& into, const nlmsghdr* message) {
   return changed;
 }
 
-bool Neighbours::Impl::take_rule(Mirror& into, const nlmsghdr* message) {
+bool NextHops::Impl::take_rule(Mirror& into, const nlmsghdr* message) {
   const auto read = read_rule(message);
   if (!read) return false;
   if (message->nlmsg_type == RTM_DELRULE) return into.routes.remove(read->family, read->rule);
@@ -142,7 +142,7 @@ bool Neighbours::Impl::take_rule(Mirror& into, const nlmsghdr* message) {
   return into.routes.add(read->family, read->rule);
 }
 
-void Neighbours::Impl::take_neighbour(Mirror& into, const nlmsghdr* message) {
+void NextHops::Impl::take_neighbour(Mirror& into, const nlmsghdr* message) {
   const auto read = read_neighbour(message);
   if (!read) return;
   if (read->mac == 0) {
@@ -157,13 +157,13 @@ void Neighbours::Impl::take_neighbour(Mirror& into, const nlmsghdr* message) {
 }
 
 // The kernel takes IPv4 routes of an address that goes without a word about each.
-void Neighbours::Impl::take_address(const nlmsghdr* message) {
+void NextHops::Impl::take_address(const nlmsghdr* message) {
   if (mnl_nlmsg_get_payload_len(message) < sizeof(ifaddrmsg)) return;
   const auto* header = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
   if (mirror.links.way_down(header->ifa_index, mirror.ends, 0)) dialogue.doubt();
 }
 
-void Neighbours::Impl::find_ends(Mirror& in) const {
+void NextHops::Impl::find_ends(Mirror& in) const {
   in.ends.clear();
   for (const std::string& name : names)
     in.ends.push_back(in.links.index_of(name));
@@ -172,7 +172,7 @@ void Neighbours::Impl::find_ends(Mirror& in) const {
 }
 
 // An interface that has gone leaves what was known of it.
-void Neighbours::Impl::tell_arrivals() {
+void NextHops::Impl::tell_arrivals() {
   for (std::size_t port = 0; port < arrivals.size(); ++port) {
     const LinkStack::Link* link = mirror.links.find(mirror.ends[port]);
     if (link == nullptr) continue;
@@ -190,7 +190,7 @@ void Neighbours::Impl::tell_arrivals() {
   }
 }
 
-void Neighbours::Impl::tells(const nlmsghdr* message) {
+void NextHops::Impl::tells(const nlmsghdr* message) {
   switch (message->nlmsg_type) {
     case RTM_NEWLINK:
       fresh->links.take(message, {});
@@ -209,7 +209,7 @@ void Neighbours::Impl::tells(const nlmsghdr* message) {
   }
 }
 
-void Neighbours::Impl::changes(const nlmsghdr* message) {
+void NextHops::Impl::changes(const nlmsghdr* message) {
   const std::scoped_lock lock(mutex);
   // What is told anew lacks what happens after it was written: so both are changed.
   for (Mirror* into : {fresh.get(), &mirror}) {
@@ -244,7 +244,7 @@ void Neighbours::Impl::changes(const nlmsghdr* message) {
   }
 }
 
-void Neighbours::Impl::has_told_all() {
+void NextHops::Impl::has_told_all() {
   find_ends(*fresh);
   {
     const std::scoped_lock lock(mutex);
@@ -261,18 +261,18 @@ void Neighbours::Impl::has_told_all() {
 }
 
 // Later: who calls it may hold the mutex, for which shards and workers' wishes wait.
-void Neighbours::Impl::say_once(const std::string& line) {
+void NextHops::Impl::say_once(const std::string& line) {
   if (said.insert(line).second) to_say.push_back(line);
 }
 
-void Neighbours::Impl::say_what_waits() {
+void NextHops::Impl::say_what_waits() {
   for (const std::string& line : to_say)
     log::warning(line);
   to_say.clear();
 }
 
 // Where the kernel has put a port into something that the relay doesn't send through.
-void Neighbours::Impl::say_what_is_strange() {
+void NextHops::Impl::say_what_is_strange() {
   for (const std::uint32_t end : mirror.ends) {
     const LinkStack::Link* link = mirror.links.find(end);
     const LinkStack::Link* master = link == nullptr ? nullptr : mirror.links.find(link->master);
@@ -285,7 +285,7 @@ void Neighbours::Impl::say_what_is_strange() {
 }
 
 // At the start: until all is known.
-void Neighbours::Impl::wait_for_all() {
+void NextHops::Impl::wait_for_all() {
   const Clock::time_point begin = Clock::now();
   bool told = false;
   while (!known) {
@@ -306,7 +306,7 @@ void Neighbours::Impl::wait_for_all() {
 
 // --- Next hops ---
 
-MacWord Neighbours::Impl::mac_of(const HopTable::Key& key) const {
+MacWord NextHops::Impl::mac_of(const HopTable::Key& key) const {
   if (const auto& fixed = ports[key.port].static_next_hop) {
     MacWord mac = flow::kMacResolved;
     for (std::size_t i = 0; i < fixed->size(); ++i)
@@ -318,7 +318,7 @@ MacWord Neighbours::Impl::mac_of(const HopTable::Key& key) const {
 }
 
 // All of a key but for the neighbour.
-HopTable::Key Neighbours::Impl::through(std::size_t port, const LinkStack::Way& way) const {
+HopTable::Key NextHops::Impl::through(std::size_t port, const LinkStack::Way& way) const {
   HopTable::Key key;
   key.port = static_cast<std::uint16_t>(port);
   key.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(ports[port].mtu, way.mtu));
@@ -327,7 +327,7 @@ HopTable::Key Neighbours::Impl::through(std::size_t port, const LinkStack::Way& 
   return key;
 }
 
-NextHopIndex Neighbours::Impl::resolve(const flow::Journey& journey) {
+NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
   if (journey.destination.is_multicast()) return flow::kNoNextHop;
   const auto acquire = [&](const HopTable::Key& key) {
     return hops.acquire(key, journey.allocation, [&] { return mac_of(key); });
@@ -358,7 +358,7 @@ NextHopIndex Neighbours::Impl::resolve(const flow::Journey& journey) {
   return flow::kNoNextHop;
 }
 
-void Neighbours::Impl::tend() {
+void NextHops::Impl::tend() {
   const Clock::time_point now = Clock::now();
   const std::vector<Solicitations::Question>* questions = nullptr;
   {
@@ -383,19 +383,19 @@ void Neighbours::Impl::tend() {
 
 // --- The interface ---
 
-Neighbours::Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr)
+NextHops::NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr)
     : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops, qsbr)) {
   impl_->wait_for_all();
 }
 
-Neighbours::~Neighbours() = default;
+NextHops::~NextHops() = default;
 
-NextHopIndex Neighbours::resolve(const flow::Journey& journey) {
+NextHopIndex NextHops::resolve(const flow::Journey& journey) {
   const std::scoped_lock lock(impl_->mutex);
   return impl_->resolve(journey);
 }
 
-flow::Reach Neighbours::reach(const flow::Journey& journey) const {
+flow::Reach NextHops::reach(const flow::Journey& journey) const {
   const std::scoped_lock lock(impl_->mutex);
   // Everything has a way through a port that needs no routes.
   for (const Port& port : impl_->ports) {
@@ -415,48 +415,48 @@ flow::Reach Neighbours::reach(const flow::Journey& journey) const {
   return length == 0 ? flow::Reach::kNowhere : flow::Reach::kElsewhere;
 }
 
-void Neighbours::release(NextHopIndex hop) {
+void NextHops::release(NextHopIndex hop) {
   impl_->hops.release(hop);
 }
 
-std::uint32_t Neighbours::epoch() const {
+std::uint32_t NextHops::epoch() const {
   return impl_->epoch.load(std::memory_order_acquire);
 }
 
-NextHop* Neighbours::table() {
+NextHop* NextHops::table() {
   return impl_->hops.data();
 }
 
-const flow::Arrivals* Neighbours::arrivals() const {
+const flow::Arrivals* NextHops::arrivals() const {
   return impl_->arrivals.data();
 }
 
-int Neighbours::fd() const {
+int NextHops::fd() const {
   return impl_->dialogue.fd();
 }
 
-void Neighbours::poll() {
+void NextHops::poll() {
   impl_->dialogue.poll(Clock::now());
   impl_->say_what_waits();
   impl_->tend();
 }
 
-bool Neighbours::has_vlans(std::size_t port) const {
+bool NextHops::has_vlans(std::size_t port) const {
   const std::scoped_lock lock(impl_->mutex);
   return impl_->mirror.links.has_vlans_on(impl_->mirror.ends[port]);
 }
 
-std::uint32_t Neighbours::interface_index(std::size_t port) const {
+std::uint32_t NextHops::interface_index(std::size_t port) const {
   const std::scoped_lock lock(impl_->mutex);
   return impl_->mirror.ends[port];
 }
 
-std::uint32_t Neighbours::in_use() const {
+std::uint32_t NextHops::in_use() const {
   const std::scoped_lock lock(impl_->mutex);
   return impl_->hops.in_use();
 }
 
-std::uint32_t Neighbours::capacity() const {
+std::uint32_t NextHops::capacity() const {
   return impl_->hops.capacity();
 }
 

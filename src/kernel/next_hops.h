@@ -15,7 +15,7 @@
 
 namespace turnpike::kernel {
 
-class Neighbours : public flow::NextHopResolver {
+class NextHops : public flow::NextHopResolver {
  public:
   struct Port {
     std::string interface;  // of the kernel: the shared one or the exception TAP; empty: none
@@ -26,8 +26,8 @@ class Neighbours : public flow::NextHopResolver {
 
   // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink
   // fails. `qsbr` is the workers'.
-  Neighbours(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr);
-  ~Neighbours() override;
+  NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr);
+  ~NextHops() override;
 
   flow::NextHopIndex resolve(const flow::Journey& journey) override;
   flow::Reach reach(const flow::Journey& journey) const override;
