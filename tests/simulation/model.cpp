@@ -93,8 +93,7 @@ void Model::end_family(Allocation& allocation, std::size_t family) const {
 }
 
 std::uint32_t Model::clamp(const MessageView& request) const {
-  const std::uint32_t asked =
-      request.u32(Attribute::kLifetime).value_or(config_.lifetime_min_s);
+  const std::uint32_t asked = request.u32(Attribute::kLifetime).value_or(config_.lifetime_min_s);
   return std::clamp(asked, config_.lifetime_min_s, config_.lifetime_max_s);
 }
 
