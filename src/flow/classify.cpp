@@ -14,11 +14,6 @@ namespace {
 
 using namespace wire;
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 // Everything an IP header says that the rest needs.
 struct IpHeader {
   std::size_t size = 0;     // of the header

@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "flow/frame.h"
-#include "flow/pipeline.h"
 #include "tables/arrivals.h"
 #include "tables/tables_impl.h"
 #include "turnpike/stun.h"

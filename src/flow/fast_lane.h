@@ -11,16 +11,14 @@
 #include <span>
 #include <vector>
 
-#include "flow/broadcasts.h"
 #include "flow/counters.h"
 #include "flow/packet.h"
+#include "flow/setup.h"
 #include "tables/tables.h"
 #include "wire/front_door.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
-
-struct Setup;
 
 // Identifications of IPv4 packets (RFC 6864): one worker's, among the others'.
 struct IpIds {

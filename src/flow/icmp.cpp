@@ -15,11 +15,6 @@ namespace {
 
 using namespace wire;
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 bool relayed_type(bool v4, std::uint8_t type) {
   return v4 ? type == icmp::kUnreachable || type == icmp::kTimeExceeded
             : type >= icmpv6::kUnreachable && type <= icmpv6::kTimeExceeded;

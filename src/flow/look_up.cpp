@@ -12,11 +12,6 @@
 namespace turnpike::flow {
 namespace {
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 bool alive(const std::atomic<std::uint32_t>& expires_s, std::uint32_t seconds) {
   return seconds < expires_s.load(std::memory_order_relaxed);
 }

@@ -18,11 +18,6 @@ constexpr std::uint8_t kTtl = 64;          // where it is reset
 constexpr std::size_t kMostFraming = 48;
 constexpr std::size_t kMaxDataHeader = 20 + 4 + 20 + 4;  // STUN, XOR-PEER-ADDRESS of IPv6, DATA
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 std::size_t ip_size(Family family) {
   return family == Family::kIpv4 ? ipv4::kMinSize : ipv6::kSize;
 }
