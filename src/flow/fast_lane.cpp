@@ -8,6 +8,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "flow/admission.h"
 #include "flow/frame.h"
 #include "tables/arrivals.h"
 #include "tables/tables_impl.h"
@@ -72,10 +73,6 @@ std::uint32_t minus(std::uint32_t words) {
 }
 std::uint16_t minus(std::uint16_t word) {
   return static_cast<std::uint16_t>(~word);
-}
-
-bool alive(const std::atomic<std::uint32_t>& expires_s, std::uint32_t seconds) {
-  return seconds < expires_s.load(std::memory_order_relaxed);
 }
 
 // What a rewritten header keeps of the old one.
@@ -173,7 +170,7 @@ bool may_fragment(const Kept& kept) {
 
 FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
                    const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters,
-                   IpIds& ip_ids, TransactionIds& ids)
+                   IpIds& ip_ids, TransactionIds& ids, Police& police)
     : setup_(setup),
       tables_(*tables.impl_),
       allocations_(tables_.allocations.get()),
@@ -184,6 +181,7 @@ FastLane::FastLane(const Setup& setup, const Tables& tables, NextHopResolver& ne
       counters_(counters),
       ip_ids_(ip_ids),
       ids_(ids),
+      police_(police),
       ttl_mask_(setup.resets_ttl ? 0 : 0xFF),
       ttl_term_(setup.resets_ttl ? 64 : 0xFF),
       broadcasts_(*setup.broadcasts) {
@@ -412,14 +410,11 @@ TURNPIKE_INLINE void FastLane::find_allocation(Item& item) const {
   if (item.kind == Kind::kSend) __builtin_prefetch(&allocation.relayed);
 }
 
-TURNPIKE_INLINE bool FastLane::find_entry(std::uint32_t seconds, Item& item) const {
+TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
   if (item.allocation == kNoSlot) return false;
   const AllocationEntry& allocation = allocations_[item.allocation];
   if (item.kind != Kind::kPeer && !is_client(item, item.allocation)) return false;
-  if (allocation.client.address.family != Family::kIpv4 ||
-      !alive(allocation.expires_s[family_index(Family::kIpv4)], seconds)) {
-    return false;
-  }
+  if (allocation.client.address.family != Family::kIpv4) return false;
   item.by_channel = true;
   if (item.kind == Kind::kChannelData) {
     item.entry = allocation.first_channels.find(item.channel, TableParts::kNumberMask);
@@ -452,12 +447,24 @@ TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mt
          ipv4::kMinSize + udp_size <= std::min<std::size_t>(next_hops_[hop].mtu, path_mtu);
 }
 
+// False: it is dropped.
+TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t* body,
+                                            bool to_client) {
+  if (!police_.watches()) return true;
+  const Drop refused =
+      police_.judge({AllocationSlot{item.allocation}, to_client, {body, item.body_size}});
+  if (refused != Drop::kNone) drop(*item.packet, refused);
+  return refused == Drop::kNone;
+}
+
 TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const Endpoint& relayed,
                                        const Endpoint& peer, std::uint32_t hop,
                                        const PathMtu& path) {
   const std::size_t udp_size = udp::kSize + item.body_size;
-  if (!path_takes(hop, path.told(), udp_size)) return false;
   Packet& packet = *item.packet;
+  if (!path_takes(hop, path.told(), udp_size) ||
+      !police_takes(item, packet.data + kPayload + item.framing, false))
+    return false;
   Kept kept = take_off(packet.data, item.framing);
   kept.ttl = ttl_left(kept.ttl);
   std::uint8_t* frame = packet.data + item.framing;
@@ -480,7 +487,8 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   const std::size_t behind = packet.length - kPayload - item.body_size + packet.tailroom;
   const std::size_t path_mtu =
       AllocationEntry::kFitsUnit * std::size_t{allocation.fits.load(std::memory_order_relaxed)};
-  if (!path_takes(hop, path_mtu, udp_size) || packet.headroom < framing || behind < padding)
+  if (!path_takes(hop, path_mtu, udp_size) || packet.headroom < framing || behind < padding ||
+      !police_takes(item, body, true))
     return false;
 
   Kept kept = take_off(packet.data, 0);
@@ -507,23 +515,25 @@ TURNPIKE_INLINE bool FastLane::finish(std::uint32_t seconds, const Item& item) {
   const AllocationEntry& allocation = allocations_[item.allocation];
   if (item.by_channel) {
     const ChannelEntry& channel = channels_[item.entry];
-    if (!alive(channel.expires_s, seconds)) return false;
+    if (channel.peer.address.family != Family::kIpv4) return false;
     if (item.kind == Kind::kPeer) {
       return v4_of(channel.peer.address) == item.peer && channel.peer.port == item.peer_port &&
-             channel.peer.address.family == Family::kIpv4 && to_client(item, channel.number);
+             peer_may_send(allocation, Family::kIpv4, &channel, nullptr, seconds) == Drop::kNone &&
+             to_client(item, channel.number);
     }
-    return channel.peer.address.family == Family::kIpv4 &&
+    return client_may_send(allocation, &channel, seconds) == Drop::kNone &&
            to_peer(item, channel.relayed, channel.peer,
                    channel.peer_next_hop.load(std::memory_order_acquire), channel.path_mtu);
   }
   const PermissionEntry& permission = permissions_[item.entry];
-  if (v4_of(permission.peer) != item.peer || permission.peer.family != Family::kIpv4 ||
-      !alive(permission.expires_s, seconds)) {
-    return false;
+  if (v4_of(permission.peer) != item.peer || permission.peer.family != Family::kIpv4) return false;
+  if (item.kind == Kind::kPeer) {
+    return peer_may_send(allocation, Family::kIpv4, nullptr, &permission, seconds) == Drop::kNone &&
+           to_client(item, 0);
   }
-  if (item.kind == Kind::kPeer) return to_client(item, 0);
   Endpoint peer{permission.peer, item.peer_port};
-  return to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
+  return client_may_send(allocation, Family::kIpv4, &permission, seconds) == Drop::kNone &&
+         to_peer(item, allocation.relayed[family_index(Family::kIpv4)], peer,
                  permission.peer_next_hop.load(std::memory_order_acquire), permission.path_mtu);
 }
 
@@ -539,7 +549,7 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
     find_allocation(items[i]);
   std::size_t found = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    if (!find_entry(seconds, items[i])) continue;
+    if (!find_entry(items[i])) continue;
     if (found != i) items[found] = items[i];
     ++found;
   }

@@ -13,6 +13,7 @@
 
 #include "flow/counters.h"
 #include "flow/packet.h"
+#include "flow/police.h"
 #include "flow/setup.h"
 #include "tables/tables.h"
 #include "wire/front_door.h"
@@ -36,14 +37,15 @@ class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `ip_ids` and `ids` are the worker's, shared with the general
-  // stages.
+  // Keeps references, `door` apart. `ip_ids`, `ids` and `police` are the worker's, shared with the
+  // general stages.
   FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
            const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
-           TransactionIds& ids);
+           TransactionIds& ids, Police& police);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
-  // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
+  // answered kTransmitBack, what the police refuses kDrop; the rest is untouched. Returns how many
+  // were relayed or answered.
   std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
 
  private:
@@ -83,7 +85,7 @@ class FastLane {
   bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
   bool is_client(const Item& item, std::uint32_t slot) const;
   void find_allocation(Item& item) const;
-  bool find_entry(std::uint32_t seconds, Item& item) const;
+  bool find_entry(Item& item) const;
   bool finish(std::uint32_t seconds, const Item& item);
   std::uint8_t ttl_left(std::uint8_t ttl) const {
     return static_cast<std::uint8_t>((ttl & ttl_mask_) + ttl_term_);
@@ -91,6 +93,7 @@ class FastLane {
   bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop,
                const PathMtu& path);
   bool to_client(const Item& item, ChannelNumber channel);
+  bool police_takes(const Item& item, const std::uint8_t* body, bool to_client);
   bool path_takes(std::uint32_t hop, std::size_t path_mtu, std::size_t udp_size) const;
 
   const Setup& setup_;
@@ -103,6 +106,7 @@ class FastLane {
   WorkerCounters& counters_;
   IpIds& ip_ids_;
   TransactionIds& ids_;
+  Police& police_;
   std::vector<ListenerV4> listeners_;
   std::vector<std::uint32_t> ours_;  // addresses
   // What leaves has TTL (old & mask) + term: one less, or always the same.

@@ -1,9 +1,9 @@
 // One packet's way, in one place:
 //
-//     receive → classify → look up → rewrite → transmit
+//     receive → classify → look up → police → rewrite → transmit
 //
-// The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each
-// over the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
+// The worker (dataplane/worker.cpp) receives and transmits; the stages between are here, each over
+// the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
 // kEngine, kKernel, kReassemble, kWait or kDrop.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
 #include "flow/packet.h"
+#include "flow/police.h"
 #include "flow/request_limits.h"
 #include "flow/setup.h"
 #include "flow/source_buckets.h"
@@ -59,6 +60,7 @@ class Pipeline {
 
  private:
   void settle(Packet& packet);
+  void police(std::span<Packet> burst);
 
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
@@ -85,8 +87,8 @@ class Pipeline {
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
   void heed_too_big(std::uint32_t seconds, Packet& packet);
-  const ChannelEntry* live_channel(std::uint32_t seconds, const Packet& packet) const;
-  const PermissionEntry* live_permission(std::uint32_t seconds, const Packet& packet) const;
+  const ChannelEntry* find_channel(const Packet& packet) const;
+  const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
   Address face_of(const Address& relayed) const;
@@ -121,6 +123,7 @@ class Pipeline {
   std::uint32_t icmp_sent_ = 0;
   IpIds ip_ids_;
   BehindRequests behind_requests_;
+  Police police_;
   std::optional<FastLane> fast_lane_;  // none if Setup says so
 };
 

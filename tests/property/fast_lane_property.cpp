@@ -250,10 +250,11 @@ void plain_media_takes_the_fast_lane() {
   World world({}, true);
   IpIds ip_ids;
   TransactionIds ids({}, 0);
+  Police police;
   Arrivals arrivals;
   arrivals.mac = mac_word(world.setup_.ports[0].mac);
   FastLane lane(world.setup_, *world.tables_, world.hop_, &arrivals, world.door_, world.counters_,
-                ip_ids, ids);
+                ip_ids, ids, police);
   const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
     std::vector<std::uint8_t> frame(128);
     const std::vector<std::uint8_t> bytes = frame_of(datagram);
