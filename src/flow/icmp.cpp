@@ -111,12 +111,12 @@ void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
   const Endpoint from{quote.source, load_be16(quote.l4 + udp::kSourcePort)};
   const Endpoint to{quote.destination, load_be16(quote.l4 + udp::kDestinationPort)};
   packet.path_mtu = told_mtu(v4, icmp, quote);
-  if (const auto listener = listener_at(from)) {
+  if (const auto listener = here_.listener_at(from)) {
     if (packet.path_mtu == PathMtu::kNone) return;
     packet.listener = *listener;
     packet.destination = to;
     packet.lane = Lane::kTooBig;
-  } else if (is_relayed(quote.source)) {
+  } else if (here_.is_relayed(quote.source)) {
     packet.destination = from;
     packet.peer = to;
     packet.lane = Lane::kIcmp;
@@ -150,6 +150,7 @@ void Pipeline::rewrite_icmp(Packet& packet) {
   std::memcpy(packet.data + packet.body, built.data(), built.size());
   Carried carried;
   carried.ttl = 64;
+  carried.sum = as_loaded(sum_bytes(built));
   put_on(packet, carried, setup_.listeners[allocation.listener].endpoint, client, 0, 0);
   packet.verdict = Verdict::kTransmit;
   counters_.icmp_relayed.add();

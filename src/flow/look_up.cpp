@@ -97,7 +97,7 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
   } else {
     const Family family = packet.peer.address.family;
     // Permissions are kept by the public face of our own addresses.
-    packet.peer.address = face_of(packet.peer.address);
+    packet.peer.address = here_.face_of(packet.peer.address);
     const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
     const PermissionEntry* permission = slot ? &tables_.permission(*slot) : nullptr;
     const Drop refused = client_may_send(allocation, family, permission, seconds);
@@ -168,7 +168,8 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
   named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
   const Endpoint to{packet.destination.address,
                     wire::load_be16(header + wire::udp::kDestinationPort)};
-  if (const auto listener = listener_at(to)) return tables_.find_client(*listener, named.peer);
+  if (const auto listener = here_.listener_at(to))
+    return tables_.find_client(*listener, named.peer);
   const auto relay = tables_.find_relay(to.address, to.port);
   if (!relay) return std::nullopt;
   named.allocation = *relay;
@@ -185,16 +186,9 @@ void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer)
   packet.hairpin = true;
   packet.lane = Lane::kPeer;
   packet.allocation = *target;
-  packet.peer = {face_of(packet.relayed.address), packet.relayed.port};
+  packet.peer = {here_.face_of(packet.relayed.address), packet.relayed.port};
   counters_.hairpin.add();
   find_way_to_client(seconds, packet);
-}
-
-Address Pipeline::face_of(const Address& relayed) const {
-  for (const RelayedAddress& one : setup_.relayed) {
-    if (one.internal == relayed) return one.face();
-  }
-  return relayed;
 }
 
 // A known five-tuple's shard is its allocation's; a reservation token names its own; any other is

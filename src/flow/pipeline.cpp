@@ -12,6 +12,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
                    const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
                    std::uint16_t worker)
     : setup_(setup),
+      here_(setup),
       tables_(tables),
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),
@@ -30,7 +31,8 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
   for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
     own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
   if (setup.fast_lane)
-    fast_lane_.emplace(setup, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_, police_);
+    fast_lane_.emplace(setup, here_, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_,
+                       police_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {

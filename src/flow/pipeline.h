@@ -15,6 +15,7 @@
 #include "flow/behind_requests.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
+#include "flow/here.h"
 #include "flow/packet.h"
 #include "flow/police.h"
 #include "flow/request_limits.h"
@@ -75,9 +76,6 @@ class Pipeline {
   bool may_answer_stranger(Instant now, Packet& packet);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
              std::optional<AllocationSlot> known);
-  std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
-  bool is_relayed(const Address& address) const;
-  bool is_here(const Address& address) const;
 
   // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
@@ -91,7 +89,6 @@ class Pipeline {
   const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
-  Address face_of(const Address& relayed) const;
 
   // rewrite.cpp
   void rewrite(Instant now, std::span<Packet> burst);
@@ -107,6 +104,7 @@ class Pipeline {
   bool may_send_icmp(Instant now, const Address& receiver);
 
   const Setup& setup_;
+  const Here here_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none
