@@ -31,25 +31,52 @@ class OneRoute final : public NextHopResolver {
   NextHop hops_[2];
 };
 
-inline Address numbered(std::uint8_t net, std::uint32_t n) {
-  return Address::v4(net, static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 8),
-                     static_cast<std::uint8_t>(n));
+// The n-th address of a network.
+inline Address numbered(Family family, std::uint8_t net, std::uint32_t n) {
+  const std::array<std::uint8_t, 3> low = {static_cast<std::uint8_t>(n >> 16),
+                                           static_cast<std::uint8_t>(n >> 8),
+                                           static_cast<std::uint8_t>(n)};
+  if (family == Family::kIpv4) return Address::v4(net, low[0], low[1], low[2]);
+  Address address{{0x20, 0x01, 0x0D, 0xB8, net}, family};
+  std::copy(low.begin(), low.end(), address.bytes.begin() + 13);
+  return address;
+}
+inline std::uint32_t number_of(const Address& address) {
+  const std::uint8_t* low = address.bytes.data() + (address.family == Family::kIpv4 ? 1 : 13);
+  return std::uint32_t{low[0]} << 16 | std::uint32_t{low[1]} << 8 | low[2];
 }
 
-// `count` allocations with a permission and a channel each, and the keys to all of them, shuffled.
+inline Endpoint listener_of(Family family) {
+  return family == Family::kIpv4 ? kListener : Endpoint{numbered(family, 192, 0), 3478};
+}
+
+struct Shape {
+  std::uint32_t count = 0;  // of allocations
+  bool channels = true;
+  Family client = Family::kIpv4;
+  Family peer = Family::kIpv4;
+  std::uint32_t relayed = 0;  // addresses; 0: as many as it takes
+
+  friend auto operator<=>(const Shape&, const Shape&) = default;
+};
+
+// Allocations with a permission and, maybe, a channel each, and the keys to all of them, shuffled.
 class Node {
  public:
-  explicit Node(std::uint32_t count, bool channels = true) : channels_(channels) {
-    for (std::uint32_t i = 0; i <= (count - 1) / kPorts; ++i) {
-      relayed.push_back({numbered(192, i), std::nullopt});
-    }
+  explicit Node(const Shape& of) : shape(of) {
+    const std::uint32_t addresses =
+        std::max(shape.relayed, (shape.count - 1) / kPorts + std::uint32_t{1});
+    for (std::uint32_t i = 0; i < addresses; ++i)
+      relayed.push_back({numbered(shape.peer, 193, i), std::nullopt});
     TableLimits limits;
-    limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = count;
-    tables_ = std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{kListener}, kKey,
-                                       std::vector<std::atomic<std::uint64_t>*>{});
+    limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard =
+        shape.count;
+    tables_ =
+        std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{listener_of(shape.client)},
+                                 kKey, std::vector<std::atomic<std::uint64_t>*>{});
     TableWriter writer(*tables_, 0, qsbr_, routes_);
-    for (std::uint32_t n = 0; n < count; ++n)
-      publish(writer, relayed[n / kPorts].internal, n);
+    for (std::uint32_t n = 0; n < shape.count; ++n)
+      publish(writer, n);
     std::mt19937_64 random(1);
     std::shuffle(clients.begin(), clients.end(), random);
     std::shuffle(relays.begin(), relays.end(), random);
@@ -59,12 +86,14 @@ class Node {
   }
 
   const Tables& tables() const { return *tables_; }
-  static Endpoint peer(std::uint32_t n) { return {numbered(11, n), 6000}; }
-  // The peer of the allocation that has this relay port.
-  static Endpoint peer_of_relay(const RelayKey& relay) {
-    return peer(relay.relayed.bytes[3] * kPorts + relay.port);
+  Endpoint peer(std::uint32_t n) const { return {numbered(shape.peer, 11, n), 6000}; }
+  Endpoint peer_of(const ClientKey& client) const { return peer(number_of(client.client.address)); }
+  Endpoint peer_of(const RelayKey& relay) const {
+    const auto addresses = static_cast<std::uint32_t>(relayed.size());
+    return peer(relay.port * addresses + number_of(relay.relayed));
   }
 
+  const Shape shape;
   std::vector<RelayedAddress> relayed;
   std::vector<ClientKey> clients;
   std::vector<RelayKey> relays;
@@ -73,37 +102,47 @@ class Node {
   std::vector<PermissionKey> permissions;
 
  private:
-  void publish(TableWriter& writer, const Address& address, std::uint32_t n) {
+  void publish(TableWriter& writer, std::uint32_t n) {
+    const auto addresses = static_cast<std::uint32_t>(relayed.size());
+    const RelayKey relay{relayed[n % addresses].internal,
+                         static_cast<std::uint16_t>(n / addresses)};
     AllocationFlow flow;
-    flow.five_tuple.client = ClientEndpoint{{numbered(10, n), 5000}};
-    flow.five_tuple.server = kListener;
-    flow.relayed[0] = RelayEndpoint{{address, static_cast<std::uint16_t>(n % kPorts)}};
-    flow.expires_s[0] = 6000;
-    const Endpoint peer = Node::peer(n);
+    flow.five_tuple.client = ClientEndpoint{{numbered(shape.client, 10, n), 5000}};
+    flow.five_tuple.server = listener_of(shape.client);
+    const std::size_t family = family_index(shape.peer);
+    flow.relayed[family] = RelayEndpoint{{relay.relayed, relay.port}};
+    flow.expires_s[family] = 6000;
     const AllocationSlot slot = writer.publish_allocation(flow).value();
-    const PermissionSlot permission = writer.publish_permission({slot, peer.address, 6000}).value();
-    if (channels_)
-      writer.publish_channel({slot, permission, 0x4000, PeerEndpoint{peer}, 6000}).value();
+    const PermissionSlot permission =
+        writer.publish_permission({slot, peer(n).address, 6000}).value();
+    if (shape.channels)
+      writer.publish_channel({slot, permission, 0x4000, PeerEndpoint{peer(n)}, 6000}).value();
     clients.push_back({flow.five_tuple.client, 0});
-    relays.push_back({address, flow.relayed[0]->port});
+    relays.push_back(relay);
     numbers.push_back({slot, 0x4000});
-    peers.push_back({slot, peer});
-    permissions.push_back({slot, peer.address});
+    peers.push_back({slot, peer(n)});
+    permissions.push_back({slot, peer(n).address});
   }
 
-  bool channels_;
   Qsbr qsbr_;
   OneRoute routes_;
   std::unique_ptr<Tables> tables_;
 };
 
-inline Node& node(std::int64_t count, bool channels = true) {
+// One at a time, but where two are of a thousand allocations: large ones would not fit together.
+inline Node& node(const Shape& shape) {
   static std::mutex mutex;
   const std::scoped_lock lock(mutex);
-  static std::map<std::pair<std::int64_t, bool>, std::unique_ptr<Node>> nodes;
-  std::unique_ptr<Node>& made = nodes[{count, channels}];
-  if (made == nullptr) made = std::make_unique<Node>(static_cast<std::uint32_t>(count), channels);
+  static std::map<Shape, std::unique_ptr<Node>> nodes;
+  std::unique_ptr<Node>& made = nodes[shape];
+  if (made == nullptr) {
+    std::erase_if(nodes, [](const auto& one) { return one.first.count > 1000 && one.second; });
+    made = std::make_unique<Node>(shape);
+  }
   return *made;
+}
+inline Node& node(std::int64_t count) {
+  return node(Shape{.count = static_cast<std::uint32_t>(count)});
 }
 
 }  // namespace turnpike::bench

@@ -1,11 +1,14 @@
-// What a worker does to a burst, from frames to frames: classify, look up, rewrite, by conversion
-// and by the number of allocations. `cycles` is of the time stamp counter, for each packet, between
-// the moment the burst lies in memory and the moment it could be handed to the device; making the
-// frames is not counted. Clients come in random order.
+// What a worker does to a burst, from frames to frames: classify, look up, rewrite, by conversion,
+// by the families of client and peer, and by the number of allocations and of relayed addresses.
+// `cycles` is of the time stamp counter, for each packet, between the moment the burst lies in
+// memory and the moment it could be handed to the device; making the frames is not counted. Clients
+// come in random order.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "flow/pipeline.h"
@@ -28,23 +31,37 @@ constexpr std::size_t kBody = 160;
 enum class Conversion : std::uint8_t { kChannelData, kSend, kPeerToChannel, kPeerToData, kBinding };
 
 std::vector<std::uint8_t> udp_frame(const Endpoint& from, const Endpoint& to, stun::Bytes payload) {
-  std::vector<std::uint8_t> frame(ethernet::kSize + ipv4::kMinSize + udp::kSize + payload.size());
-  std::memcpy(frame.data(), "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02\x08\x00", 14);
+  const bool v4 = from.address.family == Family::kIpv4;
+  const std::size_t ip_size = v4 ? ipv4::kMinSize : ipv6::kSize;
+  const std::size_t udp_size = udp::kSize + payload.size();
+  std::vector<std::uint8_t> frame(ethernet::kSize + ip_size + udp_size);
+  std::memcpy(frame.data(), "\x02\x00\x00\x00\x00\x01\x02\x00\x00\x00\x00\x02", 12);
+  store_be16(frame.data() + ethernet::kType, v4 ? ether_type::kIpv4 : ether_type::kIpv6);
   std::uint8_t* ip = frame.data() + ethernet::kSize;
-  ip[0] = 0x45;
-  store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(28 + payload.size()));
-  ip[ipv4::kTtl] = 64;
-  ip[ipv4::kProtocol] = ip_protocol::kUdp;
-  std::memcpy(ip + ipv4::kSource, from.address.bytes.data(), 4);
-  std::memcpy(ip + ipv4::kDestination, to.address.bytes.data(), 4);
-  store_be16(ip + ipv4::kChecksum, ipv4_header_checksum(ip, ipv4::kMinSize));
-  std::uint8_t* header = ip + ipv4::kMinSize;
+  std::uint8_t* header = ip + ip_size;
   store_be16(header, from.port);
   store_be16(header + 2, to.port);
-  store_be16(header + udp::kLength, static_cast<std::uint16_t>(8 + payload.size()));
+  store_be16(header + udp::kLength, static_cast<std::uint16_t>(udp_size));
   std::memcpy(header + udp::kSize, payload.data(), payload.size());
-  store_be16(header + udp::kChecksum, udp_checksum_v4(ip + ipv4::kSource, ip + ipv4::kDestination,
-                                                      header, 8 + payload.size()));
+  std::uint8_t* addresses = ip + (v4 ? ipv4::kSource : ipv6::kSource);
+  std::memcpy(addresses, from.address.bytes.data(), from.address.size());
+  std::memcpy(addresses + from.address.size(), to.address.bytes.data(), to.address.size());
+  if (v4) {
+    ip[0] = 0x45;
+    store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(ip_size + udp_size));
+    ip[ipv4::kTtl] = 64;
+    ip[ipv4::kProtocol] = ip_protocol::kUdp;
+    store_be16(ip + ipv4::kChecksum, ipv4_header_checksum(ip, ipv4::kMinSize));
+    store_be16(header + udp::kChecksum,
+               udp_checksum_v4(ip + ipv4::kSource, ip + ipv4::kDestination, header, udp_size));
+  } else {
+    ip[0] = 0x60;
+    store_be16(ip + ipv6::kPayloadLength, static_cast<std::uint16_t>(udp_size));
+    ip[ipv6::kNextHeader] = ip_protocol::kUdp;
+    ip[ipv6::kHopLimit] = 64;
+    store_be16(header + udp::kChecksum,
+               udp_checksum_v6(ip + ipv6::kSource, ip + ipv6::kDestination, header, udp_size));
+  }
   return frame;
 }
 
@@ -83,43 +100,36 @@ class Traffic {
     // The keys of a node are shuffled each by its own: what belongs to one client is told by
     // number.
     const Endpoint client = node_.clients[i].client;
+    const Endpoint listener = listener_of(node_.shape.client);
     switch (conversion_) {
       case Conversion::kChannelData:
-        return udp_frame(client, kListener, channel_data());
+        return udp_frame(client, listener, channel_data());
       case Conversion::kSend:
-        return udp_frame(client, kListener, send_indication(peer_of(client)));
+        return udp_frame(client, listener, send_indication(node_.peer_of(node_.clients[i])));
       case Conversion::kPeerToChannel:
       case Conversion::kPeerToData:
-        return udp_frame(node_.peer_of_relay(node_.relays[i]),
+        return udp_frame(node_.peer_of(node_.relays[i]),
                          {node_.relays[i].relayed, node_.relays[i].port},
                          std::vector<std::uint8_t>(kBody, 0xA5));
       case Conversion::kBinding:
-        return udp_frame(client, kListener, binding());
+        return udp_frame(client, listener, binding());
     }
     std::abort();
   }
 
  private:
-  static Endpoint peer_of(const Endpoint& client) {
-    Endpoint peer = client;
-    peer.address.bytes[0] = 11;
-    peer.port = 6000;
-    return peer;
-  }
-
   const Node& node_;
   Conversion conversion_;
   std::size_t next_ = 0;
 };
 
-void burst(benchmark::State& state, Conversion conversion) {
-  const bool channels = conversion != Conversion::kPeerToData;
-  Node& at = node(state.range(0), channels);
+void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
+  Node& at = node(shape);
   Traffic traffic(at, conversion);
   Setup setup;
   setup.ports.resize(1);
   setup.ports[0].mac = {2, 0, 0, 0, 0, 1};
-  setup.listeners = {{kListener}};
+  setup.listeners = {{listener_of(shape.client)}};
   setup.relayed = at.relayed;
   setup.strangers = {.per_source = {0}, .all = {0}};
   OneRoute routes;
@@ -159,32 +169,54 @@ void burst(benchmark::State& state, Conversion conversion) {
       static_cast<double>(cycles) / static_cast<double>(packets), benchmark::Counter::kAvgThreads);
 }
 
-void channel_data_to_peer(benchmark::State& state) {
-  burst(state, Conversion::kChannelData);
-}
-void send_to_peer(benchmark::State& state) {
-  burst(state, Conversion::kSend);
-}
-void peer_to_channel_data(benchmark::State& state) {
-  burst(state, Conversion::kPeerToChannel);
-}
-void peer_to_data(benchmark::State& state) {
-  burst(state, Conversion::kPeerToData);
-}
-void binding(benchmark::State& state) {
-  burst(state, Conversion::kBinding);
+// Named as they always were for IPv4, with the families behind the name for others.
+void add(const std::string& name, Conversion conversion, Shape shape, int threads = 1) {
+  constexpr Family k4 = Family::kIpv4;
+  shape.channels = conversion != Conversion::kPeerToData;
+  const bool from_peer =
+      conversion == Conversion::kPeerToChannel || conversion == Conversion::kPeerToData;
+  const Family from = from_peer ? shape.peer : shape.client;
+  const Family to = from_peer ? shape.client : shape.peer;
+  std::string families;
+  if (from != k4 && to != k4) families = "_v6";
+  if (from != k4 && to == k4) families = "_v6_to_v4";
+  if (from == k4 && to != k4) families = "_v4_to_v6";
+  const std::string addresses =
+      shape.relayed == 0 ? "" : "/relayed_" + std::to_string(shape.relayed);
+  auto* const one = benchmark::RegisterBenchmark(
+      (name + families + "/" + std::to_string(shape.count) + addresses).c_str(),
+      [=](benchmark::State& state) { burst(state, conversion, shape); });
+  if (threads != 1) one->Threads(threads);
 }
 
-BENCHMARK(channel_data_to_peer)->Arg(1000)->Arg(100000)->Arg(1000000);
-// Two workers with the same tables: what one does must not slow the other.
-BENCHMARK(channel_data_to_peer)->Arg(1000)->Threads(2);
-BENCHMARK(peer_to_channel_data)->Arg(1000)->Threads(2);
-BENCHMARK(peer_to_channel_data)->Arg(1000)->Arg(100000)->Arg(1000000);
-BENCHMARK(send_to_peer)->Arg(1000)->Arg(100000);
-BENCHMARK(peer_to_data)->Arg(1000)->Arg(100000);
-BENCHMARK(binding)->Arg(1000);
+void add_all() {
+  constexpr std::array kFamilies{Family::kIpv4, Family::kIpv6};
+  const std::array kMedia{std::pair{"channel_data_to_peer", Conversion::kChannelData},
+                          std::pair{"peer_to_channel_data", Conversion::kPeerToChannel},
+                          std::pair{"send_to_peer", Conversion::kSend},
+                          std::pair{"peer_to_data", Conversion::kPeerToData}};
+  for (const auto& [name, conversion] : kMedia) {
+    for (const std::uint32_t count : {1000, 100'000, 1'000'000}) {
+      for (const Family client : kFamilies) {
+        for (const Family peer : kFamilies)
+          add(name, conversion, {.count = count, .client = client, .peer = peer});
+      }
+    }
+    for (const Family family : kFamilies)
+      add(name, conversion, {.count = 1000, .client = family, .peer = family, .relayed = 256});
+    // Two workers with the same tables: what one does must not slow the other.
+    add(name, conversion, {.count = 1000}, 2);
+  }
+  add("binding", Conversion::kBinding, {.count = 1000});
+}
 
 }  // namespace
 }  // namespace turnpike::bench
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  turnpike::bench::add_all();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

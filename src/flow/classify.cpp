@@ -14,11 +14,6 @@ namespace {
 
 using namespace wire;
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 // Everything an IP header says that the rest needs.
 struct IpHeader {
   std::size_t size = 0;     // of the header
@@ -88,8 +83,6 @@ bool udp_checksum_holds(const Packet& packet) {
   return udp_checksum_good(pseudo, header, udp_size);
 }
 
-constexpr std::uint16_t kSendIndication = 0x0016;
-
 // Reads the packet's payload as STUN; drops it if it isn't any.
 bool parse(Packet& packet, stun::MessageView& message) {
   const stun::Bytes payload(packet.data + packet.payload, packet.payload_size);
@@ -115,26 +108,6 @@ bool parse(Packet& packet, stun::MessageView& message) {
 }
 
 }  // namespace
-
-std::optional<std::uint16_t> Pipeline::listener_at(const Endpoint& endpoint) const {
-  for (std::size_t i = 0; i < setup_.listeners.size(); ++i) {
-    if (setup_.listeners[i].endpoint == endpoint) return static_cast<std::uint16_t>(i);
-  }
-  return std::nullopt;
-}
-
-bool Pipeline::is_relayed(const Address& address) const {
-  return std::any_of(setup_.relayed.begin(), setup_.relayed.end(),
-                     [&](const RelayedAddress& relayed) { return relayed.internal == address; });
-}
-
-// Listening or relayed.
-bool Pipeline::is_here(const Address& address) const {
-  return is_relayed(address) || std::any_of(setup_.listeners.begin(), setup_.listeners.end(),
-                                            [&](const Listener& listener) {
-                                              return listener.endpoint.address == address;
-                                            });
-}
 
 void Pipeline::classify(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
@@ -165,7 +138,7 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
     }
     // Another's is left as it is.
     if (ip.fragment && type == ether_type::kIpv6 && !packet.reassembled &&
-        is_here(packet.destination.address)) {
+        here_.find(packet.destination.address) != nullptr) {
       take_atomic_fragment_off(packet, ip);
     }
     const bool icmp = (type == ether_type::kIpv4 && ip.protocol == ip_protocol::kIcmp) ||
@@ -187,7 +160,8 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
     if (ip.fragment && packet.reassembled) {
       drop(packet, Drop::kFragmentRejected);  // a fragment header within fragments
     } else if (ip.fragment) {
-      const bool ours = ip.protocol == ip_protocol::kUdp && is_here(packet.destination.address);
+      const bool ours =
+          ip.protocol == ip_protocol::kUdp && here_.find(packet.destination.address) != nullptr;
       packet.verdict = ours ? Verdict::kReassemble : Verdict::kKernel;
     } else if (icmp) {
       classify_icmp(packet, ip.l4_size);
@@ -209,8 +183,10 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.payload = static_cast<std::uint16_t>(packet.l4 + udp::kSize);
   packet.payload_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
 
-  const auto listener = listener_at(packet.destination);
-  if (!listener && !is_relayed(packet.destination.address)) {
+  const Here::Place* place = here_.find(packet.destination.address);
+  const std::uint32_t listener =
+      place != nullptr ? here_.listener(*place, packet.destination.port) : Here::kNoListener;
+  if (listener == Here::kNoListener && (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
     return;
   }
@@ -226,8 +202,8 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   if (packet.family == Family::kIpv6 && load_be16(header + udp::kChecksum) == 0) {
     return drop(packet, Drop::kBadUdpChecksum);
   }
-  if (listener) {
-    packet.listener = *listener;
+  if (listener != Here::kNoListener) {
+    packet.listener = static_cast<std::uint16_t>(listener);
     return classify_from_client(now, packet);
   }
   packet.lane = Lane::kPeer;
@@ -269,10 +245,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
 // Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
 // would have us flood a network, or talk to ourselves.
 bool Pipeline::is_answerable(const Address& source) const {
-  const auto is_listening = [&](const Listener& one) { return one.endpoint.address == source; };
-  return is_one_host(source) && !is_relayed(source) &&
-         std::none_of(setup_.listeners.begin(), setup_.listeners.end(), is_listening) &&
-         !setup_.broadcasts->has(source);
+  return is_one_host(source) && here_.find(source) == nullptr && !setup_.broadcasts->has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).

@@ -1,26 +1,29 @@
-// The fast lane: nearly all of a relay's packets are unfragmented IPv4 between a client and a peer
-// whose channel or permission is one of the first of its allocation. Those are relayed here, the
-// whole burst stage by stage, with a few compares, three cache lines of tables and the headers'
-// arithmetic unrolled. Binding requests without attributes are answered here as well. Whatever is
-// unusual is left as it was to the general stages (pipeline.h), which come to the same result, byte
-// by byte, for whatever is done here (tests/property/fast_lane_property.cpp): so nothing is decided
-// in this file that is not there.
+// The fast lane: nearly all of a relay's packets are unfragmented UDP between a client and a peer
+// whose channel or permission is one of the first of its allocation. Those are relayed here,
+// whatever the families of the two, the whole burst stage by stage, with a few compares, three
+// cache lines of tables and the headers' arithmetic unrolled. Bare Bindings are answered here as
+// well. Whatever is unusual is left as it was to the general stages (pipeline.h), which come to the
+// same result, byte by byte, for whatever is done here (tests/property/fast_lane_property.cpp).
+//
+// It is a schedule: who may pass is said by admission.h, how headers change by conversion.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
-#include <vector>
 
-#include "flow/broadcasts.h"
+#include "flow/bare_binding.h"
 #include "flow/counters.h"
+#include "flow/here.h"
 #include "flow/packet.h"
+#include "flow/police.h"
+#include "flow/setup.h"
+#include "tables/address_map.h"
 #include "tables/tables.h"
 #include "turnpike/front_door.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
-
-struct Setup;
 
 // Identifications of IPv4 packets (RFC 6864): one worker's, among the others'.
 struct IpIds {
@@ -33,69 +36,82 @@ struct IpIds {
     return id;
   }
 };
+struct Arrivals;
 struct TableParts;
 class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `ip_ids` and `ids` are the worker's, shared with the general
-  // stages.
-  FastLane(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
+  // Keeps references, `door` apart. `ip_ids`, `ids` and `police` are the worker's, shared with the
+  // general stages.
+  FastLane(const Setup& setup, const Here& here, const Tables& tables, NextHopResolver& next_hops,
            const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
-           TransactionIds& ids);
+           TransactionIds& ids, Police& police);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
-  // answered kTransmitBack; the rest is untouched. Returns how many were relayed or answered.
+  // answered kTransmitBack, what the police refuses kDrop; the rest is untouched. Returns how many
+  // were relayed or answered.
   std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
 
  private:
   enum class Kind : std::uint8_t { kChannelData, kSend, kPeer };
 
-  // A packet on its way through the stages. IPv4 addresses are as loaded from the wire.
+  // A packet on its way through the stages.
   struct Item {
     Packet* packet;
     // kPeer: the allocation's place in the index of ports. Others: the index and the hash.
     const std::atomic<std::uint32_t>* relay_port;
     const HashIndex* clients;
     std::uint64_t hash;
+    AddressWords source;
+    AddressWords peer;          // kChannelData: not known
     std::uint32_t allocation;   // slot; kNoSlot: none
     std::uint32_t entry;        // slot of its channel or permission
-    std::uint32_t source;       // address
-    std::uint32_t peer;         // address; kChannelData: not known
     std::uint16_t source_port;  // ports in host order
     std::uint16_t peer_port;
     std::uint16_t listener;
     ChannelNumber channel;
-    std::uint16_t framing;  // TURN's bytes before the body
+    std::uint16_t framing;  // TURN's bytes before the body, a multiple of four
     std::uint16_t body_size;
+    std::uint16_t behind;  // bytes of attributes behind the body and its padding
+    Family family;         // of the packet
+    Family peer_family;    // kChannelData: not known
     Kind kind;
     bool by_channel;  // `entry` is a channel's
   };
-  struct ListenerV4 {
-    std::uint32_t address;
-    std::uint16_t port;
-    std::uint16_t index;
+  // What has been relayed of this burst, by the families of both sides.
+  struct Sum {
+    std::uint64_t packets = 0, bytes = 0;
   };
+  using Sums = std::array<std::array<Sum, 2>, 2>;
 
   bool open(Packet& packet, Item& item);
-  void make_binding_answer(const FrontDoor& door);
-  bool is_answerable(std::uint32_t source) const;
-  bool answer_binding(Packet& packet, std::size_t udp_size);
+  template <Family kFrom>
+  bool open_udp(Packet& packet, Item& item);
   bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
-  bool open_send(const std::uint8_t* message, std::size_t size, Item& item) const;
+  static bool open_send(const std::uint8_t* message, std::size_t size, Item& item);
   bool is_client(const Item& item, std::uint32_t slot) const;
   void find_allocation(Item& item) const;
-  bool find_entry(std::uint32_t seconds, Item& item) const;
+  bool find_entry(Item& item) const;
   bool finish(std::uint32_t seconds, const Item& item);
+  bool finish_from_peer(std::uint32_t seconds, const Item& item);
+  bool finish_from_client(std::uint32_t seconds, const Item& item);
+  template <Family kFrom, Family kTo>
+  bool to_peer(const Item& item, const RelayEndpoint& relayed, const Address& peer,
+               std::uint16_t peer_port, std::uint32_t hop, const PathMtu& path);
+  template <Family kFrom, Family kTo>
+  bool to_client(const Item& item, ChannelNumber channel);
+  template <Family kFrom, Family kTo>
+  bool path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_fragment,
+                  std::size_t udp_size) const;
+  bool police_takes(const Item& item, const std::uint8_t* body, bool to_client);
   std::uint8_t ttl_left(std::uint8_t ttl) const {
     return static_cast<std::uint8_t>((ttl & ttl_mask_) + ttl_term_);
   }
-  bool to_peer(const Item& item, const Endpoint& relayed, const Endpoint& peer, std::uint32_t hop,
-               const PathMtu& path);
-  bool to_client(const Item& item, ChannelNumber channel);
-  bool path_takes(std::uint32_t hop, std::size_t path_mtu, std::size_t udp_size) const;
+  void count();
 
   const Setup& setup_;
+  const Here& here_;
   const TableParts& tables_;
   const AllocationEntry* allocations_;
   const ChannelEntry* channels_;
@@ -105,19 +121,12 @@ class FastLane {
   WorkerCounters& counters_;
   IpIds& ip_ids_;
   TransactionIds& ids_;
-  std::vector<ListenerV4> listeners_;
-  std::vector<std::uint32_t> ours_;  // addresses
+  Police& police_;
+  const BareBinding bare_binding_;
   // What leaves has TTL (old & mask) + term: one less, or always the same.
   const std::uint8_t ttl_mask_, ttl_term_;
-  const Broadcasts& broadcasts_;
-  // The answer to a bare Binding, for transaction and client to be filled in; empty: none is given.
-  std::vector<std::uint8_t> binding_answer_;
-  std::uint64_t binding_answer_sum_ = 0;
   // Of this burst.
-  struct Sum {
-    std::uint64_t packets, bytes;
-  };
-  Sum to_peers_{}, to_clients_{};
+  Sums to_peers_{}, to_clients_{};
   std::uint64_t bindings_ = 0;
 };
 

@@ -1,35 +1,26 @@
-// What a relayed packet carries over from its old headers to its new ones, and how the new ones are
-// written around a body that stays where it is (RFC 8656 §13, §14).
+// The general way to take a packet's headers off and put others on: any shape of what comes, with
+// IP options, bytes behind the body, or a checksum that a local sender left to its device. The
+// headers themselves are conversion.h's.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
+#include "flow/conversion.h"
 #include "flow/packet.h"
 #include "turnpike/address.h"
-#include "turnpike/stun.h"
 
 namespace turnpike::flow {
 
-// Read before anything is overwritten.
-struct Carried {
-  std::uint8_t ttl = 0;
-  std::uint8_t traffic_class = 0;         // DSCP and ECN
-  std::uint16_t id = 0;                   // IPv4; not carried, but the relay's own (RFC 8656 §14)
-  bool dont_fragment = false;             // IPv4
-  bool had_checksum = true;               // false: an IPv4 sender that sent zero
-  std::optional<std::uint16_t> body_sum;  // folded; nullopt where the old checksum can't tell
-};
-
-// Of packet.body within the UDP datagram at packet.l4.
-Carried take_off(const Packet& packet);
+// Of packet.body within the UDP datagram at packet.l4. The body is read only where the old checksum
+// says nothing about it, and it has to be known: for the family `to`.
+Carried take_off(const Packet& packet, Family to);
 
 // Makes the frame [Ethernet][IP][UDP][framing][body][padding]: the `framing_size` bytes before the
 // body and the `padding` bytes behind it are in place already. Ethernet gets its type, not its
 // addresses. Moves packet.data and sets length, l3, l4, payload, payload_size and family. The
 // caller has checked the room (room_for()).
-void put_on(Packet& packet, const Carried& carried, const Endpoint& source,
-            const Endpoint& destination, std::size_t framing_size, std::size_t padding);
+void put_on(Packet& packet, Carried carried, const Endpoint& source, const Endpoint& destination,
+            std::size_t framing_size, std::size_t padding);
 
 // Whether headers for `family` and the framing fit before the body, and the padding behind it.
 bool room_for(const Packet& packet, Family family, std::size_t framing_size, std::size_t padding);

@@ -15,11 +15,6 @@ namespace {
 
 using namespace wire;
 
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
 bool relayed_type(bool v4, std::uint8_t type) {
   return v4 ? type == icmp::kUnreachable || type == icmp::kTimeExceeded
             : type >= icmpv6::kUnreachable && type <= icmpv6::kTimeExceeded;
@@ -116,12 +111,12 @@ void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
   const Endpoint from{quote.source, load_be16(quote.l4 + udp::kSourcePort)};
   const Endpoint to{quote.destination, load_be16(quote.l4 + udp::kDestinationPort)};
   packet.path_mtu = told_mtu(v4, icmp, quote);
-  if (const auto listener = listener_at(from)) {
+  if (const auto listener = here_.listener_at(from)) {
     if (packet.path_mtu == PathMtu::kNone) return;
     packet.listener = *listener;
     packet.destination = to;
     packet.lane = Lane::kTooBig;
-  } else if (is_relayed(quote.source)) {
+  } else if (here_.is_relayed(quote.source)) {
     packet.destination = from;
     packet.peer = to;
     packet.lane = Lane::kIcmp;
@@ -155,6 +150,7 @@ void Pipeline::rewrite_icmp(Packet& packet) {
   std::memcpy(packet.data + packet.body, built.data(), built.size());
   Carried carried;
   carried.ttl = 64;
+  carried.sum = as_loaded(sum_bytes(built));
   put_on(packet, carried, setup_.listeners[allocation.listener].endpoint, client, 0, 0);
   packet.verdict = Verdict::kTransmit;
   counters_.icmp_relayed.add();

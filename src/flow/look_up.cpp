@@ -1,25 +1,14 @@
-// The second stage: whose packet it is, and whether it may pass. All keys of the burst are looked
-// up together, so that their cache misses overlap; what the entries say is judged packet by packet.
-//
-// Who may pass (docs/protocol.md 22): ChannelData with a live channel, Send with a live permission,
-// from a peer with a live permission for its address or a live channel to its address and port; and
-// never without a live allocation.
+// The second stage: whose packet it is, and by admission.h whether it may pass. All keys of the
+// burst are looked up together, so that their cache misses overlap; what the entries say is judged
+// packet by packet.
 #include <array>
 
+#include "flow/admission.h"
 #include "flow/pipeline.h"
 #include "wire/headers.h"
 
 namespace turnpike::flow {
 namespace {
-
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
-bool alive(const std::atomic<std::uint32_t>& expires_s, std::uint32_t seconds) {
-  return seconds < expires_s.load(std::memory_order_relaxed);
-}
 
 bool from_client(const Packet& packet) {
   return packet.lane == Lane::kChannelData || packet.lane == Lane::kSend;
@@ -97,79 +86,67 @@ void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
   bool to_ourselves = false;
   if (packet.lane == Lane::kChannelData) {
     const auto slot = tables_.find_channel(packet.allocation, packet.channel);
-    if (!slot) return drop(packet, Drop::kNoChannel);
-    const ChannelEntry& channel = tables_.channel(*slot);
-    if (!alive(channel.expires_s, seconds)) return drop(packet, Drop::kNoChannel);
-    packet.peer = channel.peer;
-    packet.relayed = channel.relayed;
-    packet.next_hop = next_hop(channel.peer_next_hop);
-    packet.path_mtu = channel.path_mtu.at(seconds);
-    to_ourselves = channel.to_ourselves;
+    const ChannelEntry* channel = slot ? &tables_.channel(*slot) : nullptr;
+    const Drop refused = client_may_send(allocation, channel, seconds);
+    if (refused != Drop::kNone) return drop(packet, refused);
+    packet.peer = channel->peer;
+    packet.relayed = channel->relayed;
+    packet.next_hop = next_hop(channel->peer_next_hop);
+    packet.path_mtu = channel->path_mtu.at(seconds);
+    to_ourselves = channel->to_ourselves;
   } else {
-    const std::size_t family = family_index(packet.peer.address.family);
-    if (!allocation.has_relayed[family]) return drop(packet, Drop::kFamilyMismatch);
+    const Family family = packet.peer.address.family;
     // Permissions are kept by the public face of our own addresses.
-    packet.peer.address = face_of(packet.peer.address);
+    packet.peer.address = here_.face_of(packet.peer.address);
     const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-    if (!slot) return drop(packet, Drop::kNoPermission);
-    const PermissionEntry& permission = tables_.permission(*slot);
-    if (!alive(permission.expires_s, seconds)) return drop(packet, Drop::kNoPermission);
-    packet.relayed = allocation.relayed[family];
-    packet.next_hop = next_hop(permission.peer_next_hop);
-    packet.path_mtu = permission.path_mtu.at(seconds);
-    to_ourselves = permission.to_ourselves;
+    const PermissionEntry* permission = slot ? &tables_.permission(*slot) : nullptr;
+    const Drop refused = client_may_send(allocation, family, permission, seconds);
+    if (refused != Drop::kNone) return drop(packet, refused);
+    packet.relayed = allocation.relayed[family_index(family)];
+    packet.next_hop = next_hop(permission->peer_next_hop);
+    packet.path_mtu = permission->path_mtu.at(seconds);
+    to_ourselves = permission->to_ourselves;
   }
-  const std::size_t family = family_index(packet.relayed.address.family);
-  if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoAllocation);
   if (to_ourselves) loop(seconds, packet, packet.peer);
 }
 
-// RFC 8656 §10, §12.6. A live channel lets its peer in by itself: clients that refresh channels
-// alone, every 500 s, would otherwise be deaf from the permission's end at 300 s.
 void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  const std::size_t family = family_index(packet.peer.address.family);
-  if (!alive(allocation.expires_s[family], seconds)) return drop(packet, Drop::kNoRelay);
+  const ChannelEntry* channel = find_channel(packet);
+  const PermissionEntry* permission = is_live(channel, seconds) ? nullptr : find_permission(packet);
+  const Drop refused =
+      peer_may_send(allocation, packet.peer.address.family, channel, permission, seconds);
+  if (refused != Drop::kNone) return drop(packet, refused);
   packet.next_hop = next_hop(allocation.client_next_hop);
   packet.path_mtu = allocation.path_mtu_at(seconds);
-  const ChannelEntry* channel = live_channel(seconds, packet);
-  packet.channel = channel != nullptr ? channel->number : ChannelNumber{0};
-  if (channel == nullptr && live_permission(seconds, packet) == nullptr)
-    drop(packet, Drop::kNoPermission);
+  packet.channel = is_live(channel, seconds) ? channel->number : ChannelNumber{0};
 }
 
 // To the packet's peer; nullptr: none.
-const ChannelEntry* Pipeline::live_channel(std::uint32_t seconds, const Packet& packet) const {
+const ChannelEntry* Pipeline::find_channel(const Packet& packet) const {
   const auto slot = tables_.find_channel(packet.allocation, packet.peer);
-  if (!slot) return nullptr;
-  const ChannelEntry& channel = tables_.channel(*slot);
-  return alive(channel.expires_s, seconds) ? &channel : nullptr;
+  return slot ? &tables_.channel(*slot) : nullptr;
 }
 
 // Of the packet's peer address; nullptr: none.
-const PermissionEntry* Pipeline::live_permission(std::uint32_t seconds,
-                                                 const Packet& packet) const {
+const PermissionEntry* Pipeline::find_permission(const Packet& packet) const {
   const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-  if (!slot) return nullptr;
-  const PermissionEntry& permission = tables_.permission(*slot);
-  return alive(permission.expires_s, seconds) ? &permission : nullptr;
+  return slot ? &tables_.permission(*slot) : nullptr;
 }
 
 // RFC 8656 §11.5: what counts is the address that the quoted packet went to, not who complains.
-// What may go there, by a permission or a channel, may be complained of. A "too big" is heeded
-// here as well: most clients read no ICMP attribute.
+// What may come from there may be complained of. A "too big" is heeded here as well: most clients
+// read no ICMP attribute.
 void Pipeline::find_way_for_icmp(std::uint32_t seconds, Packet& packet) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
   const Family family = packet.peer.address.family;
-  const PermissionEntry* permission = live_permission(seconds, packet);
-  const ChannelEntry* channel = live_channel(seconds, packet);
-  if (!alive(allocation.expires_s[family_index(family)], seconds) ||
-      (permission == nullptr && channel == nullptr)) {
+  const PermissionEntry* permission = find_permission(packet);
+  const ChannelEntry* channel = find_channel(packet);
+  if (peer_may_send(allocation, family, channel, permission, seconds) != Drop::kNone)
     return drop(packet, Drop::kIcmpUnrelated);
-  }
   if (packet.path_mtu != PathMtu::kNone) {
-    if (permission != nullptr) permission->path_mtu.lower(seconds, family, packet.path_mtu);
-    if (channel != nullptr) channel->path_mtu.lower(seconds, family, packet.path_mtu);
+    if (is_live(permission, seconds)) permission->path_mtu.lower(seconds, family, packet.path_mtu);
+    if (is_live(channel, seconds)) channel->path_mtu.lower(seconds, family, packet.path_mtu);
   }
   packet.path_mtu = PathMtu::kNone;  // what the client is told of it is small
   packet.next_hop = next_hop(allocation.client_next_hop);
@@ -191,14 +168,14 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
   named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
   const Endpoint to{packet.destination.address,
                     wire::load_be16(header + wire::udp::kDestinationPort)};
-  if (const auto listener = listener_at(to)) return tables_.find_client(*listener, named.peer);
+  if (const auto listener = here_.listener_at(to))
+    return tables_.find_client(*listener, named.peer);
   const auto relay = tables_.find_relay(to.address, to.port);
   if (!relay) return std::nullopt;
   named.allocation = *relay;
-  const std::uint32_t seconds = now_s(now);
-  const bool may_send =
-      live_channel(seconds, named) != nullptr || live_permission(seconds, named) != nullptr;
-  return may_send ? relay : std::nullopt;
+  const Drop refused = peer_may_send(tables_.allocation(*relay), named.peer.address.family,
+                                     find_channel(named), find_permission(named), now_s(now));
+  return refused == Drop::kNone ? relay : std::nullopt;
 }
 
 // Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins
@@ -209,16 +186,9 @@ void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer)
   packet.hairpin = true;
   packet.lane = Lane::kPeer;
   packet.allocation = *target;
-  packet.peer = {face_of(packet.relayed.address), packet.relayed.port};
+  packet.peer = {here_.face_of(packet.relayed.address), packet.relayed.port};
   counters_.hairpin.add();
   find_way_to_client(seconds, packet);
-}
-
-Address Pipeline::face_of(const Address& relayed) const {
-  for (const RelayedAddress& one : setup_.relayed) {
-    if (one.internal == relayed) return one.face();
-  }
-  return relayed;
 }
 
 // A known five-tuple's shard is its allocation's; a reservation token names its own; any other is

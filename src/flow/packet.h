@@ -88,4 +88,9 @@ struct Packet {
   RelayEndpoint relayed;      // client lanes: what the peer sees
 };
 
+inline void drop(Packet& packet, Drop reason) {
+  packet.verdict = Verdict::kDrop;
+  packet.drop = reason;
+}
+
 }  // namespace turnpike::flow

@@ -1,3 +1,5 @@
+// The stages in their order. The fast lane does the same for what is plain, and goes first, because
+// nearly all packets are: what it leaves goes this way.
 #include "flow/pipeline.h"
 
 #include <cassert>
@@ -10,6 +12,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
                    const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
                    std::uint16_t worker)
     : setup_(setup),
+      here_(setup),
       tables_(tables),
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),
@@ -28,7 +31,8 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
   for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
     own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
   if (setup.fast_lane)
-    fast_lane_.emplace(setup, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_);
+    fast_lane_.emplace(setup, here_, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_,
+                       police_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
@@ -36,9 +40,23 @@ void Pipeline::process(Instant now, std::span<Packet> burst) {
   if (fast_lane_ && fast_lane_->process(now_s(now), burst) == burst.size()) return;
   classify(now, burst);
   look_up(now, burst);
+  if (police_.watches()) police(burst);
   rewrite(now, burst);
   for (Packet& packet : burst)
     settle(packet);
+}
+
+// Of what is relayed, as look_up() has found it.
+void Pipeline::police(std::span<Packet> burst) {
+  for (Packet& packet : burst) {
+    const bool media = packet.lane == Lane::kChannelData || packet.lane == Lane::kSend ||
+                       packet.lane == Lane::kPeer;
+    if (packet.verdict != Verdict::kContinue || !media) continue;
+    const Drop refused = police_.judge({packet.allocation,
+                                        packet.lane == Lane::kPeer,
+                                        {packet.data + packet.body, packet.body_size}});
+    if (refused != Drop::kNone) drop(packet, refused);
+  }
 }
 
 // In the burst's order: what stands behind a request there waits as well.

@@ -1,24 +1,25 @@
 // One packet's way, in one place:
 //
-//     receive → classify → look up → rewrite → transmit
+//     receive → classify → look up → police → rewrite → transmit
 //
-// The worker (dataplane/worker.cpp) receives and transmits; the three stages between are here, each
-// over the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
+// The worker (dataplane/worker.cpp) receives and transmits; the stages between are here, each over
+// the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
 // kEngine, kKernel, kReassemble, kWait or kDrop.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "flow/behind_requests.h"
-#include "flow/broadcasts.h"
 #include "flow/counters.h"
 #include "flow/fast_lane.h"
+#include "flow/here.h"
 #include "flow/packet.h"
+#include "flow/police.h"
 #include "flow/request_limits.h"
+#include "flow/setup.h"
 #include "flow/source_buckets.h"
 #include "tables/arrivals.h"
 #include "tables/next_hop.h"
@@ -29,46 +30,6 @@
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
-
-struct PortInfo {
-  std::array<std::uint8_t, 6> mac{};
-  std::uint16_t mtu = 1500;
-  bool sees_own_frames = false;  // af_packet: drop frames whose source MAC is ours
-};
-
-struct Listener {
-  Endpoint endpoint;  // as the wire of this node has it
-};
-
-// How much each worker answers to those who haven't shown that they are where they say: challenges
-// and errors, which are larger than what asks for them (docs/protocol.md 9). A Binding's success is
-// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
-struct StrangerLimits {
-  TokenRate per_source{500, 2000};
-  TokenRate all{50'000};
-  std::size_t sources = 16384;  // remembered; 256 KiB a worker
-  HashKey key{};                // secret
-};
-
-// What is the same for all workers and does not change after the start.
-struct Setup {
-  std::vector<PortInfo> ports;
-  std::vector<Listener> listeners;
-  std::vector<RelayedAddress> relayed;
-  const Broadcasts* broadcasts = &kNoBroadcasts;  // these alone change
-  std::uint16_t channel_max = 0x4FFF;
-  // Our own errors: per worker, and of these to one receiver (IPv6: /64).
-  std::uint32_t icmp_per_second = 100;
-  TokenRate icmp_per_receiver{10};
-  std::uint8_t shard_count = 1;
-  RequestRates requests;
-  StrangerLimits strangers;
-  TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
-  // RFC 7915 §4.1: what an IPv4 packet without DF becomes in IPv6 is cut into pieces of no more.
-  std::uint16_t translated_mtu = 1280;
-  bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
-  bool fast_lane = true;    // false: to measure or test the general stages alone
-};
 
 class Pipeline {
  public:
@@ -101,6 +62,7 @@ class Pipeline {
 
  private:
   void settle(Packet& packet);
+  void police(std::span<Packet> burst);
 
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
@@ -115,9 +77,6 @@ class Pipeline {
   bool may_answer_stranger(Instant now, Packet& packet);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
              std::optional<AllocationSlot> known);
-  std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const;
-  bool is_relayed(const Address& address) const;
-  bool is_here(const Address& address) const;
 
   // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
@@ -127,11 +86,10 @@ class Pipeline {
   void find_way_to_client(std::uint32_t seconds, Packet& packet);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
   void heed_too_big(std::uint32_t seconds, Packet& packet);
-  const ChannelEntry* live_channel(std::uint32_t seconds, const Packet& packet) const;
-  const PermissionEntry* live_permission(std::uint32_t seconds, const Packet& packet) const;
+  const ChannelEntry* find_channel(const Packet& packet) const;
+  const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);
   void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
-  Address face_of(const Address& relayed) const;
 
   // rewrite.cpp
   void rewrite(Instant now, std::span<Packet> burst);
@@ -147,6 +105,7 @@ class Pipeline {
   bool may_send_icmp(Instant now, const Address& receiver);
 
   const Setup& setup_;
+  const Here here_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none
@@ -163,6 +122,7 @@ class Pipeline {
   std::uint32_t icmp_sent_ = 0;
   IpIds ip_ids_;
   BehindRequests behind_requests_;
+  Police police_;
   std::optional<FastLane> fast_lane_;  // none if Setup says so
 };
 

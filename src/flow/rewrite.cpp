@@ -16,22 +16,12 @@ using namespace wire;
 constexpr std::size_t kMaxLength = 65535;  // of an IP packet; framing may reach beyond
 constexpr std::uint8_t kTtl = 64;          // where it is reset
 constexpr std::size_t kMostFraming = 48;
-constexpr std::size_t kMaxDataHeader = 20 + 4 + 20 + 4;  // STUN, XOR-PEER-ADDRESS of IPv6, DATA
-
-void drop(Packet& packet, Drop reason) {
-  packet.verdict = Verdict::kDrop;
-  packet.drop = reason;
-}
-
-std::size_t ip_size(Family family) {
-  return family == Family::kIpv4 ? ipv4::kMinSize : ipv6::kSize;
-}
 
 // RFC 8656 §14: DF is copied, or set by a Send with DONT-FRAGMENT; §13: from IPv6, as RFC 7915 §5.1
 // does, clear for what any IPv6 link carries and for what came in fragments, set for more.
 bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
                    std::size_t ip_length) {
-  if (from == Family::kIpv6) return ip_length > 1260 && !packet.reassembled;
+  if (from == Family::kIpv6) return ip_length > kLongestWithoutDf && !packet.reassembled;
   return packet.dont_fragment || carried.dont_fragment;
 }
 
@@ -41,19 +31,6 @@ bool dont_fragment(const Packet& packet, const Carried& carried, Family from,
 std::uint32_t mtu_to_tell(Family from, Family to, std::size_t mtu, bool to_client) {
   const std::size_t told = mtu + ip_size(from) - ip_size(to);
   return static_cast<std::uint32_t>(to_client ? told - kMostFraming : told);
-}
-
-// The framing of a Data indication: all but the data and its padding.
-std::size_t write_data_header(std::span<std::uint8_t> out, const stun::TransactionId& id,
-                              const Endpoint& peer, std::size_t body_size) {
-  stun::MessageWriter writer(out, stun::Class::kIndication, stun::Method::kData, id);
-  writer.add_xor_address(stun::Attribute::kXorPeerAddress, peer);
-  const std::size_t size = writer.finish().size();
-  store_be16(out.data() + size, static_cast<std::uint16_t>(stun::Attribute::kData));
-  store_be16(out.data() + size + 2, static_cast<std::uint16_t>(body_size));
-  const std::size_t padded = (body_size + 3) & ~std::size_t{3};
-  store_be16(out.data() + 2, static_cast<std::uint16_t>(size - stun::kHeaderSize + 4 + padded));
-  return size + 4;
 }
 
 }  // namespace
@@ -88,9 +65,9 @@ void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
   const std::size_t udp_size = udp::kSize + packet.body_size;
   if (!fits(now, packet, to, udp_size, false)) return;
   if (!room_for(packet, to, 0, 0)) return drop(packet, Drop::kNoHeadroom);
-  Carried carried = take_off(packet);
+  Carried carried = take_off(packet, to);
   carried.ttl = ttl_left(carried.ttl, 1);
-  carried.id = ip_ids_.take();
+  if (to == Family::kIpv4) carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   put_on(packet, carried, packet.relayed, packet.peer, 0, 0);
   packet.verdict = Verdict::kTransmit;
@@ -109,29 +86,32 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   const Family to = client.address.family;
   const bool indication = packet.channel == 0;
 
-  std::array<std::uint8_t, kMaxDataHeader> framing;
-  std::size_t framing_size = stun::kChannelDataHeaderSize;
-  if (indication) {
-    framing_size = write_data_header(framing, ids_.next(), packet.peer, packet.body_size);
-  } else {
-    store_be16(framing.data(), packet.channel);
-    store_be16(framing.data() + 2, packet.body_size);
-  }
+  const std::size_t framing =
+      indication ? indication_framing(packet.peer.address.family) : stun::kChannelDataHeaderSize;
   // STUN pads its attributes; ChannelData over UDP needs none (RFC 8656 §12.5).
   const std::size_t padding = indication ? (4 - packet.body_size % 4) % 4 : 0;
-  const std::size_t udp_size = udp::kSize + framing_size + packet.body_size + padding;
+  const std::size_t udp_size = udp::kSize + framing + packet.body_size + padding;
   if (!fits(now, packet, to, udp_size, true)) return;
-  if (!room_for(packet, to, framing_size, padding)) return drop(packet, Drop::kNoHeadroom);
+  if (!room_for(packet, to, framing, padding)) return drop(packet, Drop::kNoHeadroom);
 
-  Carried carried = take_off(packet);
+  Carried carried = take_off(packet, to);
   // A looped packet has been relayed twice.
   carried.ttl = ttl_left(carried.ttl, packet.hairpin ? 2 : 1);
-  carried.id = ip_ids_.take();
+  if (to == Family::kIpv4) carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);
   std::uint8_t* body = packet.data + packet.body;
-  std::memcpy(body - framing_size, framing.data(), framing_size);
+  if (!indication) {
+    store_be16(body - framing, packet.channel);
+    store_be16(body - framing + 2, packet.body_size);
+  } else if (packet.peer.address.family == Family::kIpv4) {
+    write_data_framing<Family::kIpv4>(body - framing, ids_, words_of(packet.peer.address),
+                                      packet.peer.port, packet.body_size);
+  } else {
+    write_data_framing<Family::kIpv6>(body - framing, ids_, words_of(packet.peer.address),
+                                      packet.peer.port, packet.body_size);
+  }
   std::fill_n(body + packet.body_size, padding, std::uint8_t{0});
-  put_on(packet, carried, server, client, framing_size, padding);
+  put_on(packet, carried, server, client, framing, padding);
   packet.verdict = Verdict::kTransmit;
   auto& in = packet.hairpin ? counters_.client_in : counters_.peer_in;
   in[family_index(from)].packets.add();

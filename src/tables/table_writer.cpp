@@ -176,8 +176,8 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.path_mtu.forget();
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
-  impl_->parts.allocations[allocation].first_permissions.add(TableParts::permission_tag(flow.peer),
-                                                             *slot);
+  impl_->parts.allocations[allocation].first_permissions.add(
+      TableParts::permission_tag(words_of(flow.peer)), *slot);
   change(impl_->shard.permissions_used, 1);
   return PermissionSlot{*slot};
 }

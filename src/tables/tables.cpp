@@ -141,6 +141,7 @@ TableParts::TableParts(const TableLimits& table_limits,
       allocation_count(limits.shards * limits.allocations_per_shard),
       permission_count(limits.shards * limits.permissions_per_shard),
       channel_count(limits.shards * limits.channels_per_shard),
+      faces(2 * relayed_addresses.size()),
       relay_ports(relayed_addresses.size() * kPorts),
       allocations(allocation_count),
       permissions(permission_count),
@@ -154,25 +155,12 @@ TableParts::TableParts(const TableLimits& table_limits,
   for (const RelayedAddress& address : relayed_addresses) {
     relayed.push_back({address, &relay_ports[relayed.size() * kPorts]});
   }
-  const auto add_face = [this](const Address& face, std::uint64_t index) {
-    faces.push_back({words_of(face), static_cast<std::uint64_t>(face.family), index});
-  };
   for (std::size_t i = 0; i < relayed.size(); ++i) {
-    if (relayed[i].address.external) add_face(*relayed[i].address.external, i);
+    if (relayed[i].address.external)
+      faces[*relayed[i].address.external] = static_cast<std::uint32_t>(i);
   }
   for (std::size_t i = 0; i < relayed.size(); ++i)
-    add_face(relayed[i].address.internal, i);
-  relayed_v4.resize(std::bit_ceil(4 * relayed.size() + 4));
-  relayed_v4_shift = 32 - static_cast<unsigned>(std::countr_zero(relayed_v4.size()));
-  for (const Relayed& one : relayed) {
-    if (one.address.internal.family != Family::kIpv4) continue;
-    std::uint32_t address = 0;
-    std::memcpy(&address, one.address.internal.bytes.data(), sizeof address);
-    std::size_t at = address * kRelayedMix >> relayed_v4_shift;
-    while (relayed_v4[at & (relayed_v4.size() - 1)].ports != nullptr)
-      ++at;
-    relayed_v4[at & (relayed_v4.size() - 1)] = {address, one.ports};
-  }
+    faces[relayed[i].address.internal] = static_cast<std::uint32_t>(i);
   for (std::size_t i = 0; i < limits.shards; ++i) {
     shards.push_back(std::make_unique<Shard>(limits));
   }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "tables/address_map.h"
 #include "tables/hash_index.h"
 #include "tables/large_array.h"
 #include "tables/tables.h"
@@ -36,43 +37,31 @@ struct TableParts {
     std::atomic<std::uint32_t> permissions_used{0};
     std::atomic<std::uint32_t> channels_used{0};
   };
-  // One of our faces, laid out for a quick scan: a node has a handful.
-  struct Face {
-    std::array<std::uint64_t, 2> words;
-    std::uint64_t family;
-    std::uint64_t index;  // into relayed
-  };
   struct Relayed {
     RelayedAddress address;
     // By port: slot + 1, or 0. Each cell has the port's shard as its only writer.
     std::atomic<std::uint32_t>* ports;  // kPorts of relay_ports
   };
   static constexpr std::size_t kPorts = 65536;
-  // A place of the hash of relayed IPv4 addresses, which is at most a quarter full; without ports:
-  // empty.
-  struct RelayedV4 {
-    std::uint32_t address = 0;
-    const std::atomic<std::uint32_t>* ports = nullptr;
-  };
-  static constexpr std::uint32_t kRelayedMix = 0x9E37'79B1;
-
   TableParts(const TableLimits& table_limits, const std::vector<RelayedAddress>& relayed_addresses,
              const std::vector<Endpoint>& listening, const HashKey& hash_key,
              std::vector<std::atomic<std::uint64_t>*> live);
 
-  static std::array<std::uint64_t, 2> words_of(const Address& address) {
-    std::array<std::uint64_t, 2> words;
-    std::memcpy(words.data(), address.bytes.data(), sizeof(words));
-    return words;
-  }
   // The family goes into the third word: 10.0.0.1 and a00:1:: have the same bytes.
+  [[gnu::always_inline]] std::uint64_t hash(const AddressWords& words, Family family,
+                                            std::uint64_t more) const {
+    return table_hash(key, words[0], words[1], more << 8 | static_cast<std::uint64_t>(family));
+  }
   std::uint64_t hash(const Address& address, std::uint64_t more) const {
-    const auto words = words_of(address);
-    return table_hash(key, words[0], words[1],
-                      more << 8 | static_cast<std::uint64_t>(address.family));
+    return hash(words_of(address), address.family, more);
+  }
+  [[gnu::always_inline]] std::uint64_t client_hash(std::uint16_t listener,
+                                                   const AddressWords& client, Family family,
+                                                   std::uint16_t port) const {
+    return hash(client, family, std::uint64_t{listener} << 16 | port);
   }
   std::uint64_t client_hash(std::uint16_t listener, const Endpoint& client) const {
-    return hash(client.address, std::uint64_t{listener} << 16 | client.port);
+    return client_hash(listener, words_of(client.address), client.address.family, client.port);
   }
   std::uint64_t permission_hash(std::uint32_t allocation, const Address& peer) const {
     return hash(peer, allocation);
@@ -84,28 +73,18 @@ struct TableParts {
     return table_hash(key, allocation, number, 0);
   }
 
-  // The same for IPv4, whose address makes the words `address` and zero.
-  std::uint64_t client_hash_v4(std::uint16_t listener, std::uint64_t address,
-                               std::uint16_t port) const {
-    const std::uint64_t more = std::uint64_t{listener} << 16 | port;
-    return table_hash(key, address, 0, more << 8 | static_cast<std::uint64_t>(Family::kIpv4));
-  }
   // Tags of FirstSlots. Not keyed: whoever makes two alike gains a compare.
-  static std::uint32_t permission_tag(std::uint64_t word0, std::uint64_t word1) {
-    return static_cast<std::uint32_t>(((word0 ^ std::rotl(word1, 29)) * kMix) >> 32);
-  }
-  static std::uint32_t permission_tag(const Address& peer) {
-    const auto words = words_of(peer);
-    return permission_tag(words[0], words[1]);
+  static std::uint32_t permission_tag(const AddressWords& peer) {
+    return static_cast<std::uint32_t>(((peer[0] ^ std::rotl(peer[1], 29)) * kMix) >> 32);
   }
   // In the upper 16 bits; the channel number is in the lower ones.
-  static std::uint32_t peer_tag(std::uint64_t word0, std::uint64_t word1, std::uint16_t port) {
-    const std::uint64_t mixed = (word0 ^ std::rotl(word1, 29) ^ std::uint64_t{port} << 40) * kMix;
+  static std::uint32_t peer_tag(const AddressWords& peer, std::uint16_t port) {
+    const std::uint64_t mixed =
+        (peer[0] ^ std::rotl(peer[1], 29) ^ std::uint64_t{port} << 40) * kMix;
     return static_cast<std::uint32_t>(mixed >> 32) & kPeerTagMask;
   }
   static std::uint32_t channel_tag(const Endpoint& peer, ChannelNumber number) {
-    const auto words = words_of(peer.address);
-    return peer_tag(words[0], words[1], peer.port) | number;
+    return peer_tag(words_of(peer.address), peer.port) | number;
   }
   static constexpr std::uint32_t kPeerTagMask = 0xFFFF'0000;
   static constexpr std::uint32_t kNumberMask = 0x0000'FFFF;
@@ -121,26 +100,13 @@ struct TableParts {
   }
   // Index into `relayed`, by internal or external face; relayed.size(): none of ours.
   std::size_t relayed_index(const Address& address) const {
-    const auto words = words_of(address);
-    const auto family = static_cast<std::uint64_t>(address.family);
-    std::size_t index = relayed.size();
-    // All of them, without a branch on what is compared: which one it is can't be predicted.
-    for (const Face& face : faces) {
-      const std::uint64_t difference =
-          (face.words[0] ^ words[0]) | (face.words[1] ^ words[1]) | (face.family ^ family);
-      index = difference == 0 ? face.index : index;
-    }
-    return index;
+    const std::uint32_t* index = faces.find(address);
+    return index == nullptr ? relayed.size() : *index;
   }
-
-  // The place of a relay port in its index, by the internal face as loaded from the wire; nullptr:
-  // no relayed address of ours.
-  const std::atomic<std::uint32_t>* relay_port_v4(std::uint32_t address, std::uint16_t port) const {
-    for (std::uint32_t at = address * kRelayedMix >> relayed_v4_shift;; ++at) {
-      const RelayedV4& place = relayed_v4[at & (relayed_v4.size() - 1)];
-      if (place.ports == nullptr) return nullptr;
-      if (place.address == address) return place.ports + port;
-    }
+  // The place of a relay port in its index.
+  const std::atomic<std::uint32_t>* relay_port(std::uint32_t relayed_index,
+                                               std::uint16_t port) const {
+    return &relay_ports[relayed_index * kPorts + port];
   }
 
   const TableLimits limits;
@@ -150,9 +116,7 @@ struct TableParts {
   std::uint32_t permission_count;
   std::uint32_t channel_count;
   std::vector<Relayed> relayed;
-  std::vector<Face> faces;  // external ones first: where two are equal, the last one counts
-  std::vector<RelayedV4> relayed_v4;
-  unsigned relayed_v4_shift = 0;
+  AddressMap<std::uint32_t> faces;  // index into relayed; where two are equal, internal ones count
   std::vector<std::unique_ptr<Shard>> shards;
   LargeArray<std::atomic<std::uint32_t>> relay_ports;
   LargeArray<AllocationEntry> allocations;

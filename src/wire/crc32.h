@@ -45,4 +45,9 @@ inline std::uint32_t crc32(std::span<const std::uint8_t> data) {
   return ~crc;
 }
 
+// What FINGERPRINT says of the `message` before it (RFC 8489 §14.7).
+inline std::uint32_t fingerprint(std::span<const std::uint8_t> message) {
+  return crc32(message) ^ 0x5354554E;  // "STUN"
+}
+
 }  // namespace turnpike::wire

@@ -13,7 +13,6 @@ using wire::load_be32;
 
 constexpr std::size_t kAttributeHeaderSize = 4;
 constexpr std::size_t kMaxMessageSize = 65535;
-constexpr std::uint32_t kFingerprintXor = 0x5354554E;  // "STUN", RFC 8489 §14.7
 
 const std::uint8_t kIntegrityPlace =
     place_of(static_cast<std::uint16_t>(Attribute::kMessageIntegrity));
@@ -28,7 +27,7 @@ constexpr std::size_t padded(std::size_t size) {
 bool fingerprint_good(Bytes message, std::size_t offset, std::size_t value_size) {
   if (value_size != 4 || offset + 8 != message.size()) return false;
   const std::uint32_t stored = load_be32(message.data() + offset + kAttributeHeaderSize);
-  return stored == (wire::crc32(message.first(offset)) ^ kFingerprintXor);
+  return stored == wire::fingerprint(message.first(offset));
 }
 
 ParseError check_header(Bytes bytes) {

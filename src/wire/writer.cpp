@@ -15,7 +15,6 @@ using wire::store_be16;
 using wire::store_be32;
 
 constexpr std::size_t kMaxMessageSize = 65535;
-constexpr std::uint32_t kFingerprintXor = 0x5354554E;  // RFC 8489 §14.7
 
 // RFC 8489 §5, figure 3: the method's bits with the class's two between them.
 std::uint16_t message_type(Class message_class, Method method) {
@@ -163,7 +162,7 @@ void MessageWriter::add_fingerprint() {
   std::uint8_t* at = reserve(Attribute::kFingerprint, 4);
   if (at == nullptr) return;
   store_be16(buffer_.data() + 2, static_cast<std::uint16_t>(size_ - kHeaderSize));
-  store_be32(at, wire::crc32(buffer_.first(offset)) ^ kFingerprintXor);
+  store_be32(at, wire::fingerprint(buffer_.first(offset)));
 }
 
 std::span<const std::uint8_t> MessageWriter::finish() {

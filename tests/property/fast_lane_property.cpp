@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "flow_world.h"
-#include "tables/arrivals.h"
 #include "turnpike/stun.h"
 
 namespace {
@@ -15,8 +14,12 @@ using namespace turnpike;
 using namespace turnpike::flow;
 using namespace turnpike::flow::test;
 
+const Address kExternal4 = Address::v4(203, 0, 113, 77);
+
 // What the world is like besides the frames.
 struct Scene {
+  Family client = Family::kIpv4;
+  Family ending = Family::kIpv4;  // which of the two permissions, channels, relayed addresses ends
   bool channels = true;
   bool external = false;
   std::size_t more_channels =
@@ -34,36 +37,40 @@ struct Scene {
 class World : public FlowWorld {
  public:
   World(const Scene& scene, bool fast_lane)
-      : FlowWorld(Family::kIpv4, scene.channels,
-                  scene.external ? std::optional(Address::v4(203, 0, 113, 77)) : std::nullopt,
-                  fast_lane) {
+      : FlowWorld(scene.client, scene.channels,
+                  scene.external ? std::optional(kExternal4) : std::nullopt, fast_lane) {
     for (std::size_t i = 0; i < scene.more_channels; ++i) {
       const auto port = static_cast<std::uint16_t>(kPeerPort + 1 + i);
       channels_.push_back(*writer_->publish_channel({allocation_, permissions_[0],
                                                      static_cast<ChannelNumber>(0x4100 + i),
                                                      PeerEndpoint{{kPeer4, port}}, kExpires}));
     }
-    if (scene.permission_ends) writer_->extend_permission(permissions_[0], 1);
-    if (scene.channel_ends && !channels_.empty()) writer_->extend_channel(channels_[0], 1);
-    if (scene.allocation_ends) writer_->extend_relayed(allocation_, Family::kIpv4, 1);
+    const std::size_t ending = family_index(scene.ending);
+    if (scene.permission_ends) writer_->extend_permission(permissions_[ending], 1);
+    if (scene.channel_ends && scene.channels) writer_->extend_channel(channels_[ending], 1);
+    if (scene.allocation_ends) writer_->extend_relayed(allocation_, scene.ending, 1);
     // A second client, whose relayed address the first has a permission and a channel for: hairpin.
-    other_ = add({{kClient4, kClientPort + 1}}, kRelayPort4 + 2, kRelayPort6 + 2);
-    const Address face = scene.external ? Address::v4(203, 0, 113, 77) : kRelay4;
-    const auto there = *writer_->publish_permission({allocation_, face, kExpires});
-    *writer_->publish_permission({other_, face, kExpires});
-    if (scene.channels) {
-      *writer_->publish_channel({allocation_, there, 0x4200,
-                                 PeerEndpoint{{face, static_cast<std::uint16_t>(kRelayPort4 + 2)}},
-                                 kExpires});
+    other_ = add({{client_.address, kClientPort + 1}}, kRelayPort4 + 2, kRelayPort6 + 2);
+    ChannelNumber number = 0x4200;
+    for (const Endpoint& there : {Endpoint{scene.external ? kExternal4 : kRelay4, kRelayPort4 + 2},
+                                  Endpoint{kRelay6, kRelayPort6 + 2}}) {
+      const auto permission = *writer_->publish_permission({allocation_, there.address, kExpires});
+      *writer_->publish_permission({other_, there.address, kExpires});
+      if (scene.channels)
+        *writer_->publish_channel(
+            {allocation_, permission, number++, PeerEndpoint{there}, kExpires});
     }
     if (scene.no_route) hop_.answer = kNoNextHop;
     const std::uint32_t then = scene.told_long_ago ? 1000 - 700 : 1000;
     if (scene.client_mtu != PathMtu::kNone)
       tables_->allocation(allocation_).lower_path_mtu(then, scene.client_mtu);
     if (scene.peer_mtu != PathMtu::kNone) {
-      tables_->permission(permissions_[0]).path_mtu.lower(then, Family::kIpv4, scene.peer_mtu);
-      if (scene.channels)
-        tables_->channel(channels_[0]).path_mtu.lower(then, Family::kIpv4, scene.peer_mtu);
+      for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+        const std::size_t i = family_index(family);
+        tables_->permission(permissions_[i]).path_mtu.lower(then, family, scene.peer_mtu);
+        if (scene.channels)
+          tables_->channel(channels_[i]).path_mtu.lower(then, family, scene.peer_mtu);
+      }
     }
     if (scene.resets_ttl) {
       setup_.resets_ttl = true;
@@ -74,8 +81,14 @@ class World : public FlowWorld {
   AllocationSlot other_{};
 };
 
+Family any_family() {
+  return *rc::gen::element(Family::kIpv4, Family::kIpv6);
+}
+
 Scene any_scene() {
   Scene scene;
+  scene.client = any_family();
+  scene.ending = any_family();
   scene.channels = *rc::gen::weightedElement<bool>({{4, true}, {1, false}});
   scene.external = *rc::gen::weightedElement<bool>({{1, true}, {4, false}});
   scene.more_channels = *rc::gen::inRange<std::size_t>(0, 4);
@@ -107,8 +120,8 @@ std::vector<std::uint8_t> channel_data(ChannelNumber number,
 }
 
 std::vector<std::uint8_t> any_channel_data() {
-  const auto number = *rc::gen::elementOf(
-      std::vector<ChannelNumber>{0x4000, 0x4000, 0x4001, 0x4100, 0x4102, 0x4200, 0x4FFF, 0x5000});
+  const auto number = *rc::gen::elementOf(std::vector<ChannelNumber>{
+      0x4000, 0x4000, 0x4001, 0x4001, 0x4100, 0x4102, 0x4200, 0x4201, 0x4FFF, 0x5000});
   std::vector<std::uint8_t> payload =
       channel_data(number, any_bytes(*rc::gen::inRange<std::size_t>(0, 1480)));
   const std::vector<std::uint8_t> behind =
@@ -117,21 +130,31 @@ std::vector<std::uint8_t> any_channel_data() {
   return payload;
 }
 
+stun::TransactionId any_transaction() {
+  stun::TransactionId id{};
+  for (std::uint8_t& byte : id)
+    byte = *rc::gen::arbitrary<std::uint8_t>();
+  return id;
+}
+
 std::vector<std::uint8_t> any_send() {
-  const Address peer = *rc::gen::element(kPeer4, kPeer4, kPeer4, kPeer6, kRelay4,
-                                         Address::v4(203, 0, 113, 77), Address::v4(1, 2, 3, 4));
-  const auto port =
-      *rc::gen::elementOf(std::vector<std::uint16_t>{kPeerPort, 1, kRelayPort4 + 2, 0});
+  const Address peer = *rc::gen::element(kPeer4, kPeer4, kPeer4, kPeer6, kPeer6, kPeer6, kRelay4,
+                                         kRelay6, kExternal4, Address::v4(1, 2, 3, 4));
+  const auto port = *rc::gen::elementOf(
+      std::vector<std::uint16_t>{kPeerPort, 1, kRelayPort4 + 2, kRelayPort6 + 2, 0});
   std::array<std::uint8_t, 2048> buffer{};
-  stun::MessageWriter writer(buffer, stun::Class::kIndication, stun::Method::kSend, {1, 2, 3});
+  stun::MessageWriter writer(buffer, stun::Class::kIndication, stun::Method::kSend,
+                             any_transaction());
   const std::vector<std::uint8_t> body = any_bytes(*rc::gen::inRange<std::size_t>(0, 1440));
-  const bool data_first = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
+  const bool data_first = *rc::gen::arbitrary<bool>();
   if (data_first) writer.add(stun::Attribute::kData, body);
   writer.add_xor_address(stun::Attribute::kXorPeerAddress, {peer, port});
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}}))
     writer.add(stun::Attribute::kDontFragment, {});
   if (!data_first) writer.add(stun::Attribute::kData, body);
-  if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}})) writer.add_fingerprint();
+  if (*rc::gen::weightedElement<bool>({{1, true}, {9, false}}))
+    writer.add_text(stun::Attribute::kSoftware, "ten bytes!");
+  if (*rc::gen::weightedElement<bool>({{1, true}, {2, false}})) writer.add_fingerprint();
   const auto bytes = writer.finish();
   std::vector<std::uint8_t> message(bytes.begin(), bytes.end());
   // The padding, often.
@@ -143,10 +166,7 @@ std::vector<std::uint8_t> any_binding() {
   std::array<std::uint8_t, 64> buffer{};
   const auto of_class = *rc::gen::weightedElement<stun::Class>(
       {{9, stun::Class::kRequest}, {1, stun::Class::kIndication}});
-  stun::TransactionId id{};
-  for (std::uint8_t& byte : id)
-    byte = *rc::gen::arbitrary<std::uint8_t>();
-  stun::MessageWriter writer(buffer, of_class, stun::Method::kBinding, id);
+  stun::MessageWriter writer(buffer, of_class, stun::Method::kBinding, any_transaction());
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}}))
     writer.add_text(stun::Attribute::kSoftware, "ten bytes!");
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}})) writer.add_fingerprint();
@@ -154,27 +174,30 @@ std::vector<std::uint8_t> any_binding() {
   return {bytes.begin(), bytes.end()};
 }
 
-std::vector<std::uint8_t> any_frame() {
+std::vector<std::uint8_t> any_frame(const World& world) {
   Datagram one;
   const int kind = *rc::gen::inRange(0, 4);
   if (kind == 0) {
-    one = {{kPeer4, static_cast<std::uint16_t>(kPeerPort + *rc::gen::inRange(0, 5))},
-           {kRelay4, kRelayPort4},
-           {}};
+    const auto port = static_cast<std::uint16_t>(kPeerPort + *rc::gen::inRange(0, 5));
+    one = any_family() == Family::kIpv4 ? Datagram{{kPeer4, port}, {kRelay4, kRelayPort4}, {}}
+                                        : Datagram{{kPeer6, port}, {kRelay6, kRelayPort6}, {}};
     one.payload = any_bytes(*rc::gen::inRange<std::size_t>(0, 1480));
   } else {
-    const Address source = *rc::gen::weightedElement<Address>({{20, kClient4},
-                                                               {1, kServer4},
-                                                               {1, kRelay4},
-                                                               {1, Address::v4(127, 0, 0, 1)},
-                                                               {1, Address::v4(224, 0, 0, 1)},
-                                                               {1, Address::v4(0, 1, 2, 3)}});
-    one = {{source, kClientPort}, {kServer4, kPort}, {}};
+    const bool v4 = world.client_.address.family == Family::kIpv4;
+    const Address source = *rc::gen::weightedElement<Address>(
+        {{20, world.client_.address},
+         {1, world.server_.address},
+         {1, v4 ? kRelay4 : kRelay6},
+         {1, v4 ? Address::v4(127, 0, 0, 1) : *Address::parse("::1")},
+         {1, v4 ? Address::v4(224, 0, 0, 1) : *Address::parse("ff02::1")},
+         {1, v4 ? Address::v4(0, 1, 2, 3) : *Address::parse("::")}});
+    one = {{source, kClientPort}, world.server_, {}};
     one.payload = kind == 1 ? any_channel_data() : kind == 2 ? any_send() : any_binding();
   }
   if (*rc::gen::weightedElement<bool>({{1, true}, {20, false}})) one.source.port = 0;
   one.ttl = *rc::gen::weightedElement<std::uint8_t>({{9, 64}, {1, 1}, {1, 2}, {1, 0}});
   one.traffic_class = *rc::gen::arbitrary<std::uint8_t>();
+  one.flow_label = *rc::gen::inRange<std::uint32_t>(0, 1 << 20);
   one.dont_fragment = *rc::gen::arbitrary<bool>();
   one.sum = *rc::gen::element(Datagram::Sum::kRight, Datagram::Sum::kRight, Datagram::Sum::kZero,
                               Datagram::Sum::kPartial);
@@ -186,6 +209,7 @@ std::vector<std::uint8_t> any_frame() {
     frame[at] = *rc::gen::arbitrary<std::uint8_t>();
   }
   if (broken != 0 && *rc::gen::weightedElement<bool>({{4, true}, {1, false}})) {
+    // Of IPv4; what IPv6 has there is broken with it.
     put16(frame.data() + 24, 0);
     put16(frame.data() + 24, static_cast<std::uint16_t>(~plain_sum(frame.data() + 14, 20)));
   }
@@ -214,7 +238,7 @@ void fast_and_general_agree() {
   World fast(scene, true);
   World general(scene, false);
   for (int i = 0; i < 8; ++i) {
-    const std::vector<std::uint8_t> frame = any_frame();
+    const std::vector<std::uint8_t> frame = any_frame(fast);
     const auto padding = *rc::gen::weightedElement<std::size_t>({{4, 0}, {1, 7}});
     const auto checksum =
         *rc::gen::element(Checksum::kVerify, Checksum::kGood, Checksum::kMaybePartial);
@@ -245,46 +269,8 @@ void fast_and_general_agree() {
   }
 }
 
-// And it does relay, or the property would hold for one that never does.
-void plain_media_takes_the_fast_lane() {
-  World world({}, true);
-  IpIds ip_ids;
-  TransactionIds ids({}, 0);
-  Arrivals arrivals;
-  arrivals.mac = mac_word(world.setup_.ports[0].mac);
-  FastLane lane(world.setup_, *world.tables_, world.hop_, &arrivals, world.door_, world.counters_,
-                ip_ids, ids);
-  const auto takes = [&](const Datagram& datagram, Verdict wanted = Verdict::kTransmit) {
-    std::vector<std::uint8_t> frame(128);
-    const std::vector<std::uint8_t> bytes = frame_of(datagram);
-    frame.insert(frame.end(), bytes.begin(), bytes.end());
-    frame.resize(frame.size() + 128);
-    Packet packet;
-    packet.data = frame.data() + 128;
-    packet.length = static_cast<std::uint32_t>(bytes.size());
-    packet.headroom = packet.tailroom = 128;
-    return lane.process(1000, {&packet, 1}) == 1 && packet.verdict == wanted;
-  };
-  const std::vector<std::uint8_t> body(*rc::gen::inRange<std::size_t>(0, 1400), 7);
-  RC_ASSERT(takes({world.client_, world.server_, channel_data(0x4000, body)}));
-  RC_ASSERT(takes({{kPeer4, kPeerPort}, {kRelay4, kRelayPort4}, body}));
-  RC_ASSERT(takes({{kPeer4, kPeerPort + 1}, {kRelay4, kRelayPort4}, body}));  // by permission
-  std::array<std::uint8_t, 2048> buffer{};
-  stun::MessageWriter writer(buffer, stun::Class::kIndication, stun::Method::kSend, {1});
-  writer.add_xor_address(stun::Attribute::kXorPeerAddress, {kPeer4, kPeerPort});
-  writer.add(stun::Attribute::kData, body);
-  const auto send = writer.finish();
-  RC_ASSERT(takes({world.client_, world.server_, {send.begin(), send.end()}}));
-  stun::MessageWriter binding(buffer, stun::Class::kRequest, stun::Method::kBinding, {1});
-  const auto request = binding.finish();
-  RC_ASSERT(takes({world.client_, world.server_, {request.begin(), request.end()}},
-                  Verdict::kTransmitBack));
-}
-
 }  // namespace
 
 int main() {
-  bool ok = rc::check("the fast lane and the general stages agree", fast_and_general_agree);
-  ok = rc::check("plain media takes the fast lane", plain_media_takes_the_fast_lane) && ok;
-  return ok ? 0 : 1;
+  return rc::check("the fast lane and the general stages agree", fast_and_general_agree) ? 0 : 1;
 }
