@@ -131,14 +131,11 @@ workers = {workers}
 worker_cores = [{cores}]
 {more}
 {ports}
-[[listener]]
-address = "10.203.0.1:3478"
-[[relay]]
-address = "{relayed}"
+{addresses}
 [auth]
 users = [{{ name = "alice", password = "secret" }}]
 [peers]
-allow = ["10.205.0.0/16"]
+allow = ["10.205.0.0/16", "fd00:205::/64"]
 [limits]
 allocations = {allocations}
 allocations_per_user = 0
@@ -146,7 +143,10 @@ requests_per_source_per_second = 0
 challenges_per_source_per_second = 0
 challenges_per_second = 0
 {limits}
+[metrics]
+address = "{metrics}"
 """
+    LISTENERS = ("10.203.0.1:3478", "[fd00:203::1]:3478")
     MEMIF = """
 [[port]]
 device = "memif:{socket}"
@@ -155,13 +155,19 @@ next_hop = "02:00:00:00:00:02"
 exception = "none"
 """
 
-    def __init__(self, scratch, ports, allocations=4096, workers=1, netns=None, relayed="10.203.0.1", more="", limits=""):
-        configuration = Path(scratch, "relay.toml")
+    def __init__(self, scratch, ports, allocations=4096, workers=1, netns=None, relayed=("10.203.0.1",), more="", limits="",
+                 number=0):
+        """`number` tells relays that are up at once in one namespace from each other."""
+        configuration = Path(scratch, f"relay-{number}.toml")
+        ipv6 = any(":" in relay for relay in relayed)
+        addresses = [f'[[listener]]\naddress = "{listener}"' for listener in self.LISTENERS[:1 + ipv6]]
+        addresses += [f'[[relay]]\naddress = "{relay}"' for relay in relayed]
+        self.metrics_at = f"127.0.0.1:{9641 + number}"
         cores = ", ".join(str(i) for i in range(workers)) if workers > 1 else str(RELAY_CORE)
         configuration.write_text(self.CONFIGURATION.format(
-            workers=workers, cores=cores, ports=ports, allocations=allocations, relayed=relayed, more=more,
-            limits=limits))
-        super().__init__([TURNPIKE, "--config", configuration], Path(scratch, "relay.log"), netns=netns)
+            workers=workers, cores=cores, ports=ports, allocations=allocations, addresses="\n".join(addresses), more=more,
+            limits=limits, metrics=self.metrics_at))
+        super().__init__([TURNPIKE, "--config", configuration], Path(scratch, f"relay-{number}.log"), netns=netns)
         self.await_log(" ready")
         self.netns = netns
 
@@ -170,7 +176,7 @@ exception = "none"
         shutil.rmtree(f"/run/dpdk/turnpike-{self.pid}", ignore_errors=True)
 
     def metrics(self):
-        url = "http://127.0.0.1:9641/metrics"
+        url = f"http://{self.metrics_at}/metrics"
         if self.netns:
             text = output("ip", "netns", "exec", self.netns, "curl", "-fsS", url)
         else:

@@ -17,66 +17,116 @@ def device(socket):
     return f"memif:{socket}"
 
 
-def paired(pairs, allocations, indications=False):
-    flags = ["--allocations", allocations, "--payload", 160] + (["--indications"] if indications else [])
+def relayed_for(allocations, ipv6=False):
+    """Addresses with ports for so many: one has 16,384."""
+    addresses = ("10.203.0.1", "fd00:203::1") if allocations <= 10000 else ("10.203.0.0/25", "fd00:203::/121")
+    return addresses if ipv6 else addresses[:1]
+
+
+def flags_of(allocations, indications=False, clients=4, peers=4):
+    flags = ["--allocations", allocations, "--payload", 160, "--family", clients, "--peer-family", peers]
+    return flags + (["--indications"] if indications else [])
+
+
+def paired(pairs, allocations, indications=False, clients=4, peers=4):
+    """Turnpike and testpmd; `clients` and `peers`: of which family (4 or 6)."""
+    flags = flags_of(allocations, indications, clients, peers)
+
+    def relay(scratch, socket):
+        return host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096),
+                             relayed=relayed_for(allocations, 6 in (clients, peers)))
+
+    def swapper(scratch, socket):
+        return host.Testpmd(scratch, f"net_memif0,role=server,socket-abstract=no,socket={socket}", ["--single-file-segments"])
+
+    details = in_turns(pairs, {"turnpike": (relay, flags), "testpmd": (swapper, ["--raw", *flags])})
+    added = [hz / (ours * 1e6) - hz / (theirs * 1e6) for hz, ours, theirs in
+             zip(details.pop("hertz"), details.pop("turnpike"), details.pop("testpmd"))]
+    return {**details, "cycles_added": spread(added)}
+
+
+def many_relayed(pairs, allocations=1000, addresses=256):
+    """One relay with many relayed addresses, and one with a single one."""
+    def relay(number, relayed):
+        return lambda scratch, socket: host.Turnpike(
+            scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096), relayed=[relayed], number=number)
+
+    flags = flags_of(allocations)
+    many = f"relayed_{addresses}"
+    details = in_turns(pairs, {many: (relay(0, f"10.203.1.0/{32 - (addresses - 1).bit_length()}"), flags),
+                               "relayed_1": (relay(1, "10.203.0.1"), flags)})
+    for raw in (many, "relayed_1", "hertz"):
+        details.pop(raw)
+    return details
+
+
+def in_turns(pairs, sides):
+    """What `sides` do, {name: (start, flags of the generator)}: the first over the second."""
     with tempfile.TemporaryDirectory() as scratch, host.Hugepages():
-        ours, theirs = f"{scratch}/turnpike.sock", f"{scratch}/testpmd.sock"
-        running = []
+        running, turns = [], {}
         try:
-            relay = host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=ours), max(allocations, 4096),
-                                  relayed="10.203.0.0/25" if allocations > 10000 else "10.203.0.1")
-            running.append(relay)
-            swapper = host.Testpmd(scratch, f"net_memif0,role=server,socket-abstract=no,socket={theirs}",
-                                   ["--single-file-segments"])
-            running.append(swapper)
-            time.sleep(2)
-            swapper.hold()
-            client = host.Generator(scratch, "turnpike-gen", device(ours), *flags)
-            running.append(client)
-            client.slice(0.2, timeout=600)
-            relay.hold()
-            swapper.go_on()
-            raw = host.Generator(scratch, "testpmd-gen", device(theirs), "--raw", *flags)
-            running.append(raw)
-            raw.slice(0.2, timeout=600)
-            swapper.hold()
-            return compare(pairs, relay, swapper, client, raw)
+            servers = {}
+            for name, (start, _) in sides.items():
+                servers[name] = start(scratch, f"{scratch}/{name}.sock")
+                running.append(servers[name])
+                time.sleep(2)
+                servers[name].hold()
+            for name, (_, flags) in sides.items():
+                servers[name].go_on()
+                generator = host.Generator(scratch, f"{name}-gen", device(f"{scratch}/{name}.sock"), *flags)
+                running.append(generator)
+                generator.slice(0.2, timeout=600)
+                servers[name].hold()
+                turns[name] = servers[name], generator
+            return compare(pairs, turns)
         finally:
             # A memif whose peer goes while it is polled may crash: so those that poll go first, all at once.
             for process in running:
                 process.kill()
 
 
-def compare(pairs, relay, swapper, client, raw):
-    ratios, ours, theirs, cycles, fills, idle = [], [], [], [], [], []
+def work(before, after):
+    """Of a relay's worker between two looks at its metrics: (busy cycles a packet, packets a burst)."""
+    busy, packets, bursts = (
+        sum(after[s] - before.get(s, 0) for s in after if s.split("{")[0] == f"turnpike_worker_{name}")
+        for name in ("busy_cycles_total", "received_packets_total", "bursts_total"))
+    return busy / max(1, packets), packets / max(1, bursts)
+
+
+def compare(pairs, turns):
+    names = list(turns)
+    reports = {name: [] for name in names}
+    cycles, fills = ({name: [] for name in names} for _ in range(2))
+    hertz = []
     for i in range(pairs):
-        halves = {}
-        for which in (("turnpike", "testpmd") if i % 2 == 0 else ("testpmd", "turnpike")):
-            server, generator = (relay, client) if which == "turnpike" else (swapper, raw)
+        for name in names if i % 2 == 0 else names[::-1]:
+            server, generator = turns[name]
             server.go_on()
             time.sleep(SETTLE_S)
-            before = relay.metrics() if which == "turnpike" else None
-            halves[which] = generator.slice(SLICE_S)
-            if before:
-                after = relay.metrics()
-                delta = {name: sum(after[s] - before.get(s, 0) for s in after if s.split("{")[0] == f"turnpike_worker_{name}")
-                         for name in ("busy_cycles_total", "received_packets_total", "bursts_total")}
-                cycles.append(delta["busy_cycles_total"] / max(1, delta["received_packets_total"]))
-                fills.append(delta["received_packets_total"] / max(1, delta["bursts_total"]))
+            watched = isinstance(server, host.Turnpike)
+            before = server.metrics() if watched else None
+            report = generator.slice(SLICE_S)
+            if watched:
+                after = server.metrics()
+                each, fill = work(before, after)
+                cycles[name].append(each)
+                fills[name].append(fill)
                 hz = after["turnpike_tsc_hertz"]
             server.hold()
-        ours.append(halves["turnpike"]["mpps"])
-        theirs.append(halves["testpmd"]["mpps"])
-        ratios.append(ours[-1] / theirs[-1])
-        idle.append([halves["turnpike"]["generator_idle"], halves["testpmd"]["generator_idle"]])
-        for which, report in halves.items():
             if report["corrupted"] or report["wrong_receiver"]:
-                raise RuntimeError(f"{which} corrupted or misdelivered packets: {report}")
-    return {"ratio": spread(ratios), "turnpike_mpps": spread(ours), "testpmd_mpps": spread(theirs),
-            "turnpike_cycles_per_packet": spread(cycles), "turnpike_burst_fill": spread(fills),
-            "testpmd_cycles_per_packet": spread([hz / (m * 1e6) for m in theirs]),
-            "generator_idle_turnpike": spread([a for a, _ in idle]),
-            "generator_idle_testpmd": spread([b for _, b in idle])}
+                raise RuntimeError(f"{name} corrupted or misdelivered packets: {report}")
+            reports[name].append(report)
+        hertz.append(hz)
+    rates = {name: [report["mpps"] for report in reports[name]] for name in names}
+    details = {"ratio": spread([a / b for a, b in zip(*rates.values())]), "hertz": hertz, **rates}
+    for name in names:
+        details[f"{name}_mpps"] = spread(rates[name])
+        details[f"{name}_cycles_per_packet"] = spread(
+            cycles[name] or [hz / (mpps * 1e6) for hz, mpps in zip(hertz, rates[name])])
+        if fills[name]:
+            details[f"{name}_burst_fill"] = spread(fills[name])
+        details[f"generator_idle_{name}"] = spread([report["generator_idle"] for report in reports[name]])
+    return details
 
 
 @contextlib.contextmanager
