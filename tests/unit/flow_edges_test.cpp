@@ -79,11 +79,8 @@ TEST(Frame, WithIpOptionsIsRelayedWithoutThem) {
 
 TEST(Frame, WithoutHeadroomIsDroppedAndNotMoved) {
   FlowWorld world(Family::kIpv4, false);
-  auto frame = frame_of(from_peer(Family::kIpv4, 30));
-  Packet packet;
-  packet.data = frame.data();
-  packet.length = static_cast<std::uint32_t>(frame.size());
-  world.pipeline_->process(world.now_, {&packet, 1});
+  const auto frame = frame_of(from_peer(Family::kIpv4, 30));
+  const Packet packet = world.run(frame, 0, Checksum::kVerify, false, 0);
   EXPECT_EQ(packet.drop, Drop::kNoHeadroom);
 }
 
@@ -262,30 +259,16 @@ TEST(Ipv4Identification, OfTwoWorkersAreNeverEqual) {
 
 TEST(Reassembled, FromIpv6ToIpv4MayBeFragmentedAgain) {
   FlowWorld world(Family::kIpv4);
-  auto frame = frame_of(from_peer(Family::kIpv6, 1400));
-  world.buffer_.assign(frame.size() + 256, 0);
-  std::copy(frame.begin(), frame.end(), world.buffer_.begin() + 128);
-  Packet packet;
-  packet.data = world.buffer_.data() + 128;
-  packet.length = static_cast<std::uint32_t>(frame.size());
-  packet.headroom = packet.tailroom = 128;
-  packet.reassembled = true;
-  world.pipeline_->process(world.now_, {&packet, 1});
+  const Packet packet =
+      world.run(frame_of(from_peer(Family::kIpv6, 1400)), 0, Checksum::kVerify, true);
   ASSERT_EQ(packet.verdict, Verdict::kTransmit);
   EXPECT_FALSE(read(packet)->dont_fragment);
 }
 
 TEST(Reassembled, ThatFramingMakesTooLongForIpIsDropped) {
   FlowWorld world(Family::kIpv4, false);
-  auto frame = frame_of(from_peer(Family::kIpv4, 65500));
-  world.buffer_.assign(frame.size() + 512, 0);
-  std::copy(frame.begin(), frame.end(), world.buffer_.begin() + 256);
-  Packet packet;
-  packet.data = world.buffer_.data() + 256;
-  packet.length = static_cast<std::uint32_t>(frame.size());
-  packet.headroom = packet.tailroom = 256;
-  packet.reassembled = true;
-  world.pipeline_->process(world.now_, {&packet, 1});
+  const Packet packet =
+      world.run(frame_of(from_peer(Family::kIpv4, 65500)), 0, Checksum::kVerify, true, 256);
   EXPECT_EQ(packet.verdict, Verdict::kDrop);
   EXPECT_EQ(packet.drop, Drop::kTooBig);
 }

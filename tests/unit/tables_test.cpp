@@ -8,27 +8,13 @@
 #include <map>
 #include <set>
 
+#include "next_hops.h"
 #include "tables/hash_index.h"
 
 namespace turnpike::flow {
 namespace {
 
-class Routes final : public NextHopResolver {
- public:
-  NextHopIndex resolve(const Journey& journey) override {
-    ++resolved;
-    const auto route = routes.find(journey.destination);
-    return route == routes.end() ? fallback : route->second;
-  }
-  void release(NextHopIndex) override {}
-  std::uint32_t epoch() const override { return now; }
-  NextHop* table() override { return nullptr; }
-
-  std::map<Address, NextHopIndex> routes;
-  NextHopIndex fallback{1};
-  std::uint32_t now = 0;
-  std::uint32_t resolved = 0;
-};
+using test::Routes;
 
 const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
 const Endpoint kOtherListener{Address::v4(192, 0, 2, 1), 5349};
