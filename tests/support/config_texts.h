@@ -1,0 +1,84 @@
+// Configurations as texts: what enough of one is, and what comes of reading it.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+#include "config/config.h"
+
+namespace turnpike::config::test {
+
+// Three lines that are enough; what a test adds begins on the fourth.
+inline const std::string kEnough =
+    "realm = \"example.org\"\n"
+    "port = [{ device = \"af_xdp:eth0\" }]\n"
+    "auth.users = [{ name = \"alice\", password = \"secret\" }]\n";
+
+// An owned port with users, a listener and a relayed address; what is given goes into [[port]].
+inline std::string owned(const std::string& keys) {
+  return "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n[[listener]]\naddress = "
+         "\"192.0.2.10:3478\"\n[[relay]]\naddress = \"192.0.2.10\"\n[[port]]\ndevice = "
+         "\"01:00.0\"\n" +
+         keys;
+}
+
+inline std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline Config accepted(const std::string& text) {
+  ConfigResult result = parse_config(text, "test.toml");
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    for (const ConfigError& error : *errors) {
+      ADD_FAILURE() << error.to_string();
+    }
+    return {};
+  }
+  return std::get<Config>(result);
+}
+
+inline std::vector<ConfigError> refused(const std::string& text) {
+  ConfigResult result = parse_config(text, "test.toml");
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    return *errors;
+  }
+  return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Everything that has a default. The binding names every member: one more does not compile here
+// until it is told apart.
+inline auto defaults_of(const Config& config) {
+  const auto& [ports, listeners, relayed, external, realm, users, rest_secrets, rest_format,
+               strict_expiry, software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+               nat64_prefixes, nonce_lifetime_s, resets_ttl, translated_mtu, workers, shards,
+               worker_cores, hugepages, idle_sleep_us, relay_port_min, relay_port_max,
+               lifetime_min_s, lifetime_max_s, max_allocations, max_permissions, max_channels,
+               permissions_average, channels_average, user_quota, requests_per_allocation,
+               requests_per_allocation_burst, requests_per_source, requests_per_source_burst,
+               challenges_per_source, challenges_per_source_burst, challenges, metrics,
+               metrics_enabled, test_time_scale, log_level, user, core_dumps, warnings] = config;
+  return std::tuple(listeners, relayed.size(), external, rest_secrets, rest_format, strict_expiry,
+                    software, rfc5766_channels, classic_stun, allow_peers, deny_peers,
+                    nat64_prefixes, nonce_lifetime_s, resets_ttl, translated_mtu, workers, shards,
+                    worker_cores, hugepages, idle_sleep_us, relay_port_min, relay_port_max,
+                    lifetime_min_s, lifetime_max_s, max_allocations, max_permissions, max_channels,
+                    permissions_average, channels_average, user_quota, requests_per_allocation,
+                    requests_per_allocation_burst, requests_per_source, requests_per_source_burst,
+                    challenges_per_source, challenges_per_source_burst, challenges, metrics,
+                    metrics_enabled, test_time_scale, log_level, user, core_dumps, warnings);
+}
+
+}  // namespace turnpike::config::test
