@@ -1,3 +1,5 @@
+// The stages one after another, each over the whole burst; before them the fast lane, which does
+// the same for what most bursts are made of.
 #include "flow/pipeline.h"
 
 #include <cassert>
