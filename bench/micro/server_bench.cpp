@@ -89,7 +89,7 @@ void allocate(benchmark::State& state) {
   config.sha256_offered = false;
   config.max_allocations = kLimit;
   for (std::uint32_t i = 0; i < kRelayed; ++i)
-    config.relayed.push_back({numbered(192, i), std::nullopt});
+    config.relayed.push_back({numbered(Family::kIpv4, 192, i), std::nullopt});
   TableLimits limits;
   limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = kLimit;
   Tables tables(limits, config.relayed, std::vector<Endpoint>{kListener}, kKey, {});
@@ -113,7 +113,7 @@ void allocate(benchmark::State& state) {
     };
     std::vector<Request> requests(kBatch);
     for (Request& request : requests) {
-      request.five_tuple.client = ClientEndpoint{{numbered(10, n), 5000}};
+      request.five_tuple.client = ClientEndpoint{{numbered(Family::kIpv4, 10, n), 5000}};
       request.five_tuple.server = kListener;
       request.bytes = allocate_request(nonces, now, request.five_tuple.client, n++);
     }

@@ -1,3 +1,5 @@
+// Attack frames are made once, from random sources, so that sending them costs no more than
+// media does.
 #include "attack.h"
 
 #include <cstring>

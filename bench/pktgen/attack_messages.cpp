@@ -1,3 +1,4 @@
+// The datagrams of each kind of attack, byte by byte.
 #include "attack_messages.h"
 
 #include <cstring>

@@ -1,3 +1,5 @@
+// The lines for generators that can't set up TURN, printed flat, so that any script can read
+// them.
 #include "flow_file.h"
 
 #include <algorithm>

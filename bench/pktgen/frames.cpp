@@ -1,3 +1,5 @@
+// Headers by hand, with code that shares nothing with the relay's: a fault of one is not hidden
+// by the other's.
 #include "frames.h"
 
 #include <cstring>

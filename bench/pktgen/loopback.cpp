@@ -1,3 +1,4 @@
+// The thread that sends back what comes, and the faults it is told to plant.
 #include "loopback.h"
 
 #include <pthread.h>

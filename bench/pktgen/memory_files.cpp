@@ -1,3 +1,4 @@
+// Duplicates of the descriptors of DPDK's memory, and which of them is which.
 #include "memory_files.h"
 
 #include <fcntl.h>

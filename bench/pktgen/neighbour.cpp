@@ -1,3 +1,5 @@
+// ARP and neighbour discovery, byte by byte: questions for our addresses answered, answers to
+// ours read.
 #include "neighbour.h"
 
 #include <algorithm>

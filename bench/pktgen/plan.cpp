@@ -1,3 +1,4 @@
+// The arithmetic from a flow's number to its addresses, and back.
 #include "plan.h"
 
 #include <algorithm>

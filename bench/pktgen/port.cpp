@@ -1,3 +1,4 @@
+// The device arguments of each kind of link, the pools, and who the neighbour is.
 #include "port.h"
 
 #include <rte_bus_vdev.h>

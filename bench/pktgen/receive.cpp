@@ -1,3 +1,5 @@
+// Frames are judged by their bytes, as a client or a peer would: nothing here knows what was
+// sent.
 #include "receive.h"
 
 #include <utility>

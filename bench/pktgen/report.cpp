@@ -1,3 +1,5 @@
+// One place for all lines of the generator, so that people and programs are told the same
+// figures.
 #include "report.h"
 
 #include <array>

@@ -1,3 +1,4 @@
+// The bisection, and when a trial counts as without loss.
 #include "search.h"
 
 #include <algorithm>

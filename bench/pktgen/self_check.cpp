@@ -1,3 +1,4 @@
+// A run for each planted fault, and what must be found in it.
 #include "self_check.h"
 
 #include <vector>

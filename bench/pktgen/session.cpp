@@ -1,3 +1,4 @@
+// What each flow asks next, and when it asks again; the replies may come in any order.
 #include "session.h"
 
 #include <sched.h>

@@ -1,3 +1,4 @@
+// Waits for a line on stdin, sends for as long as it says, and tells what came.
 #include "slices.h"
 
 #include <poll.h>

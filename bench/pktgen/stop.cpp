@@ -1,3 +1,4 @@
+// A handler may do no more than set a flag: loops look at it.
 #include "stop.h"
 
 #include <atomic>

@@ -1,3 +1,4 @@
+// Sums of what several runs counted, and what follows from them.
 #include "traffic.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// How each kind of value is taken in, and the words of each refusal.
 #include "config/reader.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Strings are read whole or not at all: what is left over at the end is a mistake too.
 #include "config/texts.h"
 
 #include <algorithm>

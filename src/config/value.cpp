@@ -1,3 +1,4 @@
+// Trees of values laid over each other: a flag wins over the file, and each keeps its own place.
 #include "config/value.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Capabilities by libcap-ng: what is missing at the start is told by name, what is no longer
+// needed goes for good.
 #include "control/privileges.h"
 
 #include <cap-ng.h>

@@ -1,3 +1,4 @@
+// The service manager's protocol is one datagram to a socket: no library for it.
 #include "control/service.h"
 
 #include <signal.h>

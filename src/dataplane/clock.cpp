@@ -1,3 +1,4 @@
+// The processor's time stamps, set against the kernel's clock once.
 #include "dataplane/clock.h"
 
 #include <rte_cycles.h>

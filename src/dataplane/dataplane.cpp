@@ -1,3 +1,4 @@
+// The order in which DPDK's parts are made and ended: each needs those before it.
 #include "dataplane/dataplane.h"
 
 #include <rte_cycles.h>

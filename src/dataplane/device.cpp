@@ -1,3 +1,4 @@
+// The rules by which queues, offloads and buffers follow from what a device can do.
 #include "dataplane/device.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// An eventfd, rung only when the sleeper has said that it sleeps.
 #include "dataplane/doorbell.h"
 
 #include <poll.h>

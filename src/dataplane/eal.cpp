@@ -1,3 +1,4 @@
+// The arguments of DPDK's environment, and what an operator is told where it does not start.
 #include "dataplane/eal.h"
 
 #include <rte_eal.h>

@@ -1,3 +1,5 @@
+// Requests and replies over rings of one producer and one consumer each: neither side ever
+// waits.
 #include "dataplane/engine_ring.h"
 
 #include <rte_errno.h>

@@ -1,3 +1,4 @@
+// A TAP of our own making, read and written without waiting, so many frames a round.
 #include "dataplane/exception.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// What /proc and /sys say, read as text; a file that isn't there is an answer too.
 #include "dataplane/machine.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Sets of cores, and nothing that touches a thread: so that it can be tested for machines that
+// aren't here.
 #include "dataplane/placement.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// A device's arguments, its queues and its start, in the order in which DPDK wants them.
 #include "dataplane/port.h"
 
 #include <rte_bus_vdev.h>

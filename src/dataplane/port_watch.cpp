@@ -1,3 +1,5 @@
+// Statistics by name, since each driver has its own, and the kernel's where a driver leaves them
+// out.
 #include "dataplane/port_watch.h"
 
 #include <linux/if_packet.h>

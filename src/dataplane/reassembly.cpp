@@ -1,3 +1,4 @@
+// Copies a fragment to where it belongs; the table says when all are there.
 #include "dataplane/reassembly.h"
 
 #include <cstring>

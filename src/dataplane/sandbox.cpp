@@ -1,3 +1,5 @@
+// The list of system calls that are refused, rather than of those that are allowed: libraries
+// differ in the latter.
 #include "dataplane/sandbox.h"
 
 #include <seccomp.h>

@@ -1,3 +1,5 @@
+// The XDP program with its maps, or a rule of nftables where there is none, each undone at the
+// end.
 #include "dataplane/shared_nic.h"
 
 #include <bpf/bpf.h>

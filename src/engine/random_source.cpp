@@ -1,3 +1,5 @@
+// getrandom(2) is asked for many numbers at once: a request draws several, and asking is a
+// system call.
 #include "engine/random_source.h"
 
 #include <sys/random.h>

@@ -1,3 +1,4 @@
+// Each piece is a copy with headers of its own: the frame it comes from stays whole.
 #include "flow/fragment.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Netlink by libmnl, in bounded reads; what the kernel could not keep for us is made good by
+// asking anew.
 #include "kernel/dialogue.h"
 
 #include <linux/neighbour.h>

@@ -1,3 +1,5 @@
+// Hops are found by what they are, so that equal ones are one; a free one rests until no worker
+// can still read it.
 #include "kernel/hop_table.h"
 
 #include <algorithm>

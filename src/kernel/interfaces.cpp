@@ -1,3 +1,4 @@
+// Questions to the kernel by ioctl(2) and netlink, each refused with the interface's name.
 #include "kernel/interfaces.h"
 
 #include <net/if.h>

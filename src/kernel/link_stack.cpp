@@ -1,3 +1,5 @@
+// From any interface down to the port beneath it, gathering tags and the smallest MTU on the
+// way.
 #include "kernel/link_stack.h"
 
 #include <arpa/inet.h>

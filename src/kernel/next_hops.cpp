@@ -1,3 +1,5 @@
+// Messages of the kernel go into the mirror; next hops of those destinations that someone asked
+// for follow it.
 #include "kernel/next_hops.h"
 
 #include <linux/if_addr.h>

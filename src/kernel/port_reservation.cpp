@@ -1,3 +1,5 @@
+// The setting is a list of ranges as text: ours is merged into it, and taken out again at the
+// end.
 #include "kernel/port_reservation.h"
 
 #include <fcntl.h>

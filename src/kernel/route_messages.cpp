@@ -1,3 +1,5 @@
+// Attributes are read one by one, and one of another size than it must have is as if it weren't
+// there.
 #include "kernel/route_messages.h"
 
 #include <linux/fib_rules.h>

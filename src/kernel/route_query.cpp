@@ -1,3 +1,4 @@
+// A socket apart from the dialogue's: an answer can't be mistaken for news.
 #include "kernel/route_query.h"
 
 #include <linux/rtnetlink.h>

@@ -1,3 +1,4 @@
+// Rules by priority, then the longest prefix: as the kernel looks them up.
 #include "kernel/routes.h"
 
 #include <algorithm>

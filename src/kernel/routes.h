@@ -1,6 +1,6 @@
 // Routes and rules as the kernel has them, and the way it would take from a source to a
 // destination: what `ip route get DESTINATION from SOURCE` says. Values only; who reads them from
-// the kernel is control/route_messages.h.
+// the kernel is kernel/route_messages.h.
 #pragma once
 
 #include <array>

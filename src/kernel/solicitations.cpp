@@ -1,3 +1,4 @@
+// Who is asked for, in what order and how often: within a budget for each round.
 #include "kernel/solicitations.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// A draw is a number among the free ports, found by counting: each is equally likely.
 #include "turn/port_pool.h"
 
 namespace turnpike {

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "../flow_world.h"
+#include "flow_world.h"
 
 namespace {
 
@@ -46,12 +46,8 @@ void judge(const Packet& packet, std::span<const std::uint8_t> buffer, bool sum_
 // `room` before and behind; 0: nothing may be read or written beyond the frame.
 void run(FlowWorld& world, std::span<const std::uint8_t> frame, std::uint16_t room,
          bool reassembled, bool sum_is_right) {
-  std::vector<std::uint8_t> buffer(frame.size() + 2U * room);
-  std::copy(frame.begin(), frame.end(), buffer.begin() + room);
-  Packet packet;
-  packet.data = buffer.data() + room;
-  packet.length = static_cast<std::uint32_t>(frame.size());
-  packet.headroom = packet.tailroom = room;
+  std::vector<std::uint8_t> buffer;
+  Packet packet = arrived(buffer, frame, room);
   packet.checksum = reassembled ? Checksum::kMaybePartial : Checksum::kVerify;
   packet.reassembled = reassembled;
   world.pipeline_->process(world.now_, {&packet, 1});

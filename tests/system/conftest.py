@@ -1,3 +1,5 @@
+"""What tests of the whole program are given: a network of their own, with or without an owned port."""
+
 import pytest
 
 from lab import Lab, OwnedLab

@@ -3,28 +3,18 @@
 
 #include <set>
 #include <string>
-#include <vector>
 
+#include "stun_bytes.h"
 #include "turnpike/classic_stun.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::stun {
 namespace {
 
-using Buffer = std::vector<std::uint8_t>;
+using test::Buffer;
+using test::hex;
 
 const Endpoint kClient{Address::v4(198, 51, 100, 7), 0x9C40};
-
-Buffer hex(std::string_view text) {
-  Buffer bytes;
-  std::string digits;
-  for (const char c : text) {
-    if (c != ' ') digits.push_back(c);
-  }
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
-    bytes.push_back(static_cast<std::uint8_t>(std::stoul(digits.substr(i, 2), nullptr, 16)));
-  return bytes;
-}
 
 constexpr std::string_view kId = "000102030405060708090a0b0c0d0e0f";
 

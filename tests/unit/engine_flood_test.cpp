@@ -134,13 +134,7 @@ class Node : public ServerHost {
     datagram.source = from;
     datagram.destination = kListener;
     datagram.payload = payload;
-    const auto frame = frame_of(datagram);
-    buffer_.assign(kRoom + frame.size() + kRoom, 0);
-    std::copy(frame.begin(), frame.end(), buffer_.begin() + kRoom);
-    Packet packet;
-    packet.data = buffer_.data() + kRoom;
-    packet.length = static_cast<std::uint32_t>(frame.size());
-    packet.headroom = packet.tailroom = kRoom;
+    Packet packet = arrived(buffer_, frame_of(datagram), kRoom);
     pipeline_->process(now_, {&packet, 1});
     return packet;
   }

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "flow_world.h"
+#include "random.h"
 #include "turnpike/counters.h"
 #include "turnpike/quota.h"
 #include "turnpike/server.h"
@@ -28,6 +29,7 @@ using stun::Class;
 using stun::MessageView;
 using stun::MessageWriter;
 using stun::Method;
+using turnpike::test::Random;
 
 constexpr std::uint64_t kStartMs = 1'000'000;
 constexpr std::uint64_t kStepMs = 500;
@@ -58,20 +60,6 @@ std::uint16_t port_in(std::uint64_t word) {
 ChannelNumber number_in(std::uint64_t word) {
   return static_cast<ChannelNumber>(0x4000 | (word >> 5 & 3));
 }
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15 + 1) {}
-  std::uint32_t below(std::uint32_t bound) {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return static_cast<std::uint32_t>((state_ >> 32) * bound >> 32);
-  }
-
- private:
-  std::uint64_t state_;
-};
 
 // Peers differ by port alone: a permission of any client lets all of them in.
 ClientEndpoint client_at(std::uint32_t n) {
@@ -513,13 +501,7 @@ class Reader {
       datagram.source = peer_of(one.client);
       datagram.destination = {kRelay4, port_in(one.word)};
     }
-    const std::vector<std::uint8_t> frame = frame_of(datagram);
-    one.buffer.assign(FlowWorld::kRoom + frame.size() + FlowWorld::kRoom, 0);
-    std::copy(frame.begin(), frame.end(), one.buffer.begin() + FlowWorld::kRoom);
-    one.packet = {};
-    one.packet.data = one.buffer.data() + FlowWorld::kRoom;
-    one.packet.length = static_cast<std::uint32_t>(frame.size());
-    one.packet.headroom = one.packet.tailroom = FlowWorld::kRoom;
+    one.packet = arrived(one.buffer, frame_of(datagram), FlowWorld::kRoom);
   }
 
   void judge(const InFlight& one, const Packet& packet) {

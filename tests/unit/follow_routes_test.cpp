@@ -2,37 +2,15 @@
 // routes change.
 #include <gtest/gtest.h>
 
-#include <map>
 #include <memory>
-#include <set>
-#include <utility>
 
+#include "next_hops.h"
 #include "tables/tables.h"
 
 namespace turnpike::flow {
 namespace {
 
-class Routes final : public NextHopResolver {
- public:
-  NextHopIndex resolve(const Journey& journey) override {
-    ++resolved;
-    journeys.insert({journey.source, journey.destination});
-    const auto route = routes.find(journey.destination);
-    const NextHopIndex hop = route == routes.end() ? fallback : route->second;
-    ++held[hop];
-    return hop;
-  }
-  void release(NextHopIndex hop) override { --held[hop]; }
-  std::uint32_t epoch() const override { return now; }
-  NextHop* table() override { return nullptr; }
-
-  std::map<Address, NextHopIndex> routes;
-  NextHopIndex fallback{1};
-  std::uint32_t now = 0;
-  std::uint32_t resolved = 0;
-  std::map<NextHopIndex, int> held;
-  std::set<std::pair<Address, Address>> journeys;  // from, to
-};
+using test::Routes;
 
 const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
 const Address kRelay = Address::v4(192, 0, 2, 9);

@@ -1,4 +1,5 @@
-// What OpaqueString refuses that is easily overlooked (RFC 8265 §4.2, RFC 8264 §9).
+// What OpaqueString lets pass, and what it refuses that is easily overlooked (RFC 8265 §4.2, RFC
+// 8264 §9).
 #include <gtest/gtest.h>
 
 #include <string_view>
@@ -7,6 +8,32 @@
 
 namespace turnpike::stun {
 namespace {
+
+TEST(OpaqueString, PassesOrdinaryTextUnchanged) {
+  for (const std::string_view text :
+       {"user", "1700000000:user", "pass word", "マトリックス", "ß🙂"}) {
+    EXPECT_EQ(opaque_string(text), text);
+  }
+}
+
+TEST(OpaqueString, MapsForeignSpacesToOurs) {
+  EXPECT_EQ(opaque_string("a\u00A0b\u3000c\u2003d"), "a b c d");
+}
+
+TEST(OpaqueString, RefusesEmptyControlsAndIgnorables) {
+  using namespace std::string_view_literals;
+  for (const std::string_view text : {""sv, "a\0b"sv, "a\nb"sv, "\x7f"sv, "\u0085"sv, "a\u00ADb"sv,
+                                      "\u200B"sv, "\uFEFFa"sv, "\uE000"sv, "\uFFFF"sv}) {
+    EXPECT_FALSE(opaque_string(text));
+  }
+}
+
+TEST(OpaqueString, RefusesInvalidUtf8) {
+  for (const std::string_view text : {"\x80", "\xC0\xAF", "\xC3", "a\xE2\x82", "\xED\xA0\x80",
+                                      "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xE0\x80\xAF"}) {
+    EXPECT_FALSE(opaque_string(text));
+  }
+}
 
 // Typed composed it would be another user.
 TEST(Composed, TextPassesAndDecomposedDoesNot) {

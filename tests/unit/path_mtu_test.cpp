@@ -130,16 +130,8 @@ TEST_P(ToClient, AnotherClientsIsUntouchedAndTheNextOwnerStartsAnew) {
 
 TEST_P(ToClient, LargeDatagramsAreStillCarried) {
   refuse(GetParam() == Family::kIpv4 ? 576 : 1280);
-  Datagram large = from_peer(GetParam(), 11'000);
-  world_.buffer_.assign(12'000, 0);
-  const auto frame = frame_of(large);
-  std::copy(frame.begin(), frame.end(), world_.buffer_.begin() + 256);
-  Packet packet;
-  packet.data = world_.buffer_.data() + 256;
-  packet.length = static_cast<std::uint32_t>(frame.size());
-  packet.headroom = packet.tailroom = 256;
-  packet.reassembled = true;
-  world_.pipeline_->process(world_.now_, {&packet, 1});
+  const auto frame = frame_of(from_peer(GetParam(), 11'000));
+  const Packet packet = world_.run(frame, 0, Checksum::kVerify, true, 256);
   ASSERT_EQ(packet.verdict, Verdict::kTransmit);
   EXPECT_EQ(packet.path_mtu, PathMtu::kNone)
       << "in pieces as large as the link's: a forged error stops nobody";

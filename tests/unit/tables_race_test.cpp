@@ -7,11 +7,14 @@
 #include <chrono>
 #include <thread>
 
+#include "random.h"
 #include "tables/hash_index.h"
 #include "tables/tables.h"
 
 namespace turnpike::flow {
 namespace {
+
+using turnpike::test::Random;
 
 constexpr std::uint32_t kClientsPerShard = 24;  // more than there are slots
 constexpr std::uint32_t kSlotsPerShard = 16;    // few, so that reuse never ends
@@ -36,20 +39,6 @@ class OneRoute final : public NextHopResolver {
 
  private:
   std::atomic<std::uint32_t> epoch_{0};
-};
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15 + 1) {}
-  std::uint32_t below(std::uint32_t bound) {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return static_cast<std::uint32_t>((state_ >> 32) * bound >> 32);
-  }
-
- private:
-  std::uint64_t state_;
 };
 
 Endpoint client(std::uint32_t n) {

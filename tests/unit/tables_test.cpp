@@ -5,30 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <bit>
-#include <map>
 #include <set>
 
-#include "tables/hash_index.h"
+#include "next_hops.h"
 
 namespace turnpike::flow {
 namespace {
 
-class Routes final : public NextHopResolver {
- public:
-  NextHopIndex resolve(const Journey& journey) override {
-    ++resolved;
-    const auto route = routes.find(journey.destination);
-    return route == routes.end() ? fallback : route->second;
-  }
-  void release(NextHopIndex) override {}
-  std::uint32_t epoch() const override { return now; }
-  NextHop* table() override { return nullptr; }
-
-  std::map<Address, NextHopIndex> routes;
-  NextHopIndex fallback{1};
-  std::uint32_t now = 0;
-  std::uint32_t resolved = 0;
-};
+using test::Routes;
 
 const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
 const Endpoint kOtherListener{Address::v4(192, 0, 2, 1), 5349};
@@ -495,98 +479,6 @@ TEST_F(TablesTest, MarksPeersThatAreOurOwnRelayedAddresses) {
     EXPECT_EQ(tables_->channel(channel).to_ourselves, ours);
     EXPECT_EQ(tables_->channel(channel).peer_next_hop, ours ? 0u : 1u);
   }
-}
-
-TEST(HashIndex, FindsKeysWhoseHashesAreTheSame) {
-  HashIndex index(100);
-  constexpr std::uint64_t kHash = 0x1234'5678'0000'0000;
-  for (std::uint32_t slot = 0; slot < 100; ++slot)
-    index.insert(kHash, slot);
-  for (std::uint32_t slot = 0; slot < 100; ++slot) {
-    EXPECT_EQ(index.find(kHash, [&](std::uint32_t found) { return found == slot; }), slot);
-  }
-  EXPECT_EQ(index.find(kHash, [](std::uint32_t) { return false; }), HashIndex::kNone);
-}
-
-TEST(HashIndex, FindsWhatOverflowedAfterItsHomeHasRoomAgain) {
-  HashIndex index(100);
-  constexpr std::uint64_t kHash = 7;
-  for (std::uint32_t slot = 0; slot < 30; ++slot)
-    index.insert(kHash, slot);
-  for (std::uint32_t slot = 0; slot < 29; ++slot)
-    index.erase(kHash, slot);
-  EXPECT_EQ(index.find(kHash, [](std::uint32_t found) { return found == 29; }), 29u);
-}
-
-TEST(HashIndex, AsksOnlyAboutEntriesOfTheSameTag) {
-  HashIndex index(100);
-  index.insert(0xAAAA'AAAA'0000'0001, 1);
-  index.insert(0xBBBB'BBBB'0000'0001, 2);
-  int asked = 0;
-  index.find(0xBBBB'BBBB'0000'0001, [&](std::uint32_t slot) {
-    ++asked;
-    return slot == 2;
-  });
-  EXPECT_EQ(asked, 1);
-}
-
-TEST(HashIndex, TakesATagOfZeroForNoEmptyPlace) {
-  HashIndex index(100);
-  EXPECT_EQ(index.find(0, [](std::uint32_t) { return true; }), HashIndex::kNone);
-  EXPECT_EQ(index.candidate(0), HashIndex::kNone);
-  index.insert(0, 0);
-  EXPECT_EQ(index.find(0, [](std::uint32_t) { return true; }), 0u);
-}
-
-// Against a model, with hashes so few that buckets overflow and wrap round all the time.
-TEST(HashIndex, HoldsExactlyWhatWasInsertedAndNotErased) {
-  constexpr std::uint32_t kSlots = 200;
-  HashIndex index(kSlots);
-  std::map<std::uint32_t, std::uint64_t> model;
-  std::uint64_t random = 88172645463325252;
-  const auto next = [&random] {
-    random ^= random << 13;
-    random ^= random >> 7;
-    random ^= random << 17;
-    return random;
-  };
-  for (int step = 0; step < 50000; ++step) {
-    const auto slot = static_cast<std::uint32_t>(next() % kSlots);
-    const auto known = model.find(slot);
-    if (known != model.end()) {
-      index.erase(known->second, slot);
-      model.erase(known);
-    } else {
-      // Six homes, the last bucket's among them.
-      const std::uint64_t hash = (next() % 3) << 32 | (next() % 6) * 0x3333'3333;
-      index.insert(hash, slot);
-      model.emplace(slot, hash);
-    }
-    const auto probe = static_cast<std::uint32_t>(next() % kSlots);
-    const auto expected = model.find(probe);
-    const std::uint64_t hash = expected == model.end() ? 0 : expected->second;
-    const std::uint32_t found = index.find(hash, [&](std::uint32_t s) { return s == probe; });
-    ASSERT_EQ(found, expected == model.end() ? HashIndex::kNone : probe) << "step " << step;
-  }
-}
-
-TEST(Qsbr, WaitsForOnlineReadersOnly) {
-  Qsbr qsbr;
-  EXPECT_TRUE(qsbr.passed(qsbr.start())) << "all are offline";
-  qsbr.quiescent(0);
-  qsbr.quiescent(1);
-  const Qsbr::Token token = qsbr.start();
-  EXPECT_FALSE(qsbr.passed(token));
-  qsbr.quiescent(0);
-  EXPECT_FALSE(qsbr.passed(token));
-  qsbr.quiescent(1);
-  EXPECT_TRUE(qsbr.passed(token));
-  const Qsbr::Token later = qsbr.start();
-  EXPECT_TRUE(qsbr.passed(token));
-  EXPECT_FALSE(qsbr.passed(later));
-  qsbr.offline(0);
-  qsbr.offline(1);
-  EXPECT_TRUE(qsbr.passed(later));
 }
 
 }  // namespace

@@ -118,4 +118,24 @@ inline std::vector<std::uint8_t> icmp_about(const Endpoint& from, const Endpoint
   return icmp_quoting(from.address, frame_of(sent), type, code, rest);
 }
 
+// How the world sees kRelay4, where a test says so.
+inline const Address kPublic = Address::v4(203, 0, 113, 200);
+
+// What a message that left says.
+inline std::vector<std::uint8_t> value_of(const Packet& packet, Attribute type) {
+  const auto out = read(packet);
+  MessageView view;
+  if (!out || MessageView::parse(out->payload, view) != stun::ParseError::kNone) return {};
+  const auto attribute = view.find(type);
+  if (!attribute) return {};
+  return {attribute->value.begin(), attribute->value.end()};
+}
+
+inline std::optional<Endpoint> peer_told(const Packet& packet) {
+  const auto out = read(packet);
+  MessageView view;
+  if (!out || MessageView::parse(out->payload, view) != stun::ParseError::kNone) return {};
+  return view.xor_address(Attribute::kXorPeerAddress);
+}
+
 }  // namespace turnpike::flow::test

@@ -2,11 +2,14 @@
 // frames built and read by code that shares nothing with the pipeline's.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "flow/pipeline.h"
+#include "next_hops.h"
 #include "tables/tables.h"
 
 namespace turnpike::flow::test {
@@ -24,20 +27,6 @@ constexpr std::uint16_t kPort = 3478, kClientPort = 40000, kRelayPort4 = 50000, 
 
 inline constexpr HashKey kHashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0,
                                   0x082efa98ec4e6c89};
-
-class OneHop final : public NextHopResolver {
- public:
-  OneHop() { hops_[1].mac.store(kMacResolved | 0x0203, std::memory_order_relaxed); }
-  NextHopIndex resolve(const Journey&) override { return answer; }
-  void release(NextHopIndex) override {}
-  std::uint32_t epoch() const override { return 1; }
-  NextHop* table() override { return hops_; }
-
-  NextHopIndex answer{1};
-
- private:
-  NextHop hops_[2];
-};
 
 // What goes into an IP header, and comes out.
 struct Datagram {
@@ -123,6 +112,19 @@ inline std::vector<std::uint8_t> frame_of(const Datagram& datagram) {
   return frame;
 }
 
+// As from a port: `frame` in `buffer`, with so many bytes of Ethernet padding behind it, and `room`
+// before and after.
+inline Packet arrived(std::vector<std::uint8_t>& buffer, std::span<const std::uint8_t> frame,
+                      std::uint16_t room, std::size_t padding = 0) {
+  buffer.assign(room + frame.size() + padding + room, 0xEE);
+  std::copy(frame.begin(), frame.end(), buffer.begin() + room);
+  Packet packet;
+  packet.data = buffer.data() + room;
+  packet.length = static_cast<std::uint32_t>(frame.size() + padding);
+  packet.headroom = packet.tailroom = room;
+  return packet;
+}
+
 class FlowWorld {
  public:
   // The allocation's client is of `client` family; it has relayed addresses of both, permissions
@@ -169,15 +171,11 @@ class FlowWorld {
     return *writer_->publish_allocation(flow);
   }
 
-  // Runs one frame, with bytes of Ethernet padding behind it; the packet refers to buffer_.
+  // Runs one frame; the packet refers to buffer_.
   Packet run(const std::vector<std::uint8_t>& frame, std::size_t padding = 0,
-             Checksum checksum = Checksum::kVerify, bool reassembled = false) {
-    buffer_.assign(kRoom + frame.size() + padding + kRoom, 0xEE);
-    std::copy(frame.begin(), frame.end(), buffer_.begin() + kRoom);
-    Packet packet;
-    packet.data = buffer_.data() + kRoom;
-    packet.length = static_cast<std::uint32_t>(frame.size() + padding);
-    packet.headroom = packet.tailroom = kRoom;
+             Checksum checksum = Checksum::kVerify, bool reassembled = false,
+             std::uint16_t room = kRoom) {
+    Packet packet = arrived(buffer_, frame, room, padding);
     packet.checksum = checksum;
     packet.reassembled = reassembled;
     pipeline_->process(now_, {&packet, 1});

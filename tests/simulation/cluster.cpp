@@ -1,0 +1,334 @@
+// What is true of every answer and of every state between two, whoever the clients are.
+#include "cluster.h"
+
+#include <algorithm>
+
+#include "turnpike/counters.h"
+
+namespace turnpike::simulation {
+
+using stun::Attribute;
+using stun::Class;
+using stun::MessageView;
+using stun::Method;
+using stun::PasswordAlgorithm;
+
+namespace {
+
+stun::Bytes key_for(const MessageView& request, const User& user) {
+  const bool sha256 = request.u32(Attribute::kPasswordAlgorithm) == 0x0002'0000U;
+  return (sha256 ? user.keys.sha256 : user.keys.md5)[0].view();
+}
+
+bool proven(const MessageView& request, const User& user) {
+  const stun::Bytes key = key_for(request, user);
+  return request.has(Attribute::kMessageIntegritySha256)
+             ? stun::check_message_integrity_sha256(request, key)
+             : stun::check_message_integrity(request, key);
+}
+
+// Both are the user's, of the kind that is due.
+void require_integrity(const MessageView& request, const MessageView& answer, const User& user) {
+  require(proven(request, user), "a stranger is answered as a user");
+  const stun::Bytes key = key_for(request, user);
+  require(request.has(Attribute::kPasswordAlgorithm)
+              ? stun::check_message_integrity_sha256(answer, key) &&
+                    !answer.has(Attribute::kMessageIntegrity)
+              : stun::check_message_integrity(answer, key) &&
+                    !answer.has(Attribute::kMessageIntegritySha256),
+          "an answer is not signed as its request was");
+}
+
+}  // namespace
+
+User make_user(const std::string& name, const std::string& password) {
+  User user;
+  user.keys = {name,
+               name,
+               {stun::long_term_key(PasswordAlgorithm::kMd5, name, kRealm, password)},
+               {stun::long_term_key(PasswordAlgorithm::kSha256, name, kRealm, password)}};
+  user.hash = stun::userhash(name, kRealm);
+  return user;
+}
+
+const User* find_user(const std::vector<User>& users, const UserName& name) {
+  for (const User& user : users) {
+    if (name.userhash ? user.hash == *name.userhash : user.keys.username == name.username)
+      return &user;
+  }
+  return nullptr;
+}
+
+class Cluster::Shard final : public ServerHost {
+ public:
+  Shard(Cluster& cluster, std::size_t index)
+      : sink(cluster.ports_,
+             [&cluster] {
+               const bool full = cluster.surroundings_.sink_is_full();
+               cluster.sink_refused_ |= full;
+               return full;
+             }),
+        cluster_(cluster),
+        index_(index) {
+    ServerConfig config = cluster.setup_.config;
+    config.shard = static_cast<std::uint8_t>(index);
+    config.shard_count = static_cast<std::uint8_t>(cluster.setup_.shards);
+    server =
+        std::make_unique<Server>(config, *this, cluster.nonces_, cluster.tokens_, cluster.quotas_);
+  }
+
+  void reply(RequestToken token, stun::Bytes message) override {
+    cluster_.answered(this, token, message);
+  }
+  void discard(RequestToken token, Discard /*reason*/) override { cluster_.take(token); }
+  KeyState find_keys(const UserName& user, std::string_view /*realm*/, KeyPurpose purpose,
+                     UserKeys& out) override {
+    return cluster_.surroundings_.find_keys(index_, user, purpose, out);
+  }
+  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
+  PeerVerdict check_peer(const Address& /*relayed*/, const Address& peer) override {
+    return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
+  }
+  std::uint32_t random_below(std::uint32_t bound) override {
+    return cluster_.surroundings_.random_below(bound);
+  }
+  FlowSink& flows() override { return sink; }
+
+  FakeSink sink;
+  std::unique_ptr<Server> server;
+  std::uint64_t handed = 0;  // requests
+
+ private:
+  Cluster& cluster_;
+  const std::size_t index_;
+};
+
+Cluster::Cluster(Setup setup, Surroundings& surroundings)
+    : setup_(std::move(setup)),
+      surroundings_(surroundings),
+      nonces_({.realm = kRealm, .lifetime_s = setup_.nonce_lifetime_s, .key = {7}}),
+      model_(setup_.config, setup_.remembers_ghosts) {
+  for (unsigned i = 0; i < setup_.shards; ++i) {
+    shards_.push_back(std::make_unique<Shard>(*this, i));
+    free_ports_ += counters(i).free_ports.get();
+  }
+}
+
+Cluster::~Cluster() = default;
+
+const ServerCounters& Cluster::counters(std::size_t shard) const {
+  return shards_[shard]->server->counters();
+}
+
+std::optional<std::size_t> Cluster::owner_of(const FiveTuple& five_tuple) const {
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    for (const auto& [slot, flow] : shards_[i]->sink.allocations) {
+      if (flow.five_tuple == five_tuple) return i;
+    }
+  }
+  return std::nullopt;
+}
+
+bool Cluster::hand(const Sent& sent, std::size_t home) {
+  std::size_t shard = home;
+  MessageView message;
+  if (MessageView::parse(sent.bytes, message) == stun::ParseError::kNone) {
+    const auto found = message.find(Attribute::kReservationToken);
+    const auto content = found ? tokens_.open(found->value) : std::nullopt;
+    if (content) shard = content->shard;
+  }
+  shard = owner_of(sent.five_tuple).value_or(shard);
+  const RequestToken token{++tokens_made_};
+  open_[token] = sent;
+  ++shards_[shard]->handed;
+  sink_refused_ = false;
+  // Of exactly its size, so that a byte read beyond it is noticed.
+  const std::vector<std::uint8_t> bytes(sent.bytes);
+  shards_[shard]->server->handle(now, sent.five_tuple, bytes, token);
+  return !open_.contains(token);
+}
+
+void Cluster::answered_by_door(const Sent& sent, stun::Bytes answer) {
+  const RequestToken token{++tokens_made_};
+  open_[token] = sent;
+  answered(nullptr, token, answer);
+}
+
+void Cluster::keys_arrived(std::size_t shard, const UserName& name, const char* realm,
+                           const UserKeys* keys) {
+  sink_refused_ = false;
+  shards_[shard]->server->keys_arrived(now, name, realm, keys);
+}
+
+void Cluster::tick(std::size_t shard) {
+  shards_[shard]->server->tick(now);
+}
+
+Sent Cluster::take(RequestToken token) {
+  const auto found = open_.find(token);
+  require(found != open_.end(), "a request is answered or given up twice");
+  Sent sent = std::move(found->second);
+  open_.erase(found);
+  return sent;
+}
+
+const User* Cluster::named_in(const MessageView& request) const {
+  UserName name;
+  name.username = request.text(Attribute::kUsername).value_or("");
+  const auto hash = request.find(Attribute::kUserhash);
+  if (hash && hash->value.size() == 32) {
+    name.userhash.emplace();
+    std::copy(hash->value.begin(), hash->value.end(), name.userhash->begin());
+  }
+  return find_user(setup_.users, name);
+}
+
+// By a shard, or, nullptr, by the front door.
+void Cluster::answered(const Shard* by, RequestToken token, stun::Bytes bytes) {
+  const Sent sent = take(token);
+  MessageView request;
+  MessageView answer;
+  require(MessageView::parse(sent.bytes, request) == stun::ParseError::kNone &&
+              MessageView::parse(bytes, answer) == stun::ParseError::kNone,
+          "an answer is not STUN");
+  require(
+      request.transaction_id() == answer.transaction_id() && request.method() == answer.method(),
+      "an answer to another question");
+  require(request.has_fingerprint() == answer.has_fingerprint(),
+          "a fingerprint without being asked for, or none");
+  surroundings_.told(sent, answer);
+  if (by == nullptr && request.method() == Method::kBinding) return;
+  require(answer.message_class() == (answer.error_code() ? Class::kError : Class::kSuccess),
+          "an answer is neither a success nor an error");
+  if (answer.error_code()) return refused(by, sent, request, answer);
+  require(by != nullptr, "the front door lets nobody in");
+  succeeded(*by, sent, request, answer);
+}
+
+void Cluster::succeeded(const Shard& by, const Sent& sent, const MessageView& request,
+                        const MessageView& answer) {
+  require(!sent.forged, "a forged request succeeds");
+  const User* user = named_in(request);
+  require(user != nullptr, "nobody succeeds");
+  require_integrity(request, answer, *user);
+  judge(by, sent, *user, request, 0);
+  for (const auto& redirect : setup_.config.redirects)
+    require(sent.five_tuple.server != redirect.server, "a redirected client succeeds");
+  model_.forget(now);
+  const bool made =
+      request.method() == Method::kAllocate && !model_.allocations().contains(sent.five_tuple);
+  if (made) {
+    require(sent.five_tuple.client.address != kTunnelled, "a tunnelled client succeeds");
+    owners_[sent.five_tuple] = user;
+  }
+  const bool wants_leave =
+      made || (request.method() == Method::kRefresh && setup_.config.strict_expiry);
+  require(!wants_leave || !surroundings_.is_gone(*user), "a user who is gone succeeds");
+  model_.success(now, sent.five_tuple, user->keys.username, request, answer);
+}
+
+void Cluster::refused(const Shard* by, const Sent& sent, const MessageView& request,
+                      const MessageView& answer) {
+  const std::uint16_t code = *answer.error_code();
+  const User* user = named_in(request);
+  if (!answer.has(Attribute::kMessageIntegrity) &&
+      !answer.has(Attribute::kMessageIntegritySha256)) {
+    require(code == 400 || code == 401 || code == 438, "a refusal of a known client's is unsigned");
+    require(code != 401 || user == nullptr || surroundings_.is_gone(*user) ||
+                request.text(Attribute::kRealm) != kRealm || !proven(request, *user),
+            "a user who has proved to be one is refused as a stranger");
+    return;
+  }
+  require(!sent.forged, "a forged request gets a signed refusal");
+  require(by != nullptr && user != nullptr, "nobody gets a signed refusal");
+  require_integrity(request, answer, *user);
+  judge(*by, sent, *user, request, code);
+}
+
+void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const MessageView& request,
+                    std::uint16_t result) {
+  // While a request waited for keys, the five-tuple may have come to another shard's.
+  const auto owner = owner_of(sent.five_tuple);
+  if (owner && shards_[*owner].get() != &by) return;
+  Model::Circumstances circumstances;
+  circumstances.tables_may_be_full = sink_refused_;
+  circumstances.ports_may_be_short =
+      setup_.ports_are_few || by.sink.allocations.size() >= setup_.config.max_allocations;
+  circumstances.one_shard = shards_.size() == 1;
+  circumstances.tunnelled = sent.five_tuple.client.address == kTunnelled;
+  circumstances.held = quotas_.count(user.keys.quota_name);
+  circumstances.quota = kQuota;
+  model_.judge(now, sent.five_tuple, user.keys.username, request, result, circumstances);
+}
+
+Promises Cluster::check() {
+  model_.forget(now);
+  std::vector<const FakeSink*> sinks;
+  std::uint64_t free_ports = 0;
+  std::uint64_t reserved = 0;
+  for (const auto& shard : shards_) {
+    const ServerCounters& counters = shard->server->counters();
+    check_counters(setup_.config, counters, shard->sink);
+    free_ports += counters.free_ports.get();
+    reserved += counters.reservations.get();
+    sinks.push_back(&shard->sink);
+  }
+  require(free_ports + reserved + ports_.size() <= free_ports_, "a port is free and in use");
+  Promises promises(setup_.config, model_, sinks, now);
+  promises.check_flows();
+  check_quotas();
+  return promises;
+}
+
+// What has expired counts until its shard looks, and is published as long. Reservations count as
+// allocations of those who made them.
+void Cluster::check_quotas() const {
+  std::map<const User*, std::uint32_t> published;
+  std::uint64_t in_all = 0, counted = 0;
+  for (const auto& shard : shards_) {
+    for (const auto& [slot, flow] : shard->sink.allocations)
+      ++published[owners_.at(flow.five_tuple)];
+    in_all += shard->sink.allocations.size() + shard->server->counters().reservations.get();
+  }
+  for (const User& user : setup_.users) {
+    const std::uint32_t count = quotas_.count(user.keys.quota_name);
+    require(count <= kQuota, "a quota is exceeded");
+    require(count >= published[&user], "the ledger has lost an allocation");
+    counted += count;
+  }
+  require(counted == in_all, "the ledger counts otherwise than there are allocations");
+}
+
+void Cluster::end() {
+  // Longer than anything lives; then than anything rests.
+  for (const std::uint64_t more_ms : {5'000'000U, 100'000U}) {
+    now.ms += more_ms;
+    for (std::size_t i = 0; i < shards_.size(); ++i)
+      tick(i);
+    check();
+  }
+  check_end();
+}
+
+void Cluster::check_end() const {
+  std::uint64_t free_ports = 0;
+  for (const auto& shard : shards_) {
+    const ServerCounters& counters = shard->server->counters();
+    free_ports += counters.free_ports.get();
+    require(shard->sink.allocations.empty() && shard->sink.permissions.empty() &&
+                shard->sink.channels.empty() && counters.reservations.get() == 0,
+            "something outlives its time");
+    std::uint64_t ended = 0;
+    for (const auto& row : counters.requests) {
+      for (const Counter& count : row)
+        ended += count.get();
+    }
+    for (const Counter& count : counters.discards)
+      ended += count.get();
+    require(ended == shard->handed, "the counters don't add up to what was asked");
+  }
+  require(open_.empty(), "a request has no answer");
+  require(free_ports == free_ports_ && ports_.empty(), "a relay port is lost, or there twice");
+}
+
+}  // namespace turnpike::simulation

@@ -1,0 +1,58 @@
+// A client whose peer is another client's relayed address.
+#include <gtest/gtest.h>
+
+#include "flow_frames.h"
+
+namespace turnpike::flow::test {
+namespace {
+
+class Loop : public testing::Test {
+ protected:
+  Loop() {
+    theirs_ = world_.add(other_, 50002, 50003);
+    for (const AllocationSlot allocation : {world_.allocation_, theirs_}) {
+      world_.writer_->publish_permission({allocation, kPublic, FlowWorld::kExpires});
+    }
+  }
+  FlowWorld world_{Family::kIpv4, true, kPublic};
+  const ClientEndpoint other_{{kClient4, 40001}};
+  AllocationSlot theirs_{};
+};
+
+TEST_F(Loop, ShowsPublicFacesHoweverThePeerIsNamed) {
+  for (const Address& name : {kPublic, kRelay4}) {
+    const Packet packet = world_.run(frame_of(send_to(world_, {name, 50002}, 21)));
+    ASSERT_EQ(packet.verdict, Verdict::kTransmit);
+    EXPECT_EQ(read(packet)->destination, static_cast<const Endpoint&>(other_));
+    EXPECT_EQ(peer_told(packet), (Endpoint{kPublic, kRelayPort4}));
+    EXPECT_EQ(value_of(packet, Attribute::kData), std::vector<std::uint8_t>(21, 0x55));
+  }
+  EXPECT_EQ(world_.counters_.hairpin.get(), 2U);
+}
+
+TEST_F(Loop, ArrivesAsChannelDataWhereTheOtherHasAChannel) {
+  const auto permission = *world_.tables_->find_permission(theirs_, kPublic);
+  world_.writer_->publish_channel(
+      {theirs_, permission, 0x4ABC, PeerEndpoint{{kPublic, kRelayPort4}}, FlowWorld::kExpires});
+  const Packet packet = world_.run(frame_of(send_to(world_, {kPublic, 50002}, 21)));
+  ASSERT_EQ(packet.verdict, Verdict::kTransmit);
+  const auto out = read(packet);
+  ASSERT_TRUE(out);
+  ASSERT_EQ(out->payload.size(), 25U) << "unpadded over UDP";
+  EXPECT_EQ(get16(out->payload.data()), 0x4ABC);
+}
+
+TEST_F(Loop, ToAPortNobodyHasIsDropped) {
+  EXPECT_EQ(world_.run(frame_of(send_to(world_, {kPublic, 50004}, 21))).drop, Drop::kNoRelay);
+}
+
+TEST_F(Loop, CountsAsAHop) {
+  Datagram datagram = send_to(world_, {kPublic, 50002}, 21);
+  datagram.ttl = 2;
+  EXPECT_EQ(world_.run(frame_of(datagram)).verdict, Verdict::kTransmitBack) << "time exceeded";
+  datagram.ttl = 3;
+  EXPECT_EQ(read(world_.run(frame_of(datagram)))->ttl, 1);
+}
+
+}  // namespace
+}  // namespace turnpike::flow::test

@@ -1,0 +1,138 @@
+// Nonces and reservation tokens: what is not ours, or no longer, opens nothing.
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <string>
+
+#include "nonces.h"
+#include "turnpike/nonce.h"
+#include "turnpike/reservation_token.h"
+
+namespace turnpike {
+namespace {
+
+using namespace test;
+
+TEST(Nonce, SaysItsSecurityFeaturesCountedFromTheRight) {
+  NonceKeeper::Config config = nonce_config();
+  const auto cookie = [&](bool algorithms, bool anonymity) {
+    config.password_algorithms = algorithms;
+    config.username_anonymity = anonymity;
+    return mint(NonceKeeper(config)).substr(0, 13);
+  };
+  EXPECT_EQ(cookie(true, true), "obMatJos2AAAD");
+  EXPECT_EQ(cookie(true, false), "obMatJos2AAAB");
+  EXPECT_EQ(cookie(false, true), "obMatJos2AAAC");
+  EXPECT_EQ(cookie(false, false), "obMatJos2AAAA");
+}
+
+TEST(Nonce, IsShortAndPrintable) {
+  const std::string nonce = mint(NonceKeeper(nonce_config()));
+  EXPECT_LE(nonce.size(), NonceKeeper::kMaxSize);
+  for (const char c : nonce) {
+    EXPECT_TRUE(std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '+' || c == '/');
+  }
+}
+
+TEST(Nonce, LivesItsLifetimeAndThenIsStale) {
+  const NonceKeeper keeper(nonce_config());
+  const std::string nonce = mint(keeper);
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kValid);
+  EXPECT_EQ(keeper.check(after(3599), kClient, kServer, nonce), NonceState::kValid);
+  EXPECT_EQ(keeper.check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+}
+
+TEST(Nonce, OfAMomentAheadIsValidAndOfTheFutureIsStale) {
+  const NonceKeeper keeper(nonce_config());
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, mint(keeper, after(2))), NonceState::kValid);
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, mint(keeper, after(3))), NonceState::kStale);
+}
+
+TEST(Nonce, FromAnotherAddressPortOrServerIsInvalid) {
+  const NonceKeeper keeper(nonce_config());
+  const std::string nonce = mint(keeper);
+  for (const char* other : {"198.51.100.8:40000", "198.51.100.7:40001",
+                            "[::ffff:198.51.100.7]:40000", "[c633:6407::]:40000"}) {
+    EXPECT_EQ(keeper.check(kStart, endpoint(other), kServer, nonce), NonceState::kInvalid) << other;
+  }
+  for (const char* other : {"203.0.113.2:3478", "203.0.113.1:3479"}) {
+    EXPECT_EQ(keeper.check(kStart, kClient, endpoint(other), nonce), NonceState::kInvalid) << other;
+  }
+  EXPECT_EQ(keeper.check(kStart, kServer, kClient, nonce), NonceState::kInvalid);
+}
+
+TEST(Nonce, WithAnyCharacterChangedIsInvalid) {
+  const NonceKeeper keeper(nonce_config());
+  const std::string nonce = mint(keeper);
+  for (std::size_t i = 0; i < nonce.size(); ++i) {
+    std::string forged = nonce;
+    forged[i] = forged[i] == 'A' ? 'B' : 'A';
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, forged), NonceState::kInvalid) << i;
+    forged[i] = '\0';
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, forged), NonceState::kInvalid) << i;
+  }
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, ""), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce + "A"), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce.substr(1)), NonceState::kInvalid);
+}
+
+TEST(Nonce, OfAnotherRealmKeyGenerationOrFeatureSetIsInvalid) {
+  const std::string nonce = mint(NonceKeeper(nonce_config()));
+  const auto check_with = [&](auto change) {
+    NonceKeeper::Config config = nonce_config();
+    change(config);
+    return NonceKeeper(config).check(kStart, kClient, kServer, nonce);
+  };
+  using Config = NonceKeeper::Config;
+  EXPECT_EQ(check_with([](Config&) {}), NonceState::kValid);
+  EXPECT_EQ(check_with([](Config& c) { c.realm = "example.com"; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Config& c) { c.key[15] ^= 1; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Config& c) { c.generation = 1; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Config& c) { c.username_anonymity = false; }), NonceState::kInvalid);
+}
+
+TEST(Nonce, OutlivesOneRotationOfTheKeyAndNotTwo) {
+  NonceKeeper keeper(nonce_config());
+  for (std::uint8_t round = 0; round < 9; ++round) {
+    const std::string nonce = mint(keeper);
+    keeper.rotate({round, 0xFF});
+    EXPECT_NE(mint(keeper), nonce);
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kValid);
+    EXPECT_EQ(keeper.check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+    keeper.rotate({round, 0xFE});
+    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kInvalid);
+  }
+}
+
+TEST(Nonce, OfTheZeroKeyIsNoPreviousKey) {
+  NonceKeeper::Config zero = nonce_config();
+  zero.key = {};
+  EXPECT_EQ(NonceKeeper(nonce_config()).check(kStart, kClient, kServer, mint(NonceKeeper(zero))),
+            NonceState::kInvalid);
+}
+
+TEST(ReservationToken, OpensToWhatWasSealed) {
+  const TokenSealer sealer({9, 8, 7});
+  for (const std::uint32_t id : {0U, 1U, 0x123456U, 0xFFFFFFU}) {
+    const auto content = sealer.open(sealer.seal({.shard = 200, .id = id}));
+    ASSERT_TRUE(content);
+    EXPECT_EQ(content->shard, 200);
+    EXPECT_EQ(content->id, id);
+  }
+}
+
+TEST(ReservationToken, ForgedForeignOrCutIsRefused) {
+  const TokenSealer sealer({9, 8, 7});
+  const auto token = sealer.seal({.shard = 1, .id = 77});
+  for (std::size_t i = 0; i < token.size(); ++i) {
+    auto forged = token;
+    forged[i] ^= 1;
+    EXPECT_FALSE(sealer.open(forged)) << i;
+  }
+  EXPECT_FALSE(TokenSealer({9, 8, 6}).open(token));
+  EXPECT_FALSE(sealer.open(std::span(token).first(7)));
+  EXPECT_FALSE(sealer.open({}));
+}
+
+}  // namespace
+}  // namespace turnpike

@@ -1,0 +1,52 @@
+// The ledger of quotas: exact whoever asks at the same time.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "turn_world.h"
+#include "turnpike/quota.h"
+
+namespace turnpike {
+namespace {
+
+using namespace test;
+
+FiveTuple numbered(std::uint32_t number) {
+  const Address client =
+      Address::v4(10, static_cast<std::uint8_t>(number >> 16),
+                  static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number));
+  return {ClientEndpoint{{client, 1000}}, {kServer, 3478}, Transport::kUdp};
+}
+
+TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
+  QuotaLedger ledger(100, 150, true);
+  std::atomic<std::uint32_t> granted{0};
+  std::vector<std::thread> threads;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i, name = i % 2 == 0 ? "alice" : "bob"] {
+      for (std::uint32_t k = 0; k < 1000; ++k) {
+        if (ledger.reserve(name, numbered(i * 1000 + k)) == QuotaLedger::Verdict::kReserved)
+          ++granted;
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  EXPECT_LE(ledger.count("alice"), 100U);
+  EXPECT_LE(ledger.count("bob"), 100U);
+  EXPECT_EQ(ledger.count("alice") + ledger.count("bob"), granted);
+  EXPECT_EQ(granted, 150U);
+}
+
+TEST(QuotaLedger, CountsAllUsersTogether) {
+  QuotaLedger ledger(0, 1, false);
+  EXPECT_EQ(ledger.reserve("alice", numbered(1)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kFull);
+  ledger.release("alice", numbered(1));
+  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kReserved);
+}
+
+}  // namespace
+}  // namespace turnpike
