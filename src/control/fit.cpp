@@ -1,3 +1,4 @@
+// Each refusal names the key to change: a configuration that is right by itself may be wrong here.
 #include "control/fit.h"
 
 #include <poll.h>

@@ -1,3 +1,4 @@
+// Plain translations, field by field; what a field means is said where it is declared.
 #include "control/settings.h"
 
 #include <algorithm>

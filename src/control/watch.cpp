@@ -1,3 +1,5 @@
+// Nothing here ends a call: what is missing may come back. Only what a driver can't open anew ends
+// the node, for the service manager to start it again.
 #include "control/watch.h"
 
 #include <net/if.h>

@@ -1,3 +1,4 @@
+// A frame leaves by the worker's own queue of the port, or by a ring to the worker that has one.
 #include "dataplane/transmitter.h"
 
 #include <rte_ethdev.h>

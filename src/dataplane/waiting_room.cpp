@@ -1,3 +1,4 @@
+// A packet waits in its own frame's notes: no memory but the list of who waits.
 #include "dataplane/waiting_room.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// posix_spawn and not fork: a process with workers and gigabytes of tables is not copied for `ip`.
 #include "kernel/command.h"
 
 #include <spawn.h>

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The rules of the house that a compiler doesn't keep: which room may include which, that each header stands
-alone, that the code is formatted. Prints every breach; exit status 1 if there is one."""
+alone, that each file is one idea and opens with it, that the code is formatted. Prints every breach; exit status 1
+if there is one."""
 
 import re
 import shlex
@@ -11,26 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A room may include itself, the public headers and these. Arrows point down only.
-MAY_INCLUDE = {
-    "include": set(),
-    "examples": set(),
-    "base": set(),
-    "wire": {"base"},
-    "turn": {"base", "wire"},
-    "policy": {"base", "wire"},
-    "tables": {"base"},
-    "flow": {"base", "wire", "policy", "tables"},
-    "kernel": {"base", "tables", "log"},
-    "engine": {"base", "wire", "turn", "tables", "policy", "auth", "log"},
-    "observe": {"base", "tables", "flow", "turn", "log"},
-    "dataplane": {"base", "wire", "flow", "tables", "kernel", "log"},
-    "config": {"base", "wire"},
-    "auth": {"base", "wire", "log"},
-    "log": set(),
-    "control": {"base", "wire", "turn", "policy", "tables", "flow", "config", "auth", "kernel", "engine", "observe", "dataplane", "log"},
-    "main": {"config", "control"},
-}
+# Longer than this, a file is more than one idea. Each of these waits to be split.
+MOST_LINES = 500
+TOO_LONG = set()
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.
 PURE = {"include", "base", "wire", "turn"}
 IMPURE = re.compile(r"#include <(rte_|sys/socket|random|chrono|ctime|time\.h|unistd)|\b(getrandom|RAND_bytes|clock_gettime)\b")
@@ -43,22 +27,96 @@ def room_of(path):
     return "main" if len(parts) == 2 else parts[1]
 
 
-def sources():
-    for folder in ("include", "src", "examples"):
+def sources(*folders):
+    for folder in folders or ("include", "src", "examples"):
         yield from (p for p in sorted((ROOT / folder).rglob("*")) if p.suffix in (".h", ".cpp"))
 
 
+def scripts(language):
+    """By name, or by the program that their first line names."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True).stdout
+    names = listed.split("\0") if listed else [str(p.relative_to(ROOT)) for p in walk(ROOT)]
+    for path in (ROOT / name for name in sorted(names) if name):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            first = file.readline(80)
+        if path.suffix == {"python": ".py", "sh": ".sh"}[language] or re.match(rb"#!.*\b(ba)?" + language.encode(), first):
+            yield path
+
+
+def walk(folder):
+    """All files of an unpacked archive, but for what was built or is hidden."""
+    for path in folder.iterdir():
+        if path.name.startswith((".", "build")):
+            continue
+        yield from walk(path) if path.is_dir() else [path]
+
+
+def rooms_of(page):
+    """Which rooms each may include besides itself and the public headers, by the table of docs/architecture.md."""
+    rows = re.findall(r"^\| `(?:\w+/)*?(\w+)/` \| [^|]* \| ?([^|]*?) ?\|$", page, re.M)
+    rooms = {("include" if room == "turnpike" else room): set(may.split()) for room, may in rows}
+    for room, may in rooms.items():
+        if may == set("all of these".split()):
+            rooms[room] = set(rooms) - {room, "include"}
+    return {**rooms, "main": {"config", "control"}}
+
+
 def check_arrows():
+    may_include = rooms_of((ROOT / "docs" / "architecture.md").read_text())
     for path in sources():
         room = room_of(path)
+        if room not in may_include:
+            yield f"{path.relative_to(ROOT)}: docs/architecture.md has no room {room}"
+            continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             where = f"{path.relative_to(ROOT)}:{number}"
             if found := re.match(r'#include "([a-z_]+)/', line):
                 target = found[1]
-                if target not in {"turnpike", room} | MAY_INCLUDE[room]:
+                if target not in {"turnpike", room} | may_include[room]:
                     yield f"{where}: {room} must not include {target}"
             if room in PURE and IMPURE.search(line):
                 yield f"{where}: {room} must not touch DPDK, sockets, clocks or randomness"
+    yield from (f"docs/architecture.md: rooms include each other in a circle: {c}" for c in circles(may_include))
+
+
+def circles(arrows):
+    """Every way that comes back to where it began, once."""
+    done, found = set(), []
+
+    def follow(one, way):
+        if one in way:
+            found.append(" → ".join([*way[way.index(one):], one]))
+        elif one not in done:
+            for other in sorted(arrows.get(one, ())):
+                follow(other, [*way, one])
+            done.add(one)
+
+    for one in sorted(arrows):
+        follow(one, [])
+    return found
+
+
+def check_headers_go_one_way():
+    headers = {str(p.relative_to(ROOT / folder)): set(re.findall(r'^#include "([\w/]+\.h)"', p.read_text(), re.M))
+               for folder in ("include", "src") for p in sorted((ROOT / folder).rglob("*.h"))}
+    yield from (f"headers include each other in a circle: {circle}" for circle in circles(headers))
+
+
+def check_files():
+    folders = ("include", "src", "tests", "bench")
+    python = (p for p in scripts("python") if p.relative_to(ROOT).parts[0] in folders)
+    for path in [*sources(*folders), *python]:
+        name = str(path.relative_to(ROOT))
+        text = path.read_text()
+        if not re.match(r'//|(#!.*\n)?("""|# )', text):
+            yield f"{name}: does not open with a comment that says why it is there"
+        lines = text.count("\n")
+        if lines > MOST_LINES and name not in TOO_LONG:
+            yield f"{name}: {lines} lines: more than {MOST_LINES}"
+        if lines <= MOST_LINES and name in TOO_LONG:
+            yield f"{name}: no longer too long: take it off the list in tests/unit/house_rules.py"
 
 
 def check_headers_stand_alone():
@@ -75,14 +133,23 @@ def check_headers_stand_alone():
 
 
 def check_format():
-    files = [str(p) for folder in ("include", "src", "tests", "bench")
-             for p in sorted((ROOT / folder).rglob("*")) if p.suffix in (".h", ".cpp")]
+    files = [str(p) for p in sources("include", "src", "tests", "bench")]
     result = subprocess.run(["clang-format", "--dry-run", "-Werror", *files], capture_output=True, text=True)
     yield from (line for line in result.stderr.splitlines() if "error:" in line)
 
 
+def check_shell():
+    result = subprocess.run(["shellcheck", "--external-sources", "--source-path=SCRIPTDIR", "--format=gcc", *map(str, scripts("sh"))], capture_output=True, text=True)
+    yield from result.stdout.splitlines() + result.stderr.splitlines()
+
+
 def main():
-    breaches = [breach for check in (check_arrows, check_headers_stand_alone, check_format) for breach in check()]
+    # A checker that finds nothing wrong anywhere checks nothing.
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a → b → c → a"]
+    assert rooms_of("| `top/` | over | low |\n| `low/` | under | |\n")["top"] == {"low"}
+    checks = (check_arrows, check_headers_go_one_way, check_files, check_shell, check_format,
+              check_headers_stand_alone)
+    breaches = [breach for check in checks for breach in check()]
     print("\n".join(breaches))
     return 1 if breaches else 0
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts beside this file share; it is sourced, not run.
 #
 #   script                          here: a Turnpike of this build over memif, on two cores
