@@ -19,15 +19,15 @@ using HashKey = std::array<std::uint64_t, 4>;
 // 64 bits of SipHash-2-4 under the first 16 bytes of key.
 std::uint64_t siphash24(std::uint64_t k0, std::uint64_t k1, std::span<const std::uint8_t> data);
 
-inline std::uint64_t fold_multiply(std::uint64_t a, std::uint64_t b) {
+[[gnu::always_inline]] inline std::uint64_t fold_multiply(std::uint64_t a, std::uint64_t b) {
   __extension__ using Wide = unsigned __int128;
   const Wide product = static_cast<Wide>(a) * b;
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
 // Over three words: an address and what tells its user apart.
-inline std::uint64_t table_hash(const HashKey& key, std::uint64_t a, std::uint64_t b,
-                                std::uint64_t c) {
+[[gnu::always_inline]] inline std::uint64_t table_hash(const HashKey& key, std::uint64_t a,
+                                                       std::uint64_t b, std::uint64_t c) {
   return fold_multiply(fold_multiply(a ^ key[0], b ^ key[1]) ^ c ^ key[2], key[3] | 1);
 }
 

@@ -29,14 +29,14 @@ void Pipeline::look_up(Instant now, std::span<Packet> burst) {
     if (packet.lane == Lane::kRequest) choose_shard(packet);
     if (packet.lane == Lane::kTooBig) heed_too_big(seconds, packet);
     if (packet.lane == Lane::kSend) open_send(packet);
-    if (packet.verdict != Verdict::kContinue) continue;
-    if (from_client(packet)) find_way_to_peer(seconds, packet);
   }
+  find_ways_by_channel(seconds, burst);
+  find_ways_by_permission(seconds, burst);
   look_up_relays(burst);
+  find_ways_to_clients(seconds, burst);
   for (Packet& packet : burst) {
-    if (packet.verdict != Verdict::kContinue || packet.hairpin) continue;
-    if (packet.lane == Lane::kPeer) find_way_to_client(seconds, packet);
-    if (packet.lane == Lane::kIcmp) find_way_for_icmp(seconds, packet);
+    if (packet.verdict == Verdict::kContinue && packet.lane == Lane::kIcmp)
+      find_way_for_icmp(seconds, packet);
   }
 }
 
@@ -81,45 +81,114 @@ void Pipeline::look_up_relays(std::span<Packet> burst) {
   }
 }
 
-void Pipeline::find_way_to_peer(std::uint32_t seconds, Packet& packet) {
-  const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  bool to_ourselves = false;
-  if (packet.lane == Lane::kChannelData) {
-    const auto slot = tables_.find_channel(packet.allocation, packet.channel);
-    const ChannelEntry* channel = slot ? &tables_.channel(*slot) : nullptr;
+void Pipeline::find_ways_by_channel(std::uint32_t seconds, std::span<Packet> burst) {
+  std::array<NumberKey, kMaxBurst> keys;
+  std::array<ChannelSlot, kMaxBurst> found;
+  std::array<Packet*, kMaxBurst> whose;
+  std::size_t n = 0;
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue || packet.lane != Lane::kChannelData) continue;
+    keys[n] = {packet.allocation, packet.channel};
+    whose[n++] = &packet;
+  }
+  tables_.find_channels(std::span(keys).first(n), std::span(found).first(n));
+  for (std::size_t i = 0; i < n; ++i) {
+    Packet& packet = *whose[i];
+    const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+    const ChannelEntry* channel = channel_at(found[i]);
     const Drop refused = client_may_send(allocation, channel, seconds);
-    if (refused != Drop::kNone) return drop(packet, refused);
+    if (refused != Drop::kNone) {
+      drop(packet, refused);
+      continue;
+    }
     packet.peer = channel->peer;
     packet.relayed = channel->relayed;
     packet.next_hop = next_hop(channel->peer_next_hop);
     packet.path_mtu = channel->path_mtu.at(seconds);
-    to_ourselves = channel->to_ourselves;
-  } else {
-    const Family family = packet.peer.address.family;
+    if (channel->to_ourselves) loop(seconds, packet, packet.peer);
+  }
+}
+
+void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> burst) {
+  std::array<PermissionKey, kMaxBurst> keys;
+  std::array<PermissionSlot, kMaxBurst> found;
+  std::array<Packet*, kMaxBurst> whose;
+  std::size_t n = 0;
+  for (Packet& packet : burst) {
+    if (packet.verdict != Verdict::kContinue || packet.lane != Lane::kSend) continue;
     // Permissions are kept by the public face of our own addresses.
     packet.peer.address = here_.face_of(packet.peer.address);
-    const auto slot = tables_.find_permission(packet.allocation, packet.peer.address);
-    const PermissionEntry* permission = slot ? &tables_.permission(*slot) : nullptr;
+    keys[n] = {packet.allocation, packet.peer.address};
+    whose[n++] = &packet;
+  }
+  tables_.find_permissions(std::span(keys).first(n), std::span(found).first(n));
+  for (std::size_t i = 0; i < n; ++i) {
+    Packet& packet = *whose[i];
+    const AllocationEntry& allocation = tables_.allocation(packet.allocation);
+    const Family family = packet.peer.address.family;
+    const PermissionEntry* permission = permission_at(found[i]);
     const Drop refused = client_may_send(allocation, family, permission, seconds);
-    if (refused != Drop::kNone) return drop(packet, refused);
+    if (refused != Drop::kNone) {
+      drop(packet, refused);
+      continue;
+    }
     packet.relayed = allocation.relayed[family_index(family)];
     packet.next_hop = next_hop(permission->peer_next_hop);
     packet.path_mtu = permission->path_mtu.at(seconds);
-    to_ourselves = permission->to_ourselves;
+    if (permission->to_ourselves) loop(seconds, packet, packet.peer);
   }
-  if (to_ourselves) loop(seconds, packet, packet.peer);
 }
 
-void Pipeline::find_way_to_client(std::uint32_t seconds, Packet& packet) {
+void Pipeline::find_ways_to_clients(std::uint32_t seconds, std::span<Packet> burst) {
+  std::array<PeerKey, kMaxBurst> keys;
+  std::array<ChannelSlot, kMaxBurst> channels;
+  std::array<Packet*, kMaxBurst> whose;
+  std::size_t n = 0;
+  for (Packet& packet : burst) {
+    const bool wanted = packet.lane == Lane::kPeer && !packet.hairpin;
+    if (packet.verdict != Verdict::kContinue || !wanted) continue;
+    keys[n] = {packet.allocation, packet.peer};
+    whose[n++] = &packet;
+  }
+  tables_.find_channels(std::span(keys).first(n), std::span(channels).first(n));
+
+  // Of those that have no live channel.
+  std::array<PermissionKey, kMaxBurst> permission_keys;
+  std::array<PermissionSlot, kMaxBurst> permissions;
+  std::array<bool, kMaxBurst> asked;  // once: a channel may come to life meanwhile
+  std::size_t wanted = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    asked[i] = !is_live(channel_at(channels[i]), seconds);
+    if (asked[i]) permission_keys[wanted++] = {whose[i]->allocation, whose[i]->peer.address};
+  }
+  tables_.find_permissions(std::span(permission_keys).first(wanted),
+                           std::span(permissions).first(wanted));
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const ChannelEntry* channel = channel_at(channels[i]);
+    const PermissionEntry* permission = asked[i] ? permission_at(permissions[next++]) : nullptr;
+    take_way_to_client(seconds, *whose[i], channel, permission);
+  }
+}
+
+// `permission` is asked for only where the channel isn't live.
+void Pipeline::take_way_to_client(std::uint32_t seconds, Packet& packet,
+                                  const ChannelEntry* channel, const PermissionEntry* permission) {
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  const ChannelEntry* channel = find_channel(packet);
-  const PermissionEntry* permission = is_live(channel, seconds) ? nullptr : find_permission(packet);
   const Drop refused =
       peer_may_send(allocation, packet.peer.address.family, channel, permission, seconds);
   if (refused != Drop::kNone) return drop(packet, refused);
   packet.next_hop = next_hop(allocation.client_next_hop);
   packet.path_mtu = allocation.path_mtu_at(seconds);
   packet.channel = is_live(channel, seconds) ? channel->number : ChannelNumber{0};
+}
+
+const ChannelEntry* Pipeline::channel_at(ChannelSlot slot) const {
+  return slot == kNoChannel ? nullptr : &tables_.channel(slot);
+}
+
+const PermissionEntry* Pipeline::permission_at(PermissionSlot slot) const {
+  return slot == kNoPermission ? nullptr : &tables_.permission(slot);
 }
 
 // To the packet's peer; nullptr: none.
@@ -188,7 +257,7 @@ void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer)
   packet.allocation = *target;
   packet.peer = {here_.face_of(packet.relayed.address), packet.relayed.port};
   counters_.hairpin.add();
-  find_way_to_client(seconds, packet);
+  take_way_to_client(seconds, packet, find_channel(packet), find_permission(packet));
 }
 
 // A known five-tuple's shard is its allocation's; a reservation token names its own; any other is

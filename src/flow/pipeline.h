@@ -82,10 +82,15 @@ class Pipeline {
   void look_up(Instant now, std::span<Packet> burst);
   void look_up_clients(std::span<Packet> burst);
   void look_up_relays(std::span<Packet> burst);
-  void find_way_to_peer(std::uint32_t seconds, Packet& packet);
-  void find_way_to_client(std::uint32_t seconds, Packet& packet);
+  void find_ways_by_channel(std::uint32_t seconds, std::span<Packet> burst);
+  void find_ways_by_permission(std::uint32_t seconds, std::span<Packet> burst);
+  void find_ways_to_clients(std::uint32_t seconds, std::span<Packet> burst);
+  void take_way_to_client(std::uint32_t seconds, Packet& packet, const ChannelEntry* channel,
+                          const PermissionEntry* permission);
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
   void heed_too_big(std::uint32_t seconds, Packet& packet);
+  const ChannelEntry* channel_at(ChannelSlot slot) const;
+  const PermissionEntry* permission_at(PermissionSlot slot) const;
   const ChannelEntry* find_channel(const Packet& packet) const;
   const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);

@@ -6,6 +6,7 @@
 // 2^31, and fold() may be called in between.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -14,17 +15,16 @@
 
 namespace turnpike::wire {
 
-// Ones' complement sum of the two halves, until one 16-bit word is left.
-constexpr std::uint16_t fold(std::uint32_t sum) {
-  sum = (sum & 0xFFFF) + (sum >> 16);
-  sum = (sum & 0xFFFF) + (sum >> 16);
-  return static_cast<std::uint16_t>(sum);
+// Ones' complement sum of the two halves: added to itself with the halves swapped, the upper one
+// has it, with the carry from below.
+[[gnu::always_inline]] constexpr std::uint16_t fold(std::uint32_t sum) {
+  return static_cast<std::uint16_t>((sum + std::rotl(sum, 16)) >> 16);
 }
 
 [[gnu::always_inline]] constexpr std::uint16_t fold64(std::uint64_t sum) {
-  sum = (sum & 0xFFFFFFFF) + (sum >> 32);
-  sum = (sum & 0xFFFFFFFF) + (sum >> 32);
-  return fold(static_cast<std::uint32_t>(sum));
+  const auto low = static_cast<std::uint32_t>(sum);
+  const std::uint32_t both = low + static_cast<std::uint32_t>(sum >> 32);
+  return fold(both + (both < low ? 1 : 0));
 }
 
 // The sum of `size` bytes at any alignment, folded; an odd last byte counts as if a zero followed.
