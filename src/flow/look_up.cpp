@@ -184,11 +184,11 @@ void Pipeline::take_way_to_client(std::uint32_t seconds, Packet& packet,
 }
 
 const ChannelEntry* Pipeline::channel_at(ChannelSlot slot) const {
-  return slot == kNoChannel ? nullptr : &tables_.channel(slot);
+  return slot == kNoChannelSlot ? nullptr : &tables_.channel(slot);
 }
 
 const PermissionEntry* Pipeline::permission_at(PermissionSlot slot) const {
-  return slot == kNoPermission ? nullptr : &tables_.permission(slot);
+  return slot == kNoPermissionSlot ? nullptr : &tables_.permission(slot);
 }
 
 // To the packet's peer; nullptr: none.
