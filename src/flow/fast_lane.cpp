@@ -138,16 +138,26 @@ TURNPIKE_INLINE bool FastLane::open_from_client(const std::uint8_t* payload, std
   return true;
 }
 
+TURNPIKE_INLINE const Here::Place* FastLane::find_place(const AddressWords& destination,
+                                                        Family family, Common& common) const {
+  if (common.place != nullptr && common.destination == destination && common.family == family)
+    return common.place;
+  common.destination = destination;
+  common.family = family;
+  common.place = here_.find(destination, family);
+  return common.place;
+}
+
 template <Family kFrom>
-TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item) {
+TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& common) {
   const std::uint8_t* frame = packet.data;
   if (packet.length < kPayloadAt<kFrom>) return false;
   const std::uint8_t* ip = frame + kIp;
   const std::uint8_t* header = frame + kUdpAt<kFrom>;
   const std::size_t udp_size = load_be16(header + udp::kLength);
   const std::uint64_t unusual =
-      unusual_in<kFrom>(ip) |
-      arrivals_[packet.port].difference(read_mac(frame + ethernet::kDestination));
+      unusual_in<kFrom>(ip) | static_cast<std::uint64_t>(packet.port ^ common.port) |
+      ((read_mac(frame + ethernet::kDestination) ^ common.mac) & common.mask);
   if (unusual != 0 || udp_size != udp_size_in<kFrom>(ip) || udp_size < udp::kSize ||
       udp_size > packet.length - kUdpAt<kFrom> || ip[Ip<kFrom>::kTtl] <= 1 || packet.reassembled) {
     return false;
@@ -160,11 +170,9 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item) {
   } else {
     if (checksum == 0) return false;
   }
-  const PortInfo& port = setup_.ports[packet.port];
-  if (port.sees_own_frames &&
-      std::memcmp(frame + ethernet::kSource, port.mac.data(), port.mac.size()) == 0) {
+  if (common.info->sees_own_frames &&
+      std::memcmp(frame + ethernet::kSource, common.info->mac.data(), common.info->mac.size()) == 0)
     return false;
-  }
   if (packet.checksum == Checksum::kMaybePartial) {
     const std::uint64_t pseudo =
         Ip<kFrom>::address_sum(ip) + from_be16(ip_protocol::kUdp) + load16(header + udp::kLength);
@@ -173,7 +181,7 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item) {
   item.source_port = load_be16(header + udp::kSourcePort);
   const std::uint16_t destination_port = load_be16(header + udp::kDestinationPort);
   if (item.source_port == 0) return false;
-  const Here::Place* place = here_.find(Ip<kFrom>::destination(ip), kFrom);
+  const Here::Place* place = find_place(Ip<kFrom>::destination(ip), kFrom, common);
   if (place == nullptr) return false;
   item.packet = &packet;
   item.family = kFrom;
@@ -207,11 +215,11 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item) {
 
 // Whether it looks like one of the three kinds; what the general stages check of such a packet is
 // checked here. Asks for the first cache line of its look-up. A bare Binding is answered at once.
-TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item) {
+TURNPIKE_INLINE bool FastLane::open(Packet& packet, Item& item, Common& common) {
   if (packet.length < ethernet::kSize) return false;
   const std::uint16_t type = load16(packet.data + ethernet::kType);
-  if (type == from_be16(ether_type::kIpv4)) return open_udp<Family::kIpv4>(packet, item);
-  return type == from_be16(ether_type::kIpv6) && open_udp<Family::kIpv6>(packet, item);
+  if (type == from_be16(ether_type::kIpv4)) return open_udp<Family::kIpv4>(packet, item, common);
+  return type == from_be16(ether_type::kIpv6) && open_udp<Family::kIpv6>(packet, item, common);
 }
 
 TURNPIKE_INLINE bool FastLane::is_client(const Item& item, std::uint32_t slot) const {
@@ -446,8 +454,12 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
   std::size_t n = 0;
   to_peers_ = to_clients_ = {};
   bindings_ = 0;
+  if (burst.empty()) return 0;
+  const std::uint16_t port = burst.front().port;
+  Common common{port, arrivals_[port].mac.load(std::memory_order_relaxed),
+                arrivals_[port].mask.load(std::memory_order_relaxed), &setup_.ports[port]};
   for (Packet& packet : burst)
-    n += open(packet, items[n]) ? 1 : 0;
+    n += open(packet, items[n], common) ? 1 : 0;
   for (std::size_t i = 0; i < n; ++i)
     find_allocation(items[i]);
   std::size_t found = 0;

@@ -85,9 +85,21 @@ class FastLane {
   };
   using Sums = std::array<std::array<Sum, 2>, 2>;
 
-  bool open(Packet& packet, Item& item);
+  // What the packets of a burst mostly have in common: their port, and where the last one went.
+  struct Common {
+    std::uint16_t port;
+    MacWord mac, mask;  // of the port, as Arrivals has them
+    const PortInfo* info;
+    AddressWords destination{};
+    Family family{};
+    const Here::Place* place = nullptr;  // of the destination
+  };
+
+  bool open(Packet& packet, Item& item, Common& common);
   template <Family kFrom>
-  bool open_udp(Packet& packet, Item& item);
+  bool open_udp(Packet& packet, Item& item, Common& common);
+  const Here::Place* find_place(const AddressWords& destination, Family family,
+                                Common& common) const;
   bool open_from_client(const std::uint8_t* payload, std::size_t size, Item& item) const;
   static bool open_send(const std::uint8_t* message, std::size_t size, Item& item);
   bool is_client(const Item& item, std::uint32_t slot) const;
