@@ -59,6 +59,17 @@ TURNPIKE_INLINE std::uint16_t minus16(std::uint16_t word) {
   return static_cast<std::uint16_t>(~word);
 }
 
+// `size` is a multiple of four, and at most that of a UDP datagram.
+TURNPIKE_INLINE std::uint64_t sum_of_words(const std::uint8_t* at, std::size_t size) {
+  std::uint64_t sum = 0;
+#pragma GCC unroll 6
+  for (; size >= 8; size -= 8, at += 8) {
+    const std::uint64_t word = load64(at);
+    sum += (word & 0xFFFF'FFFF) + (word >> 32);
+  }
+  return size == 0 ? sum : sum + load32(at);
+}
+
 // The four words of two IPv6 addresses, in 33 bits: a carry comes in again below.
 TURNPIKE_INLINE std::uint64_t sum_of(const AddressWords& one, const AddressWords& other) {
   std::uint64_t sum = one[0];
@@ -140,9 +151,10 @@ struct Carried {
   // Of what will stand behind the UDP header, to be added to what new headers add. After
   // take_off(): of all that stood there but the framing.
   std::uint64_t sum = 0;
-  std::uint16_t id = 0;            // IPv4; not carried, but the relay's own (RFC 8656 §14)
-  std::uint8_t traffic_class = 0;  // DSCP and ECN
-  std::uint8_t ttl = 0;
+  // Fields of 16 and 8 bits in words of 32: what is set aside narrow and read back wide would wait.
+  std::uint32_t id = 0;             // IPv4; not carried, but the relay's own (RFC 8656 §14)
+  std::uint32_t traffic_class = 0;  // DSCP and ECN
+  std::uint32_t ttl = 0;
   bool dont_fragment = false;  // IPv4
   bool has_checksum = true;    // false: an IPv4 sender that sent zero
 };
@@ -159,8 +171,7 @@ TURNPIKE_INLINE Carried take_off(const std::uint8_t* ip, const std::uint8_t* udp
   std::uint64_t sum = std::uint64_t{minus16(checksum)} + minus32(load32(udp)) +
                       minus16(wire::from_be16(wire::ip_protocol::kUdp)) +
                       2U * std::uint32_t{minus16(load16(udp + wire::udp::kLength))};
-  for (std::size_t i = 0; i < framing; i += 4)
-    sum += minus32(load32(udp + wire::udp::kSize + i));
+  sum += framing / 4 * 0xFFFF'FFFF - sum_of_words(udp + wire::udp::kSize, framing);
   Carried carried;
   carried.sum = sum + Ip<kFrom>::minus_addresses(ip);
   carried.traffic_class = Ip<kFrom>::traffic_class(ip);
@@ -180,10 +191,9 @@ TURNPIKE_INLINE std::uint64_t put_on_ip(std::uint8_t* ip, const Carried& carried
     const std::uint32_t from = load32(source.bytes.data());
     const std::uint32_t to = load32(destination.bytes.data());
     const auto total = static_cast<std::uint32_t>(ipv4::kMinSize + udp_size);
-    const std::uint32_t first =
-        from_be32(0x45000000U | std::uint32_t{carried.traffic_class} << 16 | total);
+    const std::uint32_t first = from_be32(0x45000000U | carried.traffic_class << 16 | total);
     const std::uint32_t flags = carried.dont_fragment ? ipv4::kDontFragment : 0U;
-    const std::uint32_t second = from_be32(std::uint32_t{carried.id} << 16 | flags);
+    const std::uint32_t second = from_be32(carried.id << 16 | flags);
     const std::uint16_t third =
         from_be16(static_cast<std::uint16_t>(carried.ttl << 8 | ip_protocol::kUdp));
     const std::uint64_t addresses = std::uint64_t{from} + to;
@@ -214,14 +224,14 @@ TURNPIKE_INLINE std::uint64_t put_on_ip(std::uint8_t* ip, const Carried& carried
 // `carried` has. Ethernet's addresses are written by whoever transmits.
 template <Family kTo>
 TURNPIKE_INLINE void put_on(std::uint8_t* frame, const Carried& carried, const Address& source,
-                            std::uint16_t source_port, const Address& destination,
-                            std::uint16_t destination_port, std::size_t udp_size) {
+                            std::uint32_t source_port, const Address& destination,
+                            std::uint32_t destination_port, std::size_t udp_size) {
   using namespace wire;
   store16(frame + ethernet::kType, from_be16(Ip<kTo>::kEtherType));
   std::uint8_t* ip = frame + ethernet::kSize;
   const std::uint64_t addresses = put_on_ip<kTo>(ip, carried, source, destination, udp_size);
   std::uint8_t* header = ip + Ip<kTo>::kSize;
-  const std::uint32_t ports = from_be32(std::uint32_t{source_port} << 16 | destination_port);
+  const std::uint32_t ports = from_be32(source_port << 16 | destination_port);
   const std::uint16_t length = from_be16(static_cast<std::uint16_t>(udp_size));
   const std::uint64_t sum =
       carried.sum + addresses + ports + 2U * std::uint32_t{length} + from_be16(ip_protocol::kUdp);
@@ -242,34 +252,39 @@ inline constexpr std::uint32_t xor_peer_address(Family peer) {  // type and leng
 inline constexpr std::uint16_t kSendIndication = 0x0016;
 inline constexpr std::uint16_t kDataIndication = 0x0017;
 
-// All of a Data indication but the data and its padding.
+// All of a Data indication but the data and its padding; its sum. Summed as it is written: to load
+// eight bytes just stored as four would wait for the store.
 template <Family kPeer>
-TURNPIKE_INLINE void write_data_framing(std::uint8_t* at, TransactionIds& ids,
-                                        const AddressWords& peer, std::uint16_t peer_port,
-                                        std::size_t body_size) {
+TURNPIKE_INLINE std::uint64_t write_data_framing(std::uint8_t* at, TransactionIds& ids,
+                                                 const AddressWords& peer, std::uint16_t peer_port,
+                                                 std::size_t body_size) {
   using namespace wire;
+  constexpr std::size_t kWords = indication_framing(kPeer) / 4;
+  constexpr std::size_t kAddress = 7;  // index of its first word
+  constexpr std::size_t kAddressWords = kPeer == Family::kIpv4 ? 1 : 4;
   const auto size = static_cast<std::uint32_t>(body_size);
   const std::uint32_t padded = (size + 3) & ~std::uint32_t{3};
-  constexpr auto kAround =
-      static_cast<std::uint32_t>(indication_framing(kPeer) - stun::kHeaderSize);
-  store_be32(at, std::uint32_t{kDataIndication} << 16 | (kAround + padded));
-  store_be32(at + 4, stun::kMagicCookie);
-  ids.next(at + 8);
-  std::uint8_t* attribute = at + stun::kHeaderSize;
-  store_be32(attribute, xor_peer_address(kPeer));
-  store_be32(attribute + 4, static_cast<std::uint32_t>(kPeer) << 16 |
-                                (peer_port ^ std::uint32_t{stun::kMagicCookie} >> 16));
-  std::uint8_t* data = attribute + 12;
-  if constexpr (kPeer == Family::kIpv4) {
-    std::array<std::uint8_t, 8> bytes;
-    store64(bytes.data(), peer[0]);
-    store32(attribute + 8, load32(bytes.data()) ^ from_be32(stun::kMagicCookie));
-  } else {
-    store64(attribute + 8, peer[0] ^ load64(at + 4));
-    store64(attribute + 16, peer[1] ^ load64(at + 12));
-    data += 12;
+  const stun::TransactionId id = ids.next();
+  std::array<std::uint32_t, kWords> words;
+  words[0] = from_be32(std::uint32_t{kDataIndication} << 16 |
+                       (4 * kWords - std::uint32_t{stun::kHeaderSize} + padded));
+  words[1] = from_be32(stun::kMagicCookie);
+  std::memcpy(&words[2], id.data(), id.size());
+  words[5] = from_be32(xor_peer_address(kPeer));
+  words[6] = from_be32(static_cast<std::uint32_t>(kPeer) << 16 |
+                       (peer_port ^ std::uint32_t{stun::kMagicCookie} >> 16));
+  std::memcpy(&words[kAddress], peer.data(), 4 * kAddressWords);
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kAddressWords; ++i)
+    words[kAddress + i] ^= words[1 + i];
+  words[kWords - 1] = from_be32(static_cast<std::uint32_t>(stun::Attribute::kData) << 16 | size);
+  std::uint64_t sum = 0;
+#pragma GCC unroll 16
+  for (std::size_t i = 0; i < kWords; ++i) {
+    store32(at + 4 * i, words[i]);
+    sum += words[i];
   }
-  store_be32(data, static_cast<std::uint32_t>(stun::Attribute::kData) << 16 | size);
+  return sum;
 }
 
 // A sum in network order (wire/checksum.h) as the machine would have it.

@@ -79,6 +79,12 @@ TURNPIKE_INLINE void finish_packet(Packet& packet, std::uint8_t* frame, std::siz
   packet.verdict = Verdict::kTransmit;
 }
 
+// Of less than four bytes, which is no call of memset().
+TURNPIKE_INLINE void write_zeros(std::uint8_t* at, std::size_t size) {
+  if ((size & 1U) != 0) *at++ = 0;
+  if ((size & 2U) != 0) store16(at, 0);
+}
+
 // Calls what has two families as template arguments.
 template <typename Function>
 TURNPIKE_INLINE bool with_families(Family from, Family to, Function&& function) {
@@ -106,8 +112,8 @@ FastLane::FastLane(const Setup& setup, const Here& here, const Tables& tables,
       ids_(ids),
       police_(police),
       bare_binding_(setup, here, door),
-      ttl_mask_(setup.resets_ttl ? 0 : 0xFF),
-      ttl_term_(setup.resets_ttl ? 64 : 0xFF) {}
+      ttl_mask_(setup.resets_ttl ? 0U : 0xFFU),
+      ttl_term_(setup.resets_ttl ? 64U : ~0U) {}
 
 TURNPIKE_INLINE bool FastLane::open_send(const std::uint8_t* message, std::size_t size,
                                          Item& item) {
@@ -185,7 +191,8 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
   if (place == nullptr) return false;
   item.packet = &packet;
   item.family = kFrom;
-  item.source = Ip<kFrom>::source(ip);
+  const AddressWords source = Ip<kFrom>::source(ip);
+  item.source = source;
   const std::uint32_t listener = here_.listener(*place, destination_port);
   if (listener != Here::kNoListener) {
     item.listener = static_cast<std::uint16_t>(listener);
@@ -195,7 +202,7 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
       return false;
     }
     if (!open_from_client(frame + kPayloadAt<kFrom>, udp_size - udp::kSize, item)) return false;
-    item.hash = tables_.client_hash(item.listener, item.source, kFrom, item.source_port);
+    item.hash = tables_.client_hash(item.listener, source, kFrom, item.source_port);
     item.clients = &tables_.shards[tables_.home_shard(item.hash)]->clients;
     item.clients->prefetch(item.hash);
     return true;
@@ -204,7 +211,7 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
   item.relay_port = tables_.relay_port(place->relayed, destination_port);
   __builtin_prefetch(item.relay_port);
   item.kind = Kind::kPeer;
-  item.peer = item.source;
+  item.peer = source;
   item.peer_port = item.source_port;
   item.peer_family = kFrom;
   item.framing = 0;
@@ -296,24 +303,29 @@ TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t
 template <Family kFrom, Family kTo>
 TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const RelayEndpoint& relayed,
                                        const Address& peer, std::uint16_t peer_port,
-                                       std::uint32_t hop, const PathMtu& path) {
+                                       std::uint32_t hop, const PathMtu& path, std::size_t framing,
+                                       std::size_t behind_size) {
   constexpr std::size_t kHeaders = kPayloadAt<kTo>;
   Packet& packet = *item.packet;
-  std::uint8_t* body = packet.data + kPayloadAt<kFrom> + item.framing;
+  std::uint8_t* body = packet.data + kPayloadAt<kFrom> + framing;
   const std::size_t udp_size = udp::kSize + item.body_size;
-  Carried carried = take_off<kFrom>(packet.data + kIp, packet.data + kUdpAt<kFrom>, item.framing);
+  // Of the two lengths that there mostly are, the sum is unrolled.
+  Carried carried =
+      framing == indication_framing(kTo)
+          ? take_off<kFrom>(packet.data + kIp, packet.data + kUdpAt<kFrom>, indication_framing(kTo))
+          : take_off<kFrom>(packet.data + kIp, packet.data + kUdpAt<kFrom>, framing);
   const bool may_be_cut = may_fragment<kFrom>(carried, packet.data + kIp);
   if (!path_takes<kFrom, kTo>(hop, path.told(), may_be_cut, udp_size)) return false;
   if constexpr (kHeaders > kPayloadAt<kFrom>) {
     // Without a checksum the body must be read; and headers grow.
     if (!carried.has_checksum ||
-        kHeaders > std::size_t{packet.headroom} + kPayloadAt<kFrom> + item.framing)
+        kHeaders > std::size_t{packet.headroom} + kPayloadAt<kFrom> + framing)
       return false;
   }
   if (!police_takes(item, body, false)) return false;
   // Attributes behind the body begin at a multiple of four, after zeros.
   const std::uint8_t* behind = body + ((item.body_size + std::size_t{3}) & ~std::size_t{3});
-  for (std::size_t i = 0; i < item.behind; i += 4)
+  for (std::size_t i = 0; i < behind_size; i += 4)
     carried.sum += minus32(load32(behind + i));
   carried.ttl = ttl_left(carried.ttl);
   if constexpr (kTo == Family::kIpv4) carried.id = ip_ids_.take();
@@ -355,13 +367,13 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
     carried.dont_fragment = Ip<kTo>::kSize + udp_size > kLongestWithoutDf;
   std::uint8_t* at = body - framing;
   if (indication) {
-    write_data_framing<kFrom>(at, ids_, item.peer, item.peer_port, item.body_size);
-    std::memset(body + item.body_size, 0, padding);
+    carried.sum += write_data_framing<kFrom>(at, ids_, item.peer, item.peer_port, item.body_size);
+    write_zeros(body + item.body_size, padding);
   } else {
-    store32(at, from_be32(std::uint32_t{channel} << 16 | item.body_size));
+    const std::uint32_t header = from_be32(std::uint32_t{channel} << 16 | item.body_size);
+    store32(at, header);
+    carried.sum += header;
   }
-  for (std::size_t i = 0; i < framing; i += 4)
-    carried.sum += load32(at + i);
   std::uint8_t* frame = at - kPayloadAt<kTo>;
   const Endpoint& server = setup_.listeners[allocation.listener].endpoint;
   put_on<kTo>(frame, carried, server.address, server.port, allocation.client.address,
@@ -405,8 +417,8 @@ TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const I
         item.family,
         channel.peer.address.family, [&](auto from, auto to) __attribute__((always_inline)) {
           return to_peer<decltype(from)::value, decltype(to)::value>(
-              item, channel.relayed, channel.peer.address, channel.peer.port, hop,
-              channel.path_mtu);
+              item, channel.relayed, channel.peer.address, channel.peer.port, hop, channel.path_mtu,
+              stun::kChannelDataHeaderSize, 0);
         });
   }
   const PermissionEntry& permission = permissions_[item.entry];
@@ -419,7 +431,8 @@ TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const I
   return with_families(
       item.family, item.peer_family, [&](auto from, auto to) __attribute__((always_inline)) {
         return to_peer<decltype(from)::value, decltype(to)::value>(
-            item, relayed, permission.peer, item.peer_port, hop, permission.path_mtu);
+            item, relayed, permission.peer, item.peer_port, hop, permission.path_mtu, item.framing,
+            item.behind);
       });
 }
 

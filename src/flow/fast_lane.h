@@ -110,16 +110,15 @@ class FastLane {
   bool finish_from_client(std::uint32_t seconds, const Item& item);
   template <Family kFrom, Family kTo>
   bool to_peer(const Item& item, const RelayEndpoint& relayed, const Address& peer,
-               std::uint16_t peer_port, std::uint32_t hop, const PathMtu& path);
+               std::uint16_t peer_port, std::uint32_t hop, const PathMtu& path, std::size_t framing,
+               std::size_t behind_size);
   template <Family kFrom, Family kTo>
   bool to_client(const Item& item, ChannelNumber channel);
   template <Family kFrom, Family kTo>
   bool path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_fragment,
                   std::size_t udp_size) const;
   bool police_takes(const Item& item, const std::uint8_t* body, bool to_client);
-  std::uint8_t ttl_left(std::uint8_t ttl) const {
-    return static_cast<std::uint8_t>((ttl & ttl_mask_) + ttl_term_);
-  }
+  std::uint32_t ttl_left(std::uint32_t ttl) const { return (ttl & ttl_mask_) + ttl_term_; }
   void count();
 
   const Setup& setup_;
@@ -135,8 +134,8 @@ class FastLane {
   TransactionIds& ids_;
   Police& police_;
   const BareBinding bare_binding_;
-  // What leaves has TTL (old & mask) + term: one less, or always the same.
-  const std::uint8_t ttl_mask_, ttl_term_;
+  // What leaves has TTL (old & mask) + term: one less (of at least two), or always the same.
+  const std::uint32_t ttl_mask_, ttl_term_;
   // Of this burst.
   Sums to_peers_{}, to_clients_{};
   std::uint64_t bindings_ = 0;

@@ -100,7 +100,7 @@ class Pipeline {
   void rewrite(Instant now, std::span<Packet> burst);
   void rewrite_to_peer(Instant now, Packet& packet);
   void rewrite_to_client(Instant now, Packet& packet);
-  std::uint8_t ttl_left(std::uint8_t ttl, std::uint8_t hops) const;
+  std::uint32_t ttl_left(std::uint32_t ttl, std::uint32_t hops) const;
   std::size_t mtu_of(Packet& packet, Family family, std::size_t udp_size) const;
   bool fits(Instant now, Packet& packet, Family family, std::size_t udp_size, bool to_client);
 

@@ -23,65 +23,79 @@ struct PlainSend {
   std::uint16_t behind;  // bytes behind the data and its padding, which is of zeros
 };
 
-// False: of another shape, or not right.
-TURNPIKE_INLINE bool read_plain_send(const std::uint8_t* message, std::size_t size,
-                                     PlainSend& send) {
+// What reads the attributes: where they stand is known from the first one, and for the most part
+// when this is compiled.
+template <Family kPeer>
+TURNPIKE_INLINE bool read_plain_send_at(const std::uint8_t* message, std::size_t size,
+                                        std::size_t peer_at, std::size_t data_at, PlainSend& send) {
   using namespace wire;
   constexpr std::size_t kFingerprintSize = 8;
   constexpr std::uint32_t kFingerprint =
       static_cast<std::uint32_t>(stun::Attribute::kFingerprint) << 16 | 4;  // type and length
-  constexpr auto kData = static_cast<std::uint16_t>(stun::Attribute::kData);
-  if (size < indication_framing(Family::kIpv4) || load_be16(message) != kSendIndication ||
-      load_be32(message + 4) != stun::kMagicCookie ||
-      load_be16(message + 2) + stun::kHeaderSize != size) {
-    return false;
-  }
-  std::size_t peer_at = stun::kHeaderSize;
-  std::size_t data_at = stun::kHeaderSize;
-  const bool data_first = load_be16(message + stun::kHeaderSize) == kData;
-  const auto padded = [](std::size_t bytes) { return (bytes + 3) & ~std::size_t{3}; };
-  if (data_first) {
-    peer_at += 4 + padded(load_be16(message + data_at + 2));
-    if (peer_at + 4 > size) return false;
-  }
-  const std::uint32_t peer = load_be32(message + peer_at);
-  const bool v4 = peer == xor_peer_address(Family::kIpv4);
-  if (!v4 && peer != xor_peer_address(Family::kIpv6)) return false;
-  const Family family = v4 ? Family::kIpv4 : Family::kIpv6;
-  const std::size_t peer_end = peer_at + (v4 ? 12 : 24);
-  if (!data_first) {
-    data_at = peer_end;
-    if (data_at + 4 > size || load_be16(message + data_at) != kData) return false;
-  }
+  const std::size_t peer_end = peer_at + (kPeer == Family::kIpv4 ? 12 : 24);
   const std::size_t body_size = load_be16(message + data_at + 2);
-  const std::size_t body_end = data_at + 4 + body_size;
-  const std::size_t data_end = data_at + 4 + padded(body_size);
-  const std::size_t end = data_first ? peer_end : data_end;
+  const std::size_t data_end = data_at + 4 + (body_size + 3) / 4 * 4;
+  const std::size_t end = peer_at > data_at ? peer_end : data_end;
   if (end != size) {
     if (end + kFingerprintSize != size || load_be32(message + end) != kFingerprint ||
         load_be32(message + end + 4) != fingerprint({message, end})) {
       return false;
     }
   }
-  if (message[peer_at + 5] != static_cast<std::uint8_t>(family)) return false;
-  // Zeros leave the checksum as it is.
-  for (std::size_t at = body_end; at < data_end; ++at) {
-    if (message[at] != 0) return false;
+  // Zeros of padding leave the checksum as it is.
+  const std::uint32_t padding = (std::uint32_t{1} << 8 * (-body_size % 4)) - 1;
+  if (message[peer_at + 5] != static_cast<std::uint8_t>(kPeer) ||
+      (load_be32(message + data_end - 4) & padding) != 0) {
+    return false;
   }
-  send.family = family;
-  if (v4) {
+  if constexpr (kPeer == Family::kIpv4) {
     send.peer = {
         Ip<Family::kIpv4>::word(load32(message + peer_at + 8) ^ from_be32(stun::kMagicCookie)), 0};
   } else {
     send.peer = {load64(message + peer_at + 8) ^ load64(message + 4),
                  load64(message + peer_at + 16) ^ load64(message + 12)};
   }
+  send.family = kPeer;
   send.port =
       static_cast<std::uint16_t>(load_be16(message + peer_at + 6) ^ (stun::kMagicCookie >> 16));
   send.framing = static_cast<std::uint16_t>(data_at + 4);
   send.body_size = static_cast<std::uint16_t>(body_size);
   send.behind = static_cast<std::uint16_t>(size - data_end);
   return send.port != 0;
+}
+
+// False: of another shape, or not right.
+TURNPIKE_INLINE bool read_plain_send(const std::uint8_t* message, std::size_t size,
+                                     PlainSend& send) {
+  using namespace wire;
+  constexpr std::size_t kFirst = stun::kHeaderSize;
+  constexpr auto kData = static_cast<std::uint16_t>(stun::Attribute::kData);
+  constexpr std::uint32_t kPeer4 = xor_peer_address(Family::kIpv4);
+  constexpr std::uint32_t kPeer6 = xor_peer_address(Family::kIpv6);
+  constexpr std::size_t kSize4 = indication_framing(Family::kIpv4);
+  constexpr std::size_t kSize6 = indication_framing(Family::kIpv6);
+  if (size < kSize4 || load_be16(message) != kSendIndication ||
+      load_be32(message + 4) != stun::kMagicCookie ||
+      load_be16(message + 2) + stun::kHeaderSize != size) {
+    return false;
+  }
+  const std::uint32_t first = load_be32(message + kFirst);
+  if (first == kPeer4) {
+    return load_be16(message + kSize4 - 4) == kData &&
+           read_plain_send_at<Family::kIpv4>(message, size, kFirst, kSize4 - 4, send);
+  }
+  if (first == kPeer6) {
+    return size >= kSize6 && load_be16(message + kSize6 - 4) == kData &&
+           read_plain_send_at<Family::kIpv6>(message, size, kFirst, kSize6 - 4, send);
+  }
+  if (first >> 16 != kData) return false;
+  const std::size_t peer_at = kFirst + 4 + ((first & 0xFFFF) + 3) / 4 * 4;
+  if (peer_at + 12 > size) return false;
+  const std::uint32_t peer = load_be32(message + peer_at);
+  if (peer == kPeer4)
+    return read_plain_send_at<Family::kIpv4>(message, size, peer_at, kFirst, send);
+  return peer == kPeer6 && peer_at + 24 <= size &&
+         read_plain_send_at<Family::kIpv6>(message, size, peer_at, kFirst, send);
 }
 
 }  // namespace turnpike::flow

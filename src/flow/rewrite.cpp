@@ -120,8 +120,8 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   counters_.client_out[family_index(to)].bytes.add(packet.body_size);
 }
 
-std::uint8_t Pipeline::ttl_left(std::uint8_t ttl, std::uint8_t hops) const {
-  return setup_.resets_ttl ? kTtl : static_cast<std::uint8_t>(ttl - hops);
+std::uint32_t Pipeline::ttl_left(std::uint32_t ttl, std::uint32_t hops) const {
+  return setup_.resets_ttl ? kTtl : ttl - hops;
 }
 
 // What the outgoing packet may be: by its link, by what ICMP has told of its path and, of what

@@ -69,6 +69,7 @@ class FirstSlots {
   // entry says.
   std::uint32_t find(std::uint32_t tag, std::uint32_t mask = 0xFFFF'FFFF) const {
     std::uint32_t found = 0;
+#pragma GCC unroll 8
     for (const std::atomic<std::uint64_t>& word : words_) {
       const std::uint64_t value = word.load(std::memory_order_acquire);
       const bool right = ((static_cast<std::uint32_t>(value >> 32) ^ tag) & mask) == 0;

@@ -124,10 +124,9 @@ inline std::uint8_t traffic_class(const std::uint8_t* header) {
 inline std::uint32_t flow_label(const std::uint8_t* header) {
   return load_be32(header) & 0x000FFFFF;
 }
-inline void set_class_and_flow(std::uint8_t* header, std::uint8_t traffic_class,
+inline void set_class_and_flow(std::uint8_t* header, std::uint32_t traffic_class,
                                std::uint32_t flow_label) {
-  store_be32(header, std::uint32_t{6} << 28 | std::uint32_t{traffic_class} << 20 |
-                         (flow_label & 0x000FFFFF));
+  store_be32(header, std::uint32_t{6} << 28 | traffic_class << 20 | (flow_label & 0x000FFFFF));
 }
 }  // namespace ipv6
 
