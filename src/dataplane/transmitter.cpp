@@ -21,6 +21,7 @@ Transmitter::Transmitter(Fabric& fabric, std::uint16_t worker, const Pools& pool
       outgoing_(fabric.ports.size()),
       fragment_id_(worker + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
+    outgoing_[port].mac = flow::SourceMac(fabric.ports[port]->info().mac);
     std::vector<bool> has_queue(fabric.workers);
     const std::uint16_t queues = fabric.ports[port]->queues();
     for (std::uint16_t queue = 0; queue < queues; ++queue) {
@@ -36,7 +37,7 @@ Transmitter::Transmitter(Fabric& fabric, std::uint16_t worker, const Pools& pool
   }
 }
 
-bool Transmitter::address(flow::Packet& packet) {
+bool Transmitter::transmit(flow::Packet& packet) {
   flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
   const flow::MacWord mac = hop.mac.load(std::memory_order_relaxed);
   // Tells control that this neighbour is in use; a shared line, so only written when it says
@@ -44,17 +45,19 @@ bool Transmitter::address(flow::Packet& packet) {
   if (hop.wanted.load(std::memory_order_relaxed) == 0)
     hop.wanted.store(1, std::memory_order_relaxed);
   if ((mac & flow::kMacResolved) == 0) return false;
-  flow::write_mac(packet.data, mac);
-  std::memcpy(packet.data + wire::ethernet::kSource, fabric_.ports[hop.port]->info().mac.data(),
-              wire::ethernet::kAddressSize);
+  outgoing_[hop.port].mac.write_behind(mac, packet.data);
+  sync(packet);
+  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
+  if (packet.length - packet.l3 <= mtu) [[likely]] {
+    enqueue_to(hop, mbuf_of(packet));
+  } else {
+    transmit_pieces(hop, packet, mtu);
+  }
   return true;
 }
 
-void Transmitter::send(flow::Packet& packet) {
-  const flow::NextHop& hop = next_hops_[static_cast<std::uint32_t>(packet.next_hop)];
-  sync(packet);
-  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
-  if (packet.length - packet.l3 <= mtu) return enqueue_to(hop, mbuf_of(packet));
+void Transmitter::transmit_pieces(const flow::NextHop& hop, const flow::Packet& packet,
+                                  std::size_t mtu) {
   fragment_hop_ = &hop;
   out_of_buffers_ = false;
   if (!flow::fragment(packet, mtu, next_fragment_id(), *this))
@@ -68,12 +71,6 @@ void Transmitter::enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf) {
     return rte_pktmbuf_free(mbuf);
   }
   enqueue(hop.port, mbuf);
-}
-
-void Transmitter::enqueue(std::size_t port, rte_mbuf* mbuf) {
-  Outgoing& out = outgoing_[port];
-  out.frames[out.n++] = mbuf;
-  if (out.n == kBurst) flush(port);
 }
 
 void Transmitter::flush(std::size_t port) {

@@ -44,12 +44,15 @@ class Transmitter final : private flow::FragmentSink {
   // Before the first packet.
   void set_next_hops(flow::NextHop* table) { next_hops_ = table; }
 
-  // Writes the Ethernet addresses of the packet's next hop; false while that one's is unknown.
-  bool address(flow::Packet& packet);
-  // One that is addressed; in pieces where its path takes no more.
-  void send(flow::Packet& packet);
+  // To the packet's next hop, in pieces where its path takes no more. False while that one's
+  // address is unknown: the packet stays the caller's.
+  bool transmit(flow::Packet& packet);
   // A whole frame, by a port.
-  void enqueue(std::size_t port, rte_mbuf* mbuf);
+  void enqueue(std::size_t port, rte_mbuf* mbuf) {
+    Outgoing& out = outgoing_[port];
+    out.frames[out.n++] = mbuf;
+    if (out.n == kBurst) flush(port);
+  }
   // Frames of workers that have no queue of a port of ours. True if there were any.
   bool take_handoffs();
   void flush();
@@ -61,6 +64,7 @@ class Transmitter final : private flow::FragmentSink {
   struct Outgoing {
     int queue = -1;  // -1: by the queue's owner
     std::uint16_t n = 0;
+    flow::SourceMac mac;  // the port's own
     std::array<rte_mbuf*, kBurst> frames{};
   };
   struct Inbox {
@@ -68,6 +72,7 @@ class Transmitter final : private flow::FragmentSink {
     rte_ring* ring;
   };
 
+  void transmit_pieces(const flow::NextHop& hop, const flow::Packet& packet, std::size_t mtu);
   void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
   void flush(std::size_t port);
   void count_drop(flow::Drop reason, std::uint64_t n = 1);

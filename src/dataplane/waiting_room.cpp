@@ -51,9 +51,8 @@ void WaitingRoom::look(std::uint64_t now_ms) {
   for (rte_mbuf* mbuf : waiting_) {
     FrameNotes& notes = notes_of(mbuf);
     const bool same = notes.generation == generation_of(notes.packet);
-    if (same && transmitter_.address(notes.packet)) {
-      transmitter_.send(notes.packet);
-    } else if (!same || now_ms - notes.since_ms > kPatienceMs) {
+    if (same && transmitter_.transmit(notes.packet)) continue;
+    if (!same || now_ms - notes.since_ms > kPatienceMs) {
       give_up(mbuf);
     } else {
       waiting_[kept++] = mbuf;

@@ -227,6 +227,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
   // Only as many packets are made as there are frames.
   alignas(flow::Packet) std::array<std::byte, kBurst * sizeof(flow::Packet)> room;
   auto* burst = reinterpret_cast<flow::Packet*>(room.data());
+  const flow::Checksum untold = fabric_.ports[port]->untold_checksum();
   std::uint16_t kept = 0;
   for (std::uint16_t i = 0; i < n; ++i) {
     rte_mbuf* mbuf = frames[i];
@@ -241,7 +242,7 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     packet.headroom = rte_pktmbuf_headroom(mbuf);
     packet.tailroom = rte_pktmbuf_tailroom(mbuf);
     packet.port = static_cast<std::uint16_t>(port);
-    packet.checksum = checksum_state(mbuf->ol_flags, fabric_.ports[port]->untold_checksum());
+    packet.checksum = checksum_state(mbuf->ol_flags, untold);
     packet.reassembled = reassembled;
     packet.cookie = mbuf;
     if (reassembled) {
@@ -257,14 +258,21 @@ void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_
     }
   }
   pipeline_->process(now, std::span(burst, kept));
-  for (std::uint16_t i = 0; i < kept; ++i)
-    dispose(now, burst[i]);
+  for (std::uint16_t i = 0; i < kept; ++i) {
+    flow::Packet& packet = burst[i];
+    if (packet.verdict != flow::Verdict::kTransmit) {
+      dispose(now, packet);
+    } else if (!transmitter_.transmit(packet)) [[unlikely]] {
+      waiting_.enter(packet);
+    }
+  }
 }
 
 void Worker::dispose(Instant now, flow::Packet& packet) {
   switch (packet.verdict) {
     case flow::Verdict::kTransmit:
-      return transmit(packet);
+      if (!transmitter_.transmit(packet)) waiting_.enter(packet);
+      return;
     case flow::Verdict::kTransmitBack:
       put_tags_back(packet, notes_of(mbuf_of(packet)));
       sync(packet);
@@ -282,11 +290,6 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       break;
   }
   rte_pktmbuf_free(mbuf_of(packet));
-}
-
-void Worker::transmit(flow::Packet& packet) {
-  if (!transmitter_.address(packet)) return waiting_.enter(packet);
-  transmitter_.send(packet);
 }
 
 // A NIC may part the fragments of a datagram: it spreads by ports where there are some, and only

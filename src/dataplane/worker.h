@@ -68,7 +68,6 @@ class Worker {
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
-  void transmit(flow::Packet& packet);
   void reassemble(Instant now, flow::Packet& packet);
   void hand_over(flow::Packet& packet, std::size_t owner);
   void put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment);

@@ -3,6 +3,7 @@
 // code as workers.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "flow/drop.h"
@@ -42,9 +43,14 @@ enum class Checksum : std::uint8_t {
   kMaybePartial,  // a local veth's: equal to the folded pseudo-header sum means "not computed"
 };
 
-struct Packet {
+// One cache line for what all stages share; behind it what only the general stages need, which
+// nobody has set before classify does.
+struct alignas(64) Packet {
+  Packet() {}  // NOLINT(modernize-use-equals-default): leaves the endpoints as they are
+
   // Set by the caller. `data` is the first byte of Ethernet; the frame is contiguous.
   std::uint8_t* data = nullptr;
+  void* cookie = nullptr;  // the caller's: the mbuf
   std::uint32_t length = 0;
   std::uint16_t headroom = 0;
   std::uint16_t tailroom = 0;
@@ -52,17 +58,19 @@ struct Packet {
   Checksum checksum = Checksum::kVerify;
   bool reassembled = false;    // was fragments: may be fragmented again
   std::uint8_t tag_bytes = 0;  // of VLAN tags that were taken off before `data`
-  bool opens_way = false;      // classify: request of an allocation; its answer may let data pass
-  void* cookie = nullptr;      // the caller's: the mbuf
 
   // classify
+  bool opens_way = false;  // request of an allocation; its answer may let data pass
   Verdict verdict = Verdict::kContinue;
   Drop drop = Drop::kNone;
   Lane lane = Lane::kNone;
   bool hairpin = false;  // has been looped once
   Family family = Family::kIpv4;
   bool may_fragment = true;  // rewrite: DF is clear (v4): the transmit stage may cut it to the MTU
-  std::uint16_t l3 = 0;      // offsets from data
+  std::uint8_t l3 = 0;       // offsets from data
+  bool dont_fragment = false;   // Send with DONT-FRAGMENT
+  bool has_allocation = false;  // look up: and `allocation`, `shard`, `channel`
+  std::uint8_t shard = 0;
   std::uint16_t l4 = 0;
   // Look up: of the path, as ICMP has told; of lanes kIcmp and kTooBig, as this error tells.
   // Rewrite: what the transmit stage may cut the packet to, besides the link's.
@@ -71,22 +79,29 @@ struct Packet {
   std::uint16_t payload = 0;           // of UDP
   std::uint16_t payload_size = 0;
   std::uint16_t listener = 0;  // lanes from clients
-  Endpoint source;             // of UDP; when looped, our own public face
-  Endpoint destination;
   // The application's bytes within the payload: what remains when TURN's framing is off. Of a
   // request: its RESERVATION-TOKEN, if it has one.
   std::uint16_t body = 0;  // offset from data
   std::uint16_t body_size = 0;
-  Endpoint peer;               // where the body goes, or came from
-  bool dont_fragment = false;  // Send with DONT-FRAGMENT
-
-  // look up
-  AllocationSlot allocation{};
-  bool has_allocation = false;
-  std::uint8_t shard = 0;
   ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication
-  RelayEndpoint relayed;      // client lanes: what the peer sees
+  AllocationSlot allocation{};
+
+  // classify
+  union {
+    Endpoint source;  // of UDP; when looped, our own public face
+  };
+  union {
+    Endpoint destination;
+  };
+  union {
+    Endpoint peer;  // where the body goes, or came from
+  };
+  // look up
+  union {
+    RelayEndpoint relayed;  // client lanes: what the peer sees
+  };
 };
+static_assert(offsetof(Packet, source) == 64);
 
 inline void drop(Packet& packet, Drop reason) {
   packet.verdict = Verdict::kDrop;

@@ -19,10 +19,30 @@ inline constexpr NextHopIndex kNoNextHop{0};  // the table's first entry is neve
 using MacWord = std::uint64_t;
 inline constexpr MacWord kMacResolved = MacWord{1} << 63;
 
-inline void write_mac(std::uint8_t* to, MacWord mac) {
-  if constexpr (std::endian::native == std::endian::big) mac = __builtin_bswap64(mac);
-  std::memcpy(to, &mac, 6);  // the lowest six octets, lowest first
-}
+// A port's own MAC address, as it follows a next hop's on the wire: both are two stores.
+class SourceMac {
+ public:
+  SourceMac() = default;
+  explicit SourceMac(const std::array<std::uint8_t, 6>& mac) {
+    for (std::size_t i = 0; i < 6; ++i)
+      (i < 2 ? low_ : high_) |= std::uint64_t{mac[i]} << 8 * (i < 2 ? i + 6 : i - 2);
+  }
+  // Both addresses of the frame at `frame`, the receiver's first.
+  void write_behind(MacWord receiver, std::uint8_t* frame) const {
+    MacWord first = (receiver & 0xFFFF'FFFF'FFFF) | low_;
+    auto second = static_cast<std::uint32_t>(high_);
+    if constexpr (std::endian::native == std::endian::big) {
+      first = __builtin_bswap64(first);
+      second = __builtin_bswap32(second);
+    }
+    std::memcpy(frame, &first, sizeof first);
+    std::memcpy(frame + sizeof first, &second, sizeof second);
+  }
+
+ private:
+  std::uint64_t low_ = 0;   // the first two octets, in the upper 16 bits
+  std::uint64_t high_ = 0;  // the others
+};
 
 // VLAN tags as they stand on the wire behind the MAC addresses, the outer one first, each with the
 // type that announces it (IEEE 802.1Q, 802.1ad).
