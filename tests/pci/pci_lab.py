@@ -90,8 +90,9 @@ class PciLab(Lab):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 relay.stop()
         # A socket that a failed test still holds would keep the namespace, and the NIC in it.
-        for host, name in ((self.client, "nic-north"), (self.peer, "nic-south")):
-            host.ip("link", "set", "eth0", "netns", "1", "name", name + self.model, check=False)
+        for host, side in ((self.client, nics.NORTH), (self.peer, nics.SOUTH)):
+            name = f"nic{nics.slot(self.model, side, nics.HOST)}"  # unlike all others, and no longer than names may be
+            host.ip("link", "set", "eth0", "netns", "1", "name", name, check=False)
         super().close()
 
     def tell(self, relay):

@@ -51,7 +51,7 @@ def test_two_workers_share_what_arrives(owned_lab, model, tmp_path):
     received = [relay.total("turnpike_worker_received_packets_total", worker=worker) for worker in (0, 1)]
     if nics.queues(model, nics.RELAY, TAPS) > 1:
         assert min(received) >= 6, received
-    else:
+    elif model not in nics.CLAIM_TO_SHARE:
         wait_for(lambda: "doesn't share UDP out among queues" in relay.output(), 5, "the warning")
 
 
