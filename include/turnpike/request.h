@@ -7,6 +7,7 @@
 #include <span>
 
 #include "turnpike/address.h"
+#include "turnpike/flow.h"
 #include "turnpike/stun.h"
 
 namespace turnpike {
@@ -22,17 +23,32 @@ struct EngineRequest {
   stun::Bytes message;
 };
 
+// What whoever handles an allocation's packets has to say of it to its shard.
+struct Notice {
+  enum class Kind : std::uint8_t {
+    kEnd,  // end it, as if its lifetime were over
+  };
+  Kind kind = Kind::kEnd;
+  // Of the slot's allocations, the one that is meant: the notice may be older than the slot's
+  // present owner, and then means nothing.
+  std::uint16_t generation = 0;
+  AllocationSlot slot{};
+};
+
 // A shard's end of the way to all who bring it requests; called by the shard's thread alone.
 class EnginePort {
  public:
   virtual ~EnginePort() = default;
   // Requests that wait, known five-tuples first; returns how many. Never blocks.
   virtual std::size_t receive(std::span<EngineRequest> out) = 0;
+  // Notices that wait, each bringer's in the order in which he gave them; returns how many. Never
+  // blocks.
+  virtual std::size_t receive(std::span<Notice> out) = 0;
   // The reply is written into the request's own frame; the token is used up.
   virtual void reply(RequestToken token, stun::Bytes message) = 0;
   virtual void discard(RequestToken token) = 0;
-  // Sleeps until a request waits, somebody calls wake(), or so much time has passed. May return
-  // early.
+  // Sleeps until a request or notice waits, somebody calls wake(), or so much time has passed. May
+  // return early.
   virtual void wait(std::uint64_t most_ns) = 0;
   // Any thread: for what comes to the shard by another way than its port.
   virtual void wake() = 0;

@@ -178,6 +178,11 @@ class Server {
   void keys_arrived(Instant now, const UserName& user, std::string_view realm,
                     const UserKeys* keys);
 
+  // Ends the allocation, with all that hangs on it, as if its lifetime were over: its client gets
+  // 437 to what it asks next. False: the slot has none (any more). Slots are given out again:
+  // whoever was told of one some time ago first asks whether it is still the same allocation's.
+  bool end(Instant now, AllocationSlot slot);
+
   // Does what is due at `now`, but no more at a time than requests can wait for; true: there may be
   // more, call again soon. Call at least once a second.
   bool tick(Instant now);

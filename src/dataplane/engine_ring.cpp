@@ -36,9 +36,10 @@ const FrameNotes& notes_of(const rte_mbuf* mbuf) {
   return *static_cast<const FrameNotes*>(rte_mbuf_to_priv(const_cast<rte_mbuf*>(mbuf)));
 }
 
-Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size) {
+Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size, unsigned element) {
   const std::string name = std::string(purpose) + "-" + std::to_string(a) + "-" + std::to_string(b);
-  Ring ring(rte_ring_create(name.c_str(), size, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ));
+  Ring ring(rte_ring_create_elem(name.c_str(), element, size, SOCKET_ID_ANY,
+                                 RING_F_SP_ENQ | RING_F_SC_DEQ));
   if (!ring)
     throw std::runtime_error("no memory for ring " + name + ": " + rte_strerror(rte_errno));
   return ring;
@@ -53,6 +54,7 @@ EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers,
     Lane& lane = lanes_.emplace_back();
     lane.requests[kStranger] = make_ring("strangers", shard, worker, kSize);
     lane.requests[kKnown] = make_ring("known", shard, worker, kSize);
+    lane.notices = make_ring("notices", shard, worker, kMostNotices + 1, sizeof(Notice));
     lane.back = make_ring("back", shard, worker, kWho * kSize);
   }
 }
@@ -71,6 +73,13 @@ bool EngineRings::submit(std::uint16_t worker, rte_mbuf* mbuf) {
   return true;
 }
 
+bool EngineRings::notify(std::uint16_t worker, Notice notice) {
+  Lane& lane = lanes_[worker];
+  if (rte_ring_sp_enqueue_elem(lane.notices.get(), &notice, sizeof notice) != 0) return false;
+  lane.submitted = true;
+  return true;
+}
+
 void EngineRings::ring(std::uint16_t worker) {
   Lane& lane = lanes_[worker];
   if (!lane.submitted) return;
@@ -84,7 +93,8 @@ void EngineRings::wait(std::uint64_t most_ns) {
 
 bool EngineRings::is_empty() const {
   return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
-    return std::all_of(lane.requests.begin(), lane.requests.end(),
+    return has_none(lane.notices.get()) &&
+           std::all_of(lane.requests.begin(), lane.requests.end(),
                        [](const Ring& ring) { return has_none(ring.get()); });
   });
 }
@@ -130,6 +140,16 @@ std::size_t EngineRings::receive(std::span<EngineRequest> out) {
   n += take_all(kStranger, out.subspan(n));
   n += take_all(kKnown, out.subspan(n));
   next_ = (next_ + 1) % lanes_.size();
+  return n;
+}
+
+std::size_t EngineRings::receive(std::span<Notice> out) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    rte_ring* ring = lanes_[(next_ + i) % lanes_.size()].notices.get();
+    n += rte_ring_sc_dequeue_burst_elem(ring, out.data() + n, sizeof(Notice),
+                                        static_cast<unsigned>(out.size() - n), nullptr);
+  }
   return n;
 }
 

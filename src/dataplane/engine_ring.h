@@ -1,6 +1,6 @@
 // The way of a request from a worker to its shard and back: the frame itself travels, by pointer,
 // through single-producer single-consumer rings. The shard writes its reply into the frame; only
-// workers take and free frames.
+// workers take and free frames. And of a notice, which gets no answer.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -32,8 +32,10 @@ struct RingDeleter {
   void operator()(rte_ring* ring) const { rte_ring_free(ring); }
 };
 using Ring = std::unique_ptr<rte_ring, RingDeleter>;
-// A single-producer single-consumer ring; throws std::runtime_error when memory is short.
-Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size);
+// A single-producer single-consumer ring, of pointers or of `element` bytes (a multiple of four);
+// throws std::runtime_error when memory is short.
+Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size,
+               unsigned element = sizeof(void*));
 
 class EngineRings final : public EnginePort {
  public:
@@ -42,18 +44,23 @@ class EngineRings final : public EnginePort {
   // be found full by whoever has been let in.
   static constexpr unsigned kInFlight = 1023;
   static constexpr unsigned kMostInFlight = 2 * kInFlight;  // of one worker's, with one shard
+  // Notices of a worker's that wait for the shard.
+  static constexpr unsigned kMostNotices = 1023;
 
   EngineRings(std::uint8_t shard, std::uint16_t workers,
               const std::vector<flow::Listener>& listeners);
 
   // Worker side. Takes the frame, whose notes are filled in; false: there are too many already.
   bool submit(std::uint16_t worker, rte_mbuf* mbuf);
+  // False: too many wait already; the worker has what it saw for telling it later.
+  bool notify(std::uint16_t worker, Notice notice);
   // After all of a round has been submitted and sent: wakes the shard if something was for it.
   void ring(std::uint16_t worker);
   unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);
 
   // Shard side.
   std::size_t receive(std::span<EngineRequest> out) override;
+  std::size_t receive(std::span<Notice> out) override;
   void reply(RequestToken token, stun::Bytes message) override;
   void discard(RequestToken token) override;
   void wait(std::uint64_t most_ns) override;
@@ -68,6 +75,7 @@ class EngineRings final : public EnginePort {
   enum Who : std::uint8_t { kStranger, kKnown, kWho };
   struct Lane {
     std::array<Ring, kWho> requests;
+    Ring notices;
     Ring back;
     bool submitted = false;                  // since the last ring(): worker's own
     std::array<unsigned, kWho> in_flight{};  // worker: rw

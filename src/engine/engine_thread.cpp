@@ -74,6 +74,17 @@ bool EngineThread::serve() {
     const EngineRequest& request = requests[i];
     server_.handle(now, request.five_tuple, request.message, request.token);
   }
+  return heed_notices(now) || count > 0;
+}
+
+bool EngineThread::heed_notices(Instant now) {
+  std::array<Notice, kBurst> notices;
+  const std::size_t count = world_.port.receive(notices);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Notice& notice = notices[i];
+    if (notice.kind == Notice::Kind::kEnd && writer_.has(notice.slot, notice.generation))
+      server_.end(now, notice.slot);
+  }
   return count > 0;
 }
 

@@ -80,6 +80,7 @@ class EngineThread final : public ServerHost {
  private:
   void run();
   bool serve();  // whether there was anything to do
+  bool heed_notices(Instant now);
   void give_way(bool slept);
   void sleep(Instant next_tick);
 

@@ -333,6 +333,12 @@ bool TableWriter::housekeeping() {
   return impl_->to_visit > 0;
 }
 
+bool TableWriter::has(AllocationSlot slot, std::uint16_t generation) const {
+  const auto index = static_cast<std::uint32_t>(slot);
+  return impl_->allocations.is_live(index) &&
+         impl_->parts.allocations[index].generation == generation;
+}
+
 std::uint32_t TableWriter::retired() const {
   return impl_->allocations.retired() + impl_->permissions.retired() + impl_->channels.retired();
 }

@@ -198,6 +198,9 @@ class TableWriter final : public FlowSink {
   void withdraw_permission(PermissionSlot slot) override;
   void withdraw_allocation(AllocationSlot slot) override;
 
+  // Whether the slot's allocation is published, and is its `generation`th.
+  bool has(AllocationSlot slot, std::uint16_t generation) const;
+
   // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the
   // resolver's epoch has changed. Call often; returns quickly.
   // True if there is more to be done at once.

@@ -15,7 +15,6 @@ using stun::MessageWriter;
 constexpr std::uint8_t kUdp = 17;
 constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
-constexpr std::uint32_t kReservationIds = 1U << 24;  // as many as a token holds
 
 constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
 constexpr Refusal kTooManyAllocations{508, "Too Many Allocations"};
@@ -48,13 +47,6 @@ Address Server::Impl::face_of(const Address& relayed) const {
   return relayed;
 }
 
-PortPool& Server::Impl::pool_of(const Address& relayed) {
-  std::size_t i = 0;
-  while (config_.relayed[i].internal != relayed)
-    ++i;
-  return pools_[i];
-}
-
 void Server::Impl::allocate(Request& request, Allocation* existing) {
   const MessageView& message = request.message;
   if (existing != nullptr) {
@@ -66,8 +58,8 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
     return refuse(request, kFiveTupleInUse);
   }
   // A late duplicate of the Allocate whose allocation is gone makes no ghost.
-  if (const auto tombstone = tombstones_.find(request.five_tuple);
-      tombstone != tombstones_.end() && tombstone->second.created_by == message.transaction_id()) {
+  if (const Tombstone* tombstone = book_.tombstone(request.five_tuple);
+      tombstone != nullptr && tombstone->created_by == message.transaction_id()) {
     return refuse(request, {437, "Allocation Of This Request Has Ended"});
   }
   const auto transport = message.requested_transport();
@@ -82,10 +74,13 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   if (redirect(request)) return;
 
   Claim claimed;
-  Refusal refusal = claim(request, claimed);
-  if (!refusal) refusal = establish(request, claimed);
-  if (refusal) return refuse(request, refusal);
-  answer_allocate(request, allocations_.at(request.five_tuple));
+  if (const Refusal refusal = claim(request, claimed)) return refuse(request, refusal);
+  const Allocation* made = establish(request, claimed);
+  if (made == nullptr) {
+    abandon(request, claimed);
+    return refuse(request, {508});
+  }
+  answer_allocate(request, *made);
 }
 
 // RFC 8489 §10: the alternates of the client's own family first.
@@ -117,7 +112,7 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
              message.has(Attribute::kAdditionalAddressFamily)) {
     return {400, "Reservation Token Beside Even Port Or Family"};
   }
-  if (allocations_.size() >= config_.max_allocations) return kTooManyAllocations;
+  if (book_.is_full()) return kTooManyAllocations;
   if (reserved) {
     if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
@@ -137,9 +132,10 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   return refusal;
 }
 
-// Makes what was claimed an allocation, or refuses with nothing left of it.
-Refusal Server::Impl::establish(const Request& request, const Claim& claimed) {
+// Makes what was claimed an allocation; nullptr where the tables have no room.
+Allocation* Server::Impl::establish(const Request& request, const Claim& claimed) {
   Allocation made;
+  made.five_tuple = request.five_tuple;
   made.created_by = request.message.transaction_id();
   made.owner = request.user;
   made.relayed = claimed.relayed;
@@ -148,37 +144,19 @@ Refusal Server::Impl::establish(const Request& request, const Claim& claimed) {
   for (std::size_t family = 0; family < 2; ++family) {
     if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
   }
-  const auto slot =
-      host_.flows().publish_allocation({request.five_tuple, made.relayed, made.expires_s});
-  if (!slot) {
-    abandon(request, claimed);
-    return {508};
-  }
-  made.slot = *slot;
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
-  if (claimed.redeemed) forget_reservation(reservations_.find(*claimed.redeemed));
-  const auto [place, is_new] = allocations_.try_emplace(request.five_tuple);
-  assert(is_new);
-  Allocation& kept = place->second;
-  kept = std::move(made);
-  kept.five_tuple = &place->first;
-  schedule(kept);
-  update_gauges();
-  return {};
+  Allocation* kept = book_.add(std::move(made));
+  if (kept != nullptr && claimed.redeemed) book_.take_up(*claimed.redeemed);
+  return kept;
 }
 
 // A reservation goes on, ports that nobody has seen need no rest.
 void Server::Impl::abandon(const Request& request, const Claim& claimed) {
   quotas_.release(request.user.quota_name, request.five_tuple, claimed.redeemed.has_value());
   if (claimed.redeemed) return;
-  if (claimed.reserved) {
-    const auto next = reservations_.find(*claimed.reserved);
-    pool_of(next->second.relayed.address).put(next->second.relayed.port);
-    quotas_.release(request.user.quota_name, QuotaLedger::Thing::kAllocation, 1);
-    forget_reservation(next);
-  }
+  if (claimed.reserved) book_.cancel(*claimed.reserved);
   for (const auto& relayed : claimed.relayed) {
-    if (relayed) pool_of(relayed->address).put(relayed->port);
+    if (relayed) book_.put_back(*relayed);
   }
 }
 
@@ -199,25 +177,24 @@ Refusal Server::Impl::choose_families(const Request& request, std::array<bool, 2
   }
   if (!message.has(Attribute::kRequestedAddressFamily)) {
     wanted[0] = true;
-    return relays(Family::kIpv4) ? Refusal{} : Refusal{440};
+    return book_.relays(Family::kIpv4) ? Refusal{} : Refusal{440};
   }
   const auto octet = message.family_octet(Attribute::kRequestedAddressFamily);
   if (!octet) return {400, "Requested Address Family Malformed"};
   if (*octet != kIpv4Octet && *octet != kIpv6Octet) return {440};
   const std::size_t family = *octet == kIpv4Octet ? 0 : 1;
   wanted[family] = true;
-  return relays(family_of(family)) ? Refusal{} : Refusal{440};
+  return book_.relays(family_of(family)) ? Refusal{} : Refusal{440};
 }
 
 Refusal Server::Impl::claim_reserved(const Request& request, Claim& claimed) const {
   const auto token = request.message.find(Attribute::kReservationToken);
   const auto content = tokens_.open(token->value);
   if (!content || content->shard != config_.shard) return kNoSuchReservation;
-  const auto found = reservations_.find(content->id);
-  if (found == reservations_.end() || found->second.expires_s <= now_s(request.now))
-    return kNoSuchReservation;
-  if (found->second.quota_name != request.user.quota_name) return kNoSuchReservation;  // overheard
-  const RelayEndpoint& relayed = found->second.relayed;
+  const Reservation* reservation = book_.reservation(content->id, now_s(request.now));
+  if (reservation == nullptr) return kNoSuchReservation;
+  if (reservation->quota_name != request.user.quota_name) return kNoSuchReservation;  // overheard
+  const RelayEndpoint& relayed = reservation->relayed;
   claimed.relayed[family_index(relayed.address.family)] = relayed;
   claimed.redeemed = content->id;
   return {};
@@ -227,50 +204,30 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
                                   Claim& claimed) {
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
-  if (pair && reservations_.size() >= reservations_max_) return {508, "Too Many Reservations"};
+  if (pair && !book_.has_room_for_reservation()) return {508, "Too Many Reservations"};
   // A reservation holds a port as an allocation does, and counts as one.
   const std::string& user = request.user.quota_name;
   if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return {486};
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;
-    claimed.relayed[family] = draw(family_of(family), even, pair);
+    claimed.relayed[family] = book_.draw(family_of(family), even, pair);
     if (claimed.relayed[family]) continue;
     // Of two, one may be missing (RFC 8656 §7.2, ADDRESS-ERROR-CODE).
-    claimed.address_error = {family_of(family),
-                             relays(family_of(family)) ? std::uint16_t{508} : std::uint16_t{440}};
+    claimed.address_error = {family_of(family), book_.relays(family_of(family))
+                                                    ? std::uint16_t{508}
+                                                    : std::uint16_t{440}};
   }
   if (!claimed.relayed[0] && !claimed.relayed[1]) {
     if (pair) quotas_.release(user, QuotaLedger::Thing::kAllocation, 1);
     return even ? Refusal{508, "No Such Port Free"} : Refusal{508, "No Port Free"};
   }
-  if (pair) reserve_next(request, claimed);
-  return {};
-}
-
-// A pair is asked for in one family only.
-void Server::Impl::reserve_next(const Request& request, Claim& claimed) {
-  std::uint32_t id = host_.random_below(kReservationIds);
-  while (reservations_.contains(id))
-    id = (id + 1) % kReservationIds;
+  if (!pair) return {};
+  // Asked for in one family only.
   RelayEndpoint second = claimed.relayed[0] ? *claimed.relayed[0] : *claimed.relayed[1];
   ++second.port;
-  const std::uint32_t expires_s = expiry_s(request.now, config_.reservation_lifetime_s);
-  reservations_[id] = {second, request.user.quota_name, expires_s};
-  reservations_due_.insert({expires_s, id});
-  claimed.reserved = id;
-}
-
-// From one of the family's addresses at random, or any other that has a port left.
-std::optional<RelayEndpoint> Server::Impl::draw(Family family, bool even, bool pair) {
-  const std::vector<std::size_t>& places = relayed_of_[family_index(family)];
-  if (places.empty()) return std::nullopt;
-  const std::size_t start = host_.random_below(static_cast<std::uint32_t>(places.size()));
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    const std::size_t which = places[(start + i) % places.size()];
-    const auto port = even ? pools_[which].take_even(host_, pair) : pools_[which].take(host_);
-    if (port) return RelayEndpoint{{config_.relayed[which].internal, *port}};
-  }
-  return std::nullopt;
+  claimed.reserved =
+      book_.reserve(second, user, expiry_s(request.now, config_.reservation_lifetime_s));
+  return {};
 }
 
 void Server::Impl::answer_allocate(const Request& request, const Allocation& allocation) {

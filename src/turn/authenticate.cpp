@@ -113,8 +113,7 @@ const Identity* Server::Impl::remembered_owner(const Request& request,
   if (method == Method::kRefresh && config_.strict_expiry) return nullptr;
   const Identity* owner = allocation != nullptr ? &allocation->owner : nullptr;
   if (allocation == nullptr && method != Method::kAllocate) {
-    const auto tombstone = tombstones_.find(request.five_tuple);
-    if (tombstone != tombstones_.end()) owner = &tombstone->second.owner;
+    if (const Tombstone* tombstone = book_.tombstone(request.five_tuple)) owner = &tombstone->owner;
   }
   return owner != nullptr && names(request.message, owner->username) ? owner : nullptr;
 }
@@ -200,7 +199,7 @@ void Server::Impl::keys_arrived(Instant now, const UserName& user, std::string_v
     Request request{now, one.five_tuple, one.token, {}, {}, {}};
     static_cast<void>(MessageView::parse(one.bytes, request.message));
     if (prove(request, keys != nullptr ? *keys : UserKeys{})) {
-      dispatch(request, find(one.five_tuple, now));
+      dispatch(request, book_.find(one.five_tuple, now_s(now)));
     } else {
       deny(request, keys != nullptr ? Unauthorized::kWrongKey : Unauthorized::kUnknownUser);
     }

@@ -34,7 +34,7 @@ void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
   if (const Refusal refusal = judge_peer(allocation, peer.address)) return refuse(request, refusal);
   if (const Refusal refusal = bind(allocation, *number, peer, request.now))
     return refuse(request, refusal);
-  schedule(allocation);
+  book_.schedule(allocation);
   MessageWriter writer = begin(request, Class::kSuccess);
   send(request, writer, 0, true);
 }
@@ -51,37 +51,30 @@ Refusal Server::Impl::bind(Allocation& allocation, ChannelNumber number, const P
     if (same_number) bound = &channel;
   }
   if (bound == nullptr) return bind_new(allocation, number, peer, now);
-  bound->expires_s = expiry_s(now, config_.channel_lifetime_s);
-  host_.flows().extend_channel(bound->slot, bound->expires_s);
-  extend(allocation.permissions.at(peer.address), expiry_s(now, config_.permission_lifetime_s));
+  book_.extend(*bound, expiry_s(now, config_.channel_lifetime_s));
+  book_.extend(allocation.permissions.at(peer.address),
+               expiry_s(now, config_.permission_lifetime_s));
   return {};
 }
 
 Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
                                const PeerEndpoint& peer, Instant now) {
-  if (allocation.channels.size() >= config_.max_channels_per_allocation) return kTooManyChannels;
-  const std::string& user = allocation.owner.quota_name;
-  if (!quotas_.reserve(user, QuotaLedger::Thing::kChannel, 1)) return kTooManyChannels;
+  if (allocation.channels.size() >= config_.max_channels_per_allocation ||
+      !book_.take_channel(allocation)) {
+    return kTooManyChannels;
+  }
   const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
-  const auto found = allocation.permissions.find(peer.address);
-  const bool fresh = found == allocation.permissions.end();
-  Permission* permission = fresh ? open_one(allocation, peer.address, permitted_s) : &found->second;
-  if (permission == nullptr) {
-    quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
+  const bool fresh = !allocation.permissions.contains(peer.address);
+  if (fresh && !book_.open_one(allocation, peer.address, permitted_s)) {
+    book_.give_channel(allocation);
     return {508};
   }
-  const std::uint32_t expires_s = expiry_s(now, config_.channel_lifetime_s);
-  const auto slot =
-      host_.flows().publish_channel({allocation.slot, permission->slot, number, peer, expires_s});
-  if (!slot) {
-    quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
-    if (fresh) close(allocation, peer.address);
+  if (!book_.bind(allocation, number, peer, expiry_s(now, config_.channel_lifetime_s))) {
+    book_.give_channel(allocation);
+    if (fresh) book_.close(allocation, peer.address);
     return {508};
   }
-  allocation.channels.push_back({*slot, number, peer, expires_s});
-  ++permission->channels;
-  counters.channels.add();
-  if (!fresh) extend(*permission, permitted_s);
+  if (!fresh) book_.extend(allocation.permissions.at(peer.address), permitted_s);
   return {};
 }
 

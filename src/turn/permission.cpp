@@ -26,54 +26,6 @@ Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& pe
   return {403, kPeerVerdictInfo[verdict].reason};
 }
 
-// For so many more, of the allocation's and of its user's.
-bool Server::Impl::take_room(const Allocation& allocation, std::size_t permissions) {
-  return allocation.permissions.size() + permissions <= config_.max_permissions_per_allocation &&
-         quotas_.reserve(allocation.owner.quota_name, QuotaLedger::Thing::kPermission,
-                         static_cast<std::uint32_t>(permissions));
-}
-
-void Server::Impl::give_room(const Allocation& allocation, std::size_t permissions) {
-  quotas_.release(allocation.owner.quota_name, QuotaLedger::Thing::kPermission,
-                  static_cast<std::uint32_t>(permissions));
-}
-
-// Room for it has been taken. nullptr where the tables have none.
-Permission* Server::Impl::open(Allocation& allocation, const Address& peer,
-                               std::uint32_t expires_s) {
-  const auto slot = host_.flows().publish_permission({allocation.slot, peer, expires_s});
-  if (!slot) return nullptr;
-  counters.permissions.add();
-  return &(allocation.permissions[peer] = {*slot, expires_s, 0});
-}
-
-// The same, room and all.
-Permission* Server::Impl::open_one(Allocation& allocation, const Address& peer,
-                                   std::uint32_t expires_s) {
-  if (!take_room(allocation, 1)) return nullptr;
-  Permission* permission = open(allocation, peer, expires_s);
-  if (permission == nullptr) give_room(allocation, 1);
-  return permission;
-}
-
-void Server::Impl::extend(Permission& permission, std::uint32_t expires_s) {
-  permission.expires_s = expires_s;
-  host_.flows().extend_permission(permission.slot, expires_s);
-}
-
-void Server::Impl::close(Allocation& allocation, const Address& peer) {
-  const auto found = allocation.permissions.find(peer);
-  withdraw(allocation, found->second);
-  allocation.permissions.erase(found);
-}
-
-// All but its place in the list.
-void Server::Impl::withdraw(const Allocation& allocation, const Permission& permission) {
-  host_.flows().withdraw_permission(permission.slot);
-  give_room(allocation, 1);
-  counters.permissions.set(counters.permissions.get() - 1);
-}
-
 void Server::Impl::create_permission(Request& request, Allocation& allocation) {
   std::set<Address> peers;  // as the world sees them; one may be named twice
   bool malformed = false;
@@ -98,21 +50,21 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
       static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
         return !allocation.permissions.contains(peer);
       }));
-  if (!take_room(allocation, fresh)) return refuse(request, kNoRoomForPermissions);
+  if (!book_.take_room(allocation, fresh)) return refuse(request, kNoRoomForPermissions);
   std::vector<Address> opened;
   for (const Address& peer : peers) {
     if (allocation.permissions.contains(peer)) continue;
-    if (open(allocation, peer, expires_s) == nullptr) {
-      give_room(allocation, fresh - opened.size());
+    if (book_.open(allocation, peer, expires_s) == nullptr) {
+      book_.give_room(allocation, fresh - opened.size());
       for (const Address& one : opened)
-        close(allocation, one);
+        book_.close(allocation, one);
       return refuse(request, {508});
     }
     opened.push_back(peer);
   }
   for (const Address& peer : peers)
-    extend(allocation.permissions.at(peer), expires_s);
-  schedule(allocation);
+    book_.extend(allocation.permissions.at(peer), expires_s);
+  book_.schedule(allocation);
   MessageWriter writer = begin(request, Class::kSuccess);
   send(request, writer, 0, true);
 }

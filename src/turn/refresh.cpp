@@ -32,17 +32,13 @@ void Server::Impl::refresh(Request& request, Allocation& allocation) {
     const std::size_t index = family_index(family);
     if (!meant[index]) continue;
     if (ends) {
-      end_family(allocation, family, now_s(request.now));
+      book_.end_family(allocation, family, now_s(request.now));
     } else {
       allocation.expires_s[index] = expiry_s(request.now, granted);
       host_.flows().extend_relayed(allocation.slot, family, allocation.expires_s[index]);
     }
   }
-  if (allocation.relayed[0] || allocation.relayed[1]) {
-    schedule(allocation);  // the new end may be earlier than the old one
-  } else {
-    remove(allocation, now_s(request.now));
-  }
+  book_.settle(allocation, now_s(request.now));  // the new end may be earlier than the old one
   MessageWriter writer = begin(request, Class::kSuccess);
   writer.add_u32(Attribute::kLifetime, granted);
   send(request, writer, 0, true);

@@ -5,7 +5,6 @@
 
 #include "turn/server_impl.h"
 #include "turn/tunnels.h"
-#include "wire/headers.h"
 
 namespace turnpike {
 namespace {
@@ -17,30 +16,10 @@ using stun::MessageWriter;
 using stun::Method;
 
 constexpr std::size_t kUnknownMax = stun::kAttributesMax;
-// Reservations hold at most one port of so many: they cost a client nothing.
-constexpr std::size_t kReservedShare = 4;
-
-HashKey random_key(ServerHost& host) {
-  HashKey key{};
-  for (std::uint64_t& word : key) {
-    for (int i = 0; i < 4; ++i)
-      word = word << 16 | host.random_below(0x10000);
-  }
-  return key;
-}
+// Some 100 µs: a request that waits behind it hardly notices.
+constexpr std::size_t kEndsPerTick = 256;
 
 }  // namespace
-
-std::size_t FiveTupleHash::operator()(const FiveTuple& five_tuple) const {
-  const auto words = [](const Address& address) {
-    return std::pair(wire::load_be64(address.bytes.data()),
-                     wire::load_be64(address.bytes.data() + 8));
-  };
-  const auto [a, b] = words(five_tuple.client.address);
-  const auto [c, d] = words(five_tuple.server.address);
-  const std::uint64_t ports = std::uint64_t{five_tuple.client.port} << 16 | five_tuple.server.port;
-  return table_hash(key_, table_hash(key_, a, b, ports), c, d);
-}
 
 Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeeper& nonces,
                    const TokenSealer& tokens, QuotaLedger& quotas)
@@ -50,18 +29,8 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
       tokens_(tokens),
       quotas_(quotas),
       algorithms_(config.sha256_offered, true),
-      allocations_(config.max_allocations, FiveTupleHash(random_key(host))),
-      tombstones_(config.max_allocations, FiveTupleHash(random_key(host))) {
-  std::size_t ports = 0;
-  for (std::size_t i = 0; i < config_.relayed.size(); ++i) {
-    pools_.emplace_back(config_.port_min, config_.port_max, config_.shard, config_.shard_count);
-    relayed_of_[family_index(config_.relayed[i].internal.family)].push_back(i);
-    ports += pools_.back().free();
-  }
-  // The rest is for clients that use what they take.
-  reservations_max_ = std::max<std::size_t>(1, ports / kReservedShare);
+      book_(config_, host, quotas, counters) {
   parked_.reserve(config_.max_parked);
-  update_gauges();
 }
 
 Server::Impl::~Impl() = default;
@@ -74,17 +43,23 @@ void Server::Impl::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes 
       std::find(kMethods.begin(), kMethods.end(), request.message.method()) == kMethods.end()) {
     return discard(token, Discard::kMalformed);
   }
-  authenticate(request, find(five_tuple, now));
+  authenticate(request, book_.find(five_tuple, now_s(now)));
 }
 
-// One that lives: nothing that has ended is left on it.
-Allocation* Server::Impl::find(const FiveTuple& five_tuple, Instant now) {
-  auto found = allocations_.find(five_tuple);
-  if (found != allocations_.end() && found->second.due_s <= now_s(now)) {
-    expire(found->second, now_s(now));
-    found = allocations_.find(five_tuple);
-  }
-  return found == allocations_.end() ? nullptr : &found->second;
+// Whatever it is for, the client learns it as it learns of any end: by 437 to what it asks next.
+bool Server::Impl::end(Instant now, AllocationSlot slot) {
+  Allocation* allocation = book_.at(slot);
+  if (allocation == nullptr) return false;
+  for (const Family family : {Family::kIpv4, Family::kIpv6})
+    book_.end_family(*allocation, family, now_s(now));
+  book_.settle(*allocation, now_s(now));
+  return true;
+}
+
+bool Server::Impl::tick(Instant now) {
+  const bool more = book_.tick(now_s(now), kEndsPerTick) == kEndsPerTick;
+  give_up_parked(now);
+  return more;
 }
 
 void Server::Impl::dispatch(Request& request, Allocation* allocation) {
@@ -189,6 +164,10 @@ void Server::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes reques
 void Server::keys_arrived(Instant now, const UserName& user, std::string_view realm,
                           const UserKeys* keys) {
   impl_->keys_arrived(now, user, realm, keys);
+}
+
+bool Server::end(Instant now, AllocationSlot slot) {
+  return impl_->end(now, slot);
 }
 
 bool Server::tick(Instant now) {

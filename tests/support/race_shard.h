@@ -11,6 +11,7 @@
 #include "race_common.h"
 #include "random.h"
 #include "turnpike/counters.h"
+#include "turnpike/request.h"
 
 namespace turnpike::flow::test::race {
 
@@ -57,6 +58,7 @@ class Shard final : public ServerHost {
       foresee(now_ + kStepMs);
       common_.ready_for[index_].store(step + 1, std::memory_order_release);
       act(mine_[random_.below(static_cast<std::uint32_t>(mine_.size()))]);
+      hear_an_old_notice();
       writer_.housekeeping();
       if (index_ == 0) go_on(step);
       if (random_.below(8) == 0) std::this_thread::yield();
@@ -83,6 +85,7 @@ class Shard final : public ServerHost {
   std::uint64_t owned_twice = 0;
   std::uint64_t unexpected = 0;
   std::uint64_t expired = 0;
+  std::uint64_t ended_by_notice = 0;
 
   void reply(RequestToken /*token*/, stun::Bytes message) override {
     MessageView answer;
@@ -210,6 +213,36 @@ class Shard final : public ServerHost {
     common_.clients[one.client].owner.store(0, std::memory_order_release);
   }
 
+  // A notice that comes in time ends the allocation; the same again, when its slot may have another
+  // owner, ends nothing.
+  void told_to_end(Mine& one) {
+    const auto slot = common_.tables.find_client(0, client_at(one.client));
+    if (!slot) {
+      ++unexpected;
+      return;
+    }
+    const Notice notice{Notice::Kind::kEnd, common_.tables.allocation(*slot).generation, *slot};
+    if (heed(notice)) {
+      ++ended_by_notice;
+    } else {
+      ++unexpected;
+    }
+    know(one, 0);
+    if (old_notices_.size() < 256) {
+      old_notices_.push_back(notice);
+    } else {
+      old_notices_[random_.below(256)] = notice;
+    }
+  }
+  bool heed(const Notice& notice) {
+    return writer_.has(notice.slot, notice.generation) && server_.end(now_, notice.slot);
+  }
+  void hear_an_old_notice() {
+    if (old_notices_.empty()) return;
+    const auto count = static_cast<std::uint32_t>(old_notices_.size());
+    if (heed(old_notices_[random_.below(count)])) ++unexpected;
+  }
+
   bool serves_all(const Mine& one) const { return one.client % 2 == 0; }
 
   void act(Mine& one) {
@@ -219,7 +252,7 @@ class Shard final : public ServerHost {
     switch (random_.below(12)) {
       case 0:
         closes(one, true);
-        return ask(one, Method::kRefresh);
+        return random_.below(2) == 0 ? ask(one, Method::kRefresh) : told_to_end(one);
       case 1:
         one.forsaken = true;
         return;
@@ -323,6 +356,7 @@ class Shard final : public ServerHost {
   Server server_;
   std::vector<UserKeys> users_;
   std::vector<Mine> mine_;
+  std::vector<Notice> old_notices_;
   Mine* asking_ = nullptr;
   Instant now_{kStartMs};
   std::uint64_t transactions_ = 0;

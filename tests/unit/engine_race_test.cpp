@@ -1,8 +1,9 @@
 // Engines, flow tables and pipelines together, each on its own thread: shards answer signed
-// requests of their own clients and of some that are all shards', while two readers send the
-// clients' and their peers' packets through real pipelines. Made for ThreadSanitizer, but what it
-// asserts needs none: no packet reaches another's client or peer, none is lost between the success
-// that opened its way and the request that closes it, and none passes before or after.
+// requests of their own clients and of some that are all shards', and heed notices that end
+// allocations, timely ones and such that come when the slot has a new owner, while two readers send
+// the clients' and their peers' packets through real pipelines. Made for ThreadSanitizer, but what
+// it asserts needs none: no packet reaches another's client or peer, none is lost between the
+// success that opened its way and the request that closes it, and none passes before or after.
 //
 // What a client knows of its allocation is one word, written before a request that closes and when
 // the success comes that opens. A packet whose word is the same before and after the pipeline has
@@ -47,7 +48,7 @@ void race(std::uint32_t shard_count) {
   for (std::thread& thread : reading)
     thread.join();
 
-  std::uint64_t successes = 0, over_quota = 0, taken = 0, expired = 0;
+  std::uint64_t successes = 0, over_quota = 0, taken = 0, expired = 0, ended_by_notice = 0;
   for (const auto& shard : shards) {
     shard->end();
     EXPECT_EQ(shard->unexpected, 0u);
@@ -57,11 +58,13 @@ void race(std::uint32_t shard_count) {
     over_quota += shard->answers[486];
     taken += shard->answers[437];
     expired += shard->expired;
+    ended_by_notice += shard->ended_by_notice;
   }
   EXPECT_EQ(common.quotas.count("all"), 0u);
   EXPECT_GT(successes, 1000u);
   EXPECT_GT(over_quota, 10u);
   EXPECT_GT(expired, 100u);
+  EXPECT_GT(ended_by_notice, 20u);
   EXPECT_TRUE(shard_count == 1 || taken > 10);
   for (const auto& reader : readers) {
     EXPECT_EQ(reader->astray, 0u);

@@ -1,8 +1,8 @@
 // Workers and a shard with the rings between them, each on its own thread, in a flood that the
 // rings can't take: frames are submitted, refused, answered, discarded, kept for keys, given back
-// and counted while somebody else rings the bell. Made for ThreadSanitizer, but what it asserts
-// needs none: each frame that was let in comes back once, to its worker, with the answer to what
-// stood in it.
+// and counted while somebody else rings the bell; and notices go beside them. Made for
+// ThreadSanitizer, but what it asserts needs none: each frame that was let in comes back once, to
+// its worker, with the answer to what stood in it.
 //
 // The rings are DPDK's, whose code is inlined and so seen by ThreadSanitizer; meson.build asks for
 // that with C11's atomics, for the other one on this processor orders plain loads and stores by
@@ -69,6 +69,7 @@ class Worker {
     const Clock::time_point began = Clock::now();
     while (seconds_since(began) < kSeconds) {
       submit_some();
+      notify_some();
       rings_.ring(number_);
       // Now and then nothing comes in for a while, and the shard falls asleep.
       const bool pause = next_random(random_) % 64 == 0;
@@ -82,7 +83,7 @@ class Worker {
     }
   }
 
-  std::uint64_t submitted = 0, refused = 0, answered = 0, discarded = 0, wrong = 0;
+  std::uint64_t told = 0, submitted = 0, refused = 0, answered = 0, discarded = 0, wrong = 0;
   bool all_back() const { return free_.size() == kFrames; }
 
  private:
@@ -100,6 +101,14 @@ class Worker {
       }
       ++submitted;
       free_.pop_back();
+    }
+  }
+
+  // As many as there is room for, by number.
+  void notify_some() {
+    for (unsigned i = next_random(random_) % kBurst; i > 0; --i) {
+      const auto number = static_cast<std::uint32_t>(told);
+      told += rings_.notify(number_, {Notice::Kind::kEnd, number_, AllocationSlot{number}}) ? 1 : 0;
     }
   }
 
@@ -164,7 +173,7 @@ class Shard {
       const std::size_t n = rings_.receive(requests);
       for (std::size_t i = 0; i < n; ++i)
         serve(requests[i]);
-      if (n == 0) {
+      if (n == 0 && heed() == 0) {
         for (const Kept& kept : kept_)
           reply(kept);
         kept_.clear();
@@ -174,7 +183,18 @@ class Shard {
     }
   }
 
+  // Each worker's, in their order.
+  std::size_t heed() {
+    std::array<Notice, kBurst> notices;
+    const std::size_t n = rings_.receive(notices);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (notices[i].slot != AllocationSlot{heard[notices[i].generation]++}) ++wrong;
+    }
+    return n;
+  }
+
   std::uint64_t served = 0, sleeps = 0, wrong = 0;
+  std::array<std::uint32_t, kWorkers> heard{};
 
  private:
   struct Kept {
@@ -253,6 +273,8 @@ TEST_F(EngineRingRace, WhatIsLetInComesBackAnswered) {
   rings.wake();
   serving.join();
   waking.join();
+  while (shard.heed() != 0) {
+  }
 
   std::uint64_t submitted = 0, refused = 0;
   for (const auto& worker : workers) {
@@ -261,6 +283,8 @@ TEST_F(EngineRingRace, WhatIsLetInComesBackAnswered) {
     EXPECT_EQ(worker->submitted, worker->answered + worker->discarded);
     EXPECT_GT(worker->answered, 1000u);
     EXPECT_GT(worker->discarded, 1000u);
+    EXPECT_GT(worker->told, 1000u);
+    EXPECT_EQ(shard.heard[static_cast<std::size_t>(&worker - workers.data())], worker->told);
     submitted += worker->submitted;
     refused += worker->refused;
   }

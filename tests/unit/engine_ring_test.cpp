@@ -205,5 +205,27 @@ TEST_F(EngineRing, WorkersTakeTurnsAtBeingFirst) {
     collect(worker);
 }
 
+// A worker whose shard doesn't come is told so, and nothing of what it said is lost.
+TEST_F(EngineRing, NoticesComeInOrderAndNoMoreThanThereIsRoomFor) {
+  make(2);
+  std::uint32_t told = 0;
+  while (rings_->notify(1, {Notice::Kind::kEnd, 7, AllocationSlot{told}}))
+    ++told;
+  EXPECT_EQ(told, EngineRings::kMostNotices);
+  EXPECT_TRUE(rings_->notify(0, {Notice::Kind::kEnd, 8, AllocationSlot{99}}));
+  std::vector<Notice> heard;
+  std::array<Notice, kBurst> some;
+  while (const std::size_t n = rings_->receive(some))
+    heard.insert(heard.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(n));
+  ASSERT_EQ(heard.size(), told + 1);
+  std::uint32_t next = 0;
+  for (const Notice& notice : heard) {
+    if (notice.generation == 8) continue;
+    EXPECT_EQ(notice.slot, AllocationSlot{next++});
+  }
+  EXPECT_EQ(next, told);
+  EXPECT_TRUE(rings_->notify(1, {Notice::Kind::kEnd, 7, AllocationSlot{0}}));
+}
+
 }  // namespace
 }  // namespace turnpike::dataplane

@@ -29,6 +29,22 @@ TEST_F(TurnServer, AllocationExpiresAfter600Seconds) {
   EXPECT_EQ(quotas_.count("alice"), 0U);
 }
 
+TEST_F(TurnServer, AnAllocationCanBeEndedByItsSlot) {
+  allocate(1000);
+  allocate(1001);
+  permit(1000, {kPeer});
+  bind(1000, 0x4000, {kPeer, 9});
+  const AllocationSlot slot{world_.sink.allocations.begin()->first};
+  EXPECT_TRUE(server_->end(now_, slot));
+  EXPECT_EQ(world_.sink.allocations.size(), 1U);
+  EXPECT_TRUE(world_.sink.permissions.empty());
+  EXPECT_TRUE(world_.sink.channels.empty());
+  EXPECT_EQ(quotas_.count("alice"), 1U);
+  EXPECT_FALSE(server_->end(now_, slot));
+  EXPECT_EQ(refresh(1000, 600).code(), 437);
+  EXPECT_EQ(refresh(1001, 600).code(), 0);
+}
+
 TEST_F(TurnServer, ADualAllocationsFamiliesEndByThemselves) {
   const Answer answer =
       allocate(1000, [](auto& w) { w.add_u8_rfffu(Attribute::kAdditionalAddressFamily, 2); });

@@ -1,0 +1,243 @@
+// The book of a shard: its allocations, each by its slot, with the permissions and channels that
+// hang on it, reservations and relay ports, and what is remembered of those that have ended; what
+// is due when, and how each of it ends. Requests (server_impl.h) read and write it; so does
+// whatever ends an allocation without one. What is in the book is published as well, and counted
+// against its user, from the same call.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "base/keyed_hash.h"
+#include "turn/port_pool.h"
+#include "turnpike/counters.h"
+#include "turnpike/quota.h"
+#include "turnpike/reservation_token.h"
+#include "turnpike/server.h"
+
+namespace turnpike {
+
+struct Permission {
+  PermissionSlot slot{};
+  std::uint32_t expires_s = 0;
+  // Channels to its address. While there are any, it stays, closed by its expiry: they name its
+  // slot, and a new permission for the address must open what comes back to them.
+  std::uint32_t channels = 0;
+};
+
+struct Channel {
+  ChannelSlot slot{};
+  ChannelNumber number = 0;
+  PeerEndpoint peer;
+  std::uint32_t expires_s = 0;
+};
+
+inline constexpr std::uint32_t kNeverDue = 0xFFFF'FFFF;
+
+// A user who has proved to be one, and the keys that did it: one of each kind at most.
+struct Identity {
+  std::string username;
+  std::string quota_name;
+  stun::Key md5;
+  stun::Key sha256;
+};
+
+struct Allocation {
+  AllocationSlot slot{};
+  FiveTuple five_tuple;
+  stun::TransactionId created_by{};
+  Identity owner;
+  std::array<std::optional<RelayEndpoint>, 2> relayed;  // by family_index()
+  std::array<std::uint32_t, 2> expires_s{};
+  std::map<Address, Permission> permissions;
+  std::vector<Channel> channels;
+  std::uint32_t due_s = kNeverDue;  // when the first of its things ends
+  // What the success said, for its retransmissions.
+  std::uint32_t lifetime_s = 0;
+  std::optional<TokenSealer::Token> token;
+  std::optional<std::pair<Family, std::uint16_t>> address_error;
+
+  bool is_over() const { return !relayed[0] && !relayed[1]; }
+};
+
+// A deleted allocation is remembered for a while, so that a late duplicate of its Allocate makes no
+// ghost and a repeated Refresh gets a signed answer.
+struct Tombstone {
+  stun::TransactionId created_by{};
+  Identity owner;
+  std::uint32_t until_s = 0;
+};
+
+struct Reservation {
+  RelayEndpoint relayed;
+  std::string quota_name;  // of the user who made it, and alone may take it up
+  std::uint32_t expires_s = 0;
+};
+
+class FiveTupleHash {
+ public:
+  explicit FiveTupleHash(const HashKey& key) : key_(key) {}
+  std::size_t operator()(const FiveTuple& five_tuple) const;
+
+ private:
+  HashKey key_;
+};
+
+// What is due when: one entry for each key, moved whenever its time changes, so that it can't grow
+// beyond what it keeps time for.
+template <typename Key>
+class Schedule {
+ public:
+  void move(Key key, std::uint32_t from_s, std::uint32_t to_s) {
+    entries_.erase({from_s, key});
+    if (to_s != kNeverDue) entries_.insert({to_s, key});
+  }
+  // The first, if it is due at `now_s`.
+  std::optional<Key> due(std::uint32_t now_s) const {
+    if (entries_.empty() || entries_.begin()->at_s > now_s) return std::nullopt;
+    return first();
+  }
+  Key first() const { return entries_.begin()->key; }
+
+ private:
+  struct Entry {
+    std::uint32_t at_s;
+    Key key;
+
+    bool operator<(const Entry& other) const {
+      return at_s != other.at_s ? at_s < other.at_s : comes_before(key, other.key);
+    }
+  };
+  static bool comes_before(AllocationSlot one, AllocationSlot other) { return one < other; }
+  static bool comes_before(std::uint32_t one, std::uint32_t other) { return one < other; }
+  // By what the key says, not by where it lies: the order is the same in every run.
+  static bool comes_before(const FiveTuple* one, const FiveTuple* other) { return *one < *other; }
+
+  std::set<Entry> entries_;
+};
+
+class Book {
+ public:
+  // Keeps references.
+  Book(const ServerConfig& config, ServerHost& host, QuotaLedger& quotas, ServerCounters& counters);
+
+  // Allocations. A pointer is good until the next call that ends or adds one.
+  // One that lives: nothing that has ended is left on it.
+  Allocation* find(const FiveTuple& five_tuple, std::uint32_t now_s);
+  Allocation* at(AllocationSlot slot);
+  // What is left of the five-tuple's last one.
+  const Tombstone* tombstone(const FiveTuple& five_tuple) const;
+  bool is_full() const { return allocations_.size() >= config_.max_allocations; }
+  // Publishes it. nullptr where the tables have no room: nothing has changed. Its quota and ports
+  // have been taken.
+  Allocation* add(Allocation&& allocation);
+  // When the expiry of anything on it has changed.
+  void schedule(Allocation& allocation);
+  // One relayed address ends, with the channels and permissions of its family; the allocation may
+  // have another.
+  void end_family(Allocation& allocation, Family family, std::uint32_t now_s);
+  // Schedules what is left of the allocation, or ends it where nothing is.
+  void settle(Allocation& allocation, std::uint32_t now_s);
+
+  // Permissions. Room for so many more, of the allocation's and of its user's; false: none of it.
+  bool take_room(const Allocation& allocation, std::size_t permissions);
+  void give_room(const Allocation& allocation, std::size_t permissions);
+  // Room for it has been taken. nullptr where the tables have none.
+  Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
+  // The same, room and all.
+  Permission* open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
+  void extend(Permission& permission, std::uint32_t expires_s);
+  void close(Allocation& allocation, const Address& peer);
+
+  // Channels. Room among the user's own; false: there is none.
+  bool take_channel(const Allocation& allocation);
+  void give_channel(const Allocation& allocation);
+  // The peer's address has a permission, and room has been taken. False where the tables have none.
+  bool bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
+            std::uint32_t expires_s);
+  void extend(Channel& channel, std::uint32_t expires_s);
+
+  // Relay ports, from one of the family's addresses at random, or any other that has one left.
+  bool relays(Family family) const { return !relayed_of_[family_index(family)].empty(); }
+  std::optional<RelayEndpoint> draw(Family family, bool even, bool pair);
+  // One that was drawn and never shown.
+  void put_back(const RelayEndpoint& relayed);
+
+  // Reservations, by the id in their token; each counts as an allocation of its user's, which has
+  // been taken.
+  bool has_room_for_reservation() const { return reservations_.size() < reservations_max_; }
+  std::uint32_t reserve(const RelayEndpoint& relayed, const std::string& user,
+                        std::uint32_t expires_s);
+  // nullptr: none that lives.
+  const Reservation* reservation(std::uint32_t id, std::uint32_t now_s) const;
+  // An allocation has its port and its place now.
+  void take_up(std::uint32_t id);
+  // It was never shown.
+  void cancel(std::uint32_t id);
+
+  // Ends what is due, but no more than `most`; returns how much that was. Nothing hangs on
+  // promptness: workers read expiries, and who asks for an allocation finds only what lives.
+  std::size_t tick(std::uint32_t now_s, std::size_t most);
+  void update_gauges();
+
+ private:
+  using Allocations = std::unordered_map<AllocationSlot, Allocation>;
+  // Slots by the five-tuples of their allocations.
+  struct OfSlot {
+    using is_transparent = void;
+    const Allocations* allocations;
+    FiveTupleHash hash;
+
+    const FiveTuple& operator[](AllocationSlot slot) const {
+      return allocations->at(slot).five_tuple;
+    }
+    std::size_t operator()(const FiveTuple& five_tuple) const { return hash(five_tuple); }
+    std::size_t operator()(AllocationSlot slot) const { return hash((*this)[slot]); }
+    bool operator()(AllocationSlot one, AllocationSlot other) const { return one == other; }
+    bool operator()(const FiveTuple& one, AllocationSlot other) const {
+      return one == (*this)[other];
+    }
+    bool operator()(AllocationSlot one, const FiveTuple& other) const {
+      return (*this)[one] == other;
+    }
+  };
+  using Tombstones = std::unordered_map<FiveTuple, Tombstone, FiveTupleHash>;
+
+  void end_channel(Allocation& allocation, const Channel& channel);
+  void withdraw(const Allocation& allocation, const Permission& permission);
+  std::size_t expire(Allocation& allocation, std::uint32_t now_s);
+  void remove(Allocation& allocation, std::uint32_t now_s);
+  void bury(const FiveTuple& five_tuple, Tombstone&& tombstone);
+  void forget(Tombstones::iterator tombstone);
+  void release(const RelayEndpoint& relayed, std::uint32_t now_s);
+  PortPool& pool_of(const Address& relayed);
+  std::size_t end_allocations(std::uint32_t now_s, std::size_t most);
+  std::size_t forget_tombstones(std::uint32_t now_s, std::size_t most);
+  std::size_t end_reservations(std::uint32_t now_s, std::size_t most);
+
+  const ServerConfig& config_;
+  ServerHost& host_;
+  QuotaLedger& quotas_;
+  ServerCounters& counters_;
+
+  Allocations allocations_;
+  std::unordered_set<AllocationSlot, OfSlot, OfSlot> by_five_tuple_;
+  Schedule<AllocationSlot> allocations_due_;
+  Tombstones tombstones_;
+  Schedule<const FiveTuple*> tombstones_due_;  // keys of tombstones_
+  std::map<std::uint32_t, Reservation> reservations_;
+  Schedule<std::uint32_t> reservations_due_;
+  std::size_t reservations_max_ = 1;
+  std::vector<PortPool> pools_;                         // by relayed address, as config_.relayed
+  std::array<std::vector<std::size_t>, 2> relayed_of_;  // by family: places in config_.relayed
+};
+
+}  // namespace turnpike
