@@ -260,14 +260,15 @@ TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
     item.entry = allocation.first_channels.find(item.channel, TableParts::kNumberMask);
   } else {
     item.entry = kNoSlot;
-    if (item.kind == Kind::kPeer)
+    if (item.kind == Kind::kPeer) {
+      // Before the first ones: of these one may have just become one.
+      const std::uint32_t further = allocation.further_channels.load(std::memory_order_acquire);
       item.entry = allocation.first_channels.find(TableParts::peer_tag(item.peer, item.peer_port),
                                                   TableParts::kPeerTagMask);
-    if (item.entry == kNoSlot) {
       // A channel that is not among the first would go before the permission.
-      if (item.kind == Kind::kPeer &&
-          allocation.further_channels.load(std::memory_order_acquire) != 0)
-        return false;
+      if (item.entry == kNoSlot && further != 0) return false;
+    }
+    if (item.entry == kNoSlot) {
       item.by_channel = false;
       item.entry = allocation.first_permissions.find(TableParts::permission_tag(item.peer));
     }
@@ -301,7 +302,7 @@ TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t
 }
 
 template <Family kFrom, Family kTo>
-TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const RelayEndpoint& relayed,
+TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed,
                                        const Address& peer, std::uint16_t peer_port,
                                        std::uint32_t hop, const PathMtu& path, std::size_t framing,
                                        std::size_t behind_size) {
@@ -332,7 +333,7 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, const RelayEndpoint& re
   if constexpr (kFrom == Family::kIpv6)
     carried.dont_fragment = Ip<kTo>::kSize + udp_size > kLongestWithoutDf;
   std::uint8_t* frame = body - kHeaders;
-  put_on<kTo>(frame, carried, relayed.address, relayed.port, peer, peer_port, udp_size);
+  put_on<kTo>(frame, carried, tables_.relayed[relayed.relayed].address.internal, relayed.port, peer, peer_port, udp_size);
   finish_packet<kTo>(packet, frame, udp_size, hop, may_be_cut);
   Sum& sum = to_peers_[family_index(kFrom)][family_index(kTo)];
   ++sum.packets;
@@ -427,7 +428,7 @@ TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const I
     return false;
   }
   const std::uint32_t hop = permission.peer_next_hop.load(std::memory_order_acquire);
-  const RelayEndpoint& relayed = allocation.relayed[family_index(item.peer_family)];
+  const RelayPort relayed = allocation.relayed[family_index(item.peer_family)];
   return with_families(
       item.family, item.peer_family, [&](auto from, auto to) __attribute__((always_inline)) {
         return to_peer<decltype(from)::value, decltype(to)::value>(

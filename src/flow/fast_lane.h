@@ -109,7 +109,7 @@ class FastLane {
   bool finish_from_peer(std::uint32_t seconds, const Item& item);
   bool finish_from_client(std::uint32_t seconds, const Item& item);
   template <Family kFrom, Family kTo>
-  bool to_peer(const Item& item, const RelayEndpoint& relayed, const Address& peer,
+  bool to_peer(const Item& item, RelayPort relayed, const Address& peer,
                std::uint16_t peer_port, std::uint32_t hop, const PathMtu& path, std::size_t framing,
                std::size_t behind_size);
   template <Family kFrom, Family kTo>

@@ -102,7 +102,7 @@ void Pipeline::find_ways_by_channel(std::uint32_t seconds, std::span<Packet> bur
       continue;
     }
     packet.peer = channel->peer;
-    packet.relayed = channel->relayed;
+    packet.relayed = tables_.relayed(channel->relayed);
     packet.next_hop = next_hop(channel->peer_next_hop);
     packet.path_mtu = channel->path_mtu.at(seconds);
     if (channel->to_ourselves) loop(seconds, packet, packet.peer);
@@ -132,7 +132,7 @@ void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> 
       drop(packet, refused);
       continue;
     }
-    packet.relayed = allocation.relayed[family_index(family)];
+    packet.relayed = tables_.relayed(allocation.relayed[family_index(family)]);
     packet.next_hop = next_hop(permission->peer_next_hop);
     packet.path_mtu = permission->path_mtu.at(seconds);
     if (permission->to_ourselves) loop(seconds, packet, packet.peer);

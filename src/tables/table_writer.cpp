@@ -20,8 +20,9 @@ constexpr std::uint32_t kVisitsPerCall = 8192;
 
 constexpr std::array<Family, 2> kFamilies{Family::kIpv4, Family::kIpv6};
 
+// Who reads it afterwards sees all that was written before.
 void change(std::atomic<std::uint32_t>& used, std::uint32_t by) {
-  used.store(used.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  used.store(used.load(std::memory_order_relaxed) + by, std::memory_order_release);
 }
 
 }  // namespace
@@ -52,8 +53,9 @@ struct TableWriter::Impl {
   // A hairpinned packet takes the next hop of the client it ends at.
   std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {
     if (to_ourselves) return static_cast<std::uint32_t>(kNoNextHop);
-    const RelayEndpoint& relayed = parts.allocations[allocation].relayed[family_index(peer.family)];
-    return static_cast<std::uint32_t>(next_hops.resolve({relayed.address, peer, allocation}));
+    const RelayPort relay = parts.allocations[allocation].relayed[family_index(peer.family)];
+    const Address& from = parts.relayed[relay.relayed].address.internal;
+    return static_cast<std::uint32_t>(next_hops.resolve({from, peer, allocation}));
   }
   // The new one is stored with release: the reader that sees its index sees the next hop behind it.
   void exchange_hop(std::atomic<std::uint32_t>& word, std::uint32_t hop) {
@@ -75,8 +77,15 @@ struct TableWriter::Impl {
     return static_cast<std::uint16_t>(found - parts.listeners.begin());
   }
 
-  void open_port(const RelayEndpoint& relay, std::uint32_t slot);
-  void close_port(const RelayEndpoint& relay, std::uint32_t slot);
+  RelayPort relay_port(const RelayEndpoint& relay) const {
+    const std::size_t relayed = parts.relayed_index(relay.address);
+    assert(relayed < parts.relayed.size());
+    return {static_cast<std::uint16_t>(relayed), relay.port};
+  }
+  void open_port(RelayPort relay, std::uint32_t slot);
+  void close_port(RelayPort relay, std::uint32_t slot);
+  void place_among_first(std::uint32_t slot, PermissionEntry& permission);
+  bool place_among_first(std::uint32_t slot, ChannelEntry& channel);
 
   // Places to visit when routes have changed: allocations, then permissions, then channels.
   std::uint32_t visits() const { return allocations.size() + permissions.size() + channels.size(); }
@@ -97,31 +106,41 @@ struct TableWriter::Impl {
 };
 
 // The index first, then the bitmap: a packet that the filter lets in finds its allocation.
-void TableWriter::Impl::open_port(const RelayEndpoint& relay, std::uint32_t slot) {
-  const std::size_t address = parts.relayed_index(relay.address);
-  assert(address < parts.relayed.size());
-  std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
+void TableWriter::Impl::open_port(RelayPort relay, std::uint32_t slot) {
+  std::atomic<std::uint32_t>& cell = parts.relayed[relay.relayed].ports[relay.port];
   assert(cell.load(std::memory_order_relaxed) == 0);
   cell.store(slot + 1, std::memory_order_release);
   // A word is a block of 64 ports and so has one shard for its writer; but that is the ports'
   // law, not this file's, and an atomic or costs nothing here.
   for (std::atomic<std::uint64_t>* const bits : parts.live_ports) {
-    bits[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_or(
+    bits[relay.relayed * (TableParts::kPorts / 64) + relay.port / 64].fetch_or(
         std::uint64_t{1} << relay.port % 64, std::memory_order_release);
   }
 }
 
 // A port closed earlier, when one of two families ended, may have another owner by now: its cell
 // says whose it is.
-void TableWriter::Impl::close_port(const RelayEndpoint& relay, std::uint32_t slot) {
-  const std::size_t address = parts.relayed_index(relay.address);
-  std::atomic<std::uint32_t>& cell = parts.relayed[address].ports[relay.port];
+void TableWriter::Impl::close_port(RelayPort relay, std::uint32_t slot) {
+  std::atomic<std::uint32_t>& cell = parts.relayed[relay.relayed].ports[relay.port];
   if (cell.load(std::memory_order_relaxed) != slot + 1) return;
   for (std::atomic<std::uint64_t>* const bits : parts.live_ports) {
-    bits[address * (TableParts::kPorts / 64) + relay.port / 64].fetch_and(
+    bits[relay.relayed * (TableParts::kPorts / 64) + relay.port / 64].fetch_and(
         ~(std::uint64_t{1} << relay.port % 64), std::memory_order_release);
   }
   cell.store(0, std::memory_order_release);
+}
+
+// If it isn't, and there is room.
+void TableWriter::Impl::place_among_first(std::uint32_t slot, PermissionEntry& permission) {
+  if (permission.among_first) return;
+  permission.among_first = parts.allocations[permission.allocation].first_permissions.add(
+      TableParts::permission_tag(words_of(permission.peer)), slot);
+}
+
+bool TableWriter::Impl::place_among_first(std::uint32_t slot, ChannelEntry& channel) {
+  channel.among_first = parts.allocations[channel.allocation].first_channels.add(
+      TableParts::channel_tag(channel.peer, channel.number), slot);
+  return channel.among_first;
 }
 
 TableWriter::TableWriter(Tables& tables, std::uint8_t shard, Qsbr& qsbr, NextHopResolver& next_hops)
@@ -143,7 +162,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
     entry.has_relayed[family] = has;
-    entry.relayed[family] = has ? *flow.relayed[family] : RelayEndpoint{};
+    entry.relayed[family] = has ? impl_->relay_port(*flow.relayed[family]) : RelayPort{};
     entry.expires_s[family].store(has ? flow.expires_s[family] : 0, std::memory_order_relaxed);
   }
   entry.client_next_hop.store(impl_->resolve_client(*slot), std::memory_order_relaxed);
@@ -176,8 +195,8 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.path_mtu.forget();
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
-  impl_->parts.allocations[allocation].first_permissions.add(
-      TableParts::permission_tag(words_of(flow.peer)), *slot);
+  entry.among_first = false;
+  impl_->place_among_first(*slot, entry);
   change(impl_->shard.permissions_used, 1);
   return PermissionSlot{*slot};
 }
@@ -204,9 +223,9 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);
-  AllocationEntry& owner = impl_->parts.allocations[allocation];
-  if (!owner.first_channels.add(TableParts::channel_tag(flow.peer, flow.number), *slot))
-    change(owner.further_channels, 1);
+  entry.among_first = false;
+  if (!impl_->place_among_first(*slot, entry))
+    change(impl_->parts.allocations[allocation].further_channels, 1);
   change(impl_->shard.channels_used, 1);
   return ChannelSlot{*slot};
 }
@@ -220,14 +239,21 @@ void TableWriter::extend_relayed(AllocationSlot slot, Family family, std::uint32
 
 void TableWriter::extend_permission(PermissionSlot slot, std::uint32_t expires_s) {
   assert(impl_->permissions.is_live(static_cast<std::uint32_t>(slot)));
-  impl_->parts.permissions[static_cast<std::uint32_t>(slot)].expires_s.store(
-      expires_s, std::memory_order_release);
+  const auto number = static_cast<std::uint32_t>(slot);
+  PermissionEntry& entry = impl_->parts.permissions[number];
+  entry.expires_s.store(expires_s, std::memory_order_release);
+  impl_->place_among_first(number, entry);
 }
 
 void TableWriter::extend_channel(ChannelSlot slot, std::uint32_t expires_s) {
   assert(impl_->channels.is_live(static_cast<std::uint32_t>(slot)));
-  impl_->parts.channels[static_cast<std::uint32_t>(slot)].expires_s.store(
-      expires_s, std::memory_order_release);
+  const auto number = static_cast<std::uint32_t>(slot);
+  ChannelEntry& entry = impl_->parts.channels[number];
+  entry.expires_s.store(expires_s, std::memory_order_release);
+  // The count last: a worker that reads it first, and then doesn't find the channel among the
+  // first, looks in the index, where it stands in any case.
+  if (!entry.among_first && impl_->place_among_first(number, entry))
+    change(impl_->parts.allocations[entry.allocation].further_channels, ~std::uint32_t{0});
 }
 
 void TableWriter::withdraw_relayed(AllocationSlot slot, Family family) {
@@ -248,7 +274,11 @@ void TableWriter::withdraw_channel(ChannelSlot slot) {
                                         number);
   impl_->shard.channels_by_peer.erase(impl_->parts.peer_hash(entry.allocation, entry.peer), number);
   AllocationEntry& owner = impl_->parts.allocations[entry.allocation];
-  if (!owner.first_channels.remove(number)) change(owner.further_channels, ~std::uint32_t{0});
+  if (entry.among_first) {
+    owner.first_channels.remove(number);
+  } else {
+    change(owner.further_channels, ~std::uint32_t{0});
+  }
   impl_->release_hop(entry.peer_next_hop.load(std::memory_order_relaxed));
   impl_->channels.retire(number);
   change(impl_->shard.channels_used, ~std::uint32_t{0});
@@ -261,7 +291,8 @@ void TableWriter::withdraw_permission(PermissionSlot slot) {
   entry.expires_s.store(0, std::memory_order_release);
   impl_->shard.permissions.erase(impl_->parts.permission_hash(entry.allocation, entry.peer),
                                  number);
-  impl_->parts.allocations[entry.allocation].first_permissions.remove(number);
+  if (entry.among_first)
+    impl_->parts.allocations[entry.allocation].first_permissions.remove(number);
   impl_->release_hop(entry.peer_next_hop.load(std::memory_order_relaxed));
   impl_->permissions.retire(number);
   change(impl_->shard.permissions_used, ~std::uint32_t{0});

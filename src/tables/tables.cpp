@@ -248,6 +248,10 @@ const PermissionEntry& Tables::permission(PermissionSlot slot) const {
   return impl_->permissions[static_cast<std::uint32_t>(slot)];
 }
 
+RelayEndpoint Tables::relayed(RelayPort relay) const {
+  return {{impl_->relayed[relay.relayed].address.internal, relay.port}};
+}
+
 const ChannelEntry& Tables::channel(ChannelSlot slot) const {
   assert(static_cast<std::uint32_t>(slot) < impl_->channel_count);
   return impl_->channels[static_cast<std::uint32_t>(slot)];

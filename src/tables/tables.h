@@ -42,7 +42,8 @@ struct TableLimits {
 inline constexpr std::uint32_t kNoSlot = 0xFFFF'FFFF;
 
 // An allocation's first channels or permissions, in the allocation itself: most have no more, and a
-// worker is spared the index. A word is a tag of 32 bits and a slot + 1; 0: free.
+// worker is spared the index. One that found no place gets one when it is refreshed and there is a
+// place by then. A word is a tag of 32 bits and a slot + 1; 0: free.
 // Shard: rw, workers: ro.
 template <std::size_t kCount>
 class FirstSlots {
@@ -83,6 +84,12 @@ class FirstSlots {
   std::array<std::atomic<std::uint64_t>, kCount> words_{};
 };
 
+// A relayed transport address of this node.
+struct RelayPort {
+  std::uint16_t relayed = 0;  // index into Setup::relayed
+  std::uint16_t port = 0;
+};
+
 struct alignas(64) AllocationEntry {
   // First line: what most packets need.
   Endpoint client;
@@ -98,13 +105,13 @@ struct alignas(64) AllocationEntry {
   FirstSlots<3> first_channels;  // tag: 16 bits of the peer's hash, 16 of the channel number
   // Second line: what Send needs. As published: a family that has been withdrawn since keeps its
   // place here and has an expiry of 0.
-  alignas(64) std::array<RelayEndpoint, 2> relayed;
+  alignas(64) std::array<RelayPort, 2> relayed;
   std::array<bool, 2> has_relayed{};
   // Of the slot's allocations, which one this is; fixed once published. Who keeps something by slot
   // knows by it that the slot has a new owner.
   std::uint16_t generation = 0;
   PathMtu path_mtu;                 // to the client
-  FirstSlots<2> first_permissions;  // tag: of the peer's address
+  FirstSlots<6> first_permissions;  // tag: of the peer's address
 
   static constexpr std::size_t kFitsUnit = 64;
   static constexpr std::uint8_t kFitsAll = 255;  // more than any link's MTU that we have
@@ -136,16 +143,18 @@ struct alignas(64) PermissionEntry {
   std::atomic<std::uint32_t> expires_s{0};
   PathMtu path_mtu;           // to the peer
   bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
+  bool among_first = false;   // of its allocation's; shard: rw
 };
 static_assert(sizeof(PermissionEntry) == 64);
 static_assert(alignof(PermissionEntry) == 64);
 
 struct alignas(64) ChannelEntry {
   PeerEndpoint peer;
-  RelayEndpoint relayed;
+  RelayPort relayed;
   std::uint32_t allocation = 0;
   ChannelNumber number = 0;
   bool to_ourselves = false;
+  bool among_first = false;  // of its allocation's; shard: rw
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
   PathMtu path_mtu;  // to the peer
@@ -244,6 +253,8 @@ class Tables {
   const AllocationEntry& allocation(AllocationSlot slot) const;
   const PermissionEntry& permission(PermissionSlot slot) const;
   const ChannelEntry& channel(ChannelSlot slot) const;
+  // As the wire of this node has it.
+  RelayEndpoint relayed(RelayPort relay) const;
 
   // A keyed hash of the client, for choosing an unknown five-tuple's shard.
   std::uint8_t home_shard(std::uint16_t listener, const Endpoint& client) const;

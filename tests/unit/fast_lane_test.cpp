@@ -15,6 +15,8 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
+constexpr std::uint32_t kUntil = 5000;  // s: after all that happens here
+
 class Lane : public FlowWorld {
  public:
   explicit Lane(Family client) : FlowWorld(client) {
@@ -144,6 +146,60 @@ TEST_P(FastLaneOf, LeavesWhatIsUnusual) {
 INSTANTIATE_TEST_SUITE_P(Families, FastLaneOf,
                          testing::Combine(testing::Values(Family::kIpv4, Family::kIpv6),
                                           testing::Values(Family::kIpv4, Family::kIpv6)));
+
+// Two of the six are the world's own: one peer of each family.
+TEST(FastLane, TakesSixPermissionsAndAFurtherOneOnceAPlaceIsFree) {
+  Lane lane(Family::kIpv4);
+  std::vector<PermissionSlot> slots;
+  const auto peer = [](std::uint8_t i) { return Address::v4(203, 0, 113, 100 + i); };
+  for (std::uint8_t i = 0; i < 5; ++i)
+    slots.push_back(*lane.writer_->publish_permission({lane.allocation_, peer(i), kUntil}));
+  const auto takes = [&](std::uint8_t i) {
+    return lane.takes({{peer(i), 9}, lane.relay(Family::kIpv4), Bytes(160, 7)});
+  };
+  for (std::uint8_t i = 0; i < 4; ++i)
+    EXPECT_TRUE(takes(i)) << int{i};
+  EXPECT_FALSE(takes(4));
+  lane.writer_->withdraw_permission(slots[1]);
+  EXPECT_FALSE(takes(1));
+  EXPECT_FALSE(takes(4));
+  lane.writer_->extend_permission(slots[4], kUntil);
+  EXPECT_TRUE(takes(4));
+  lane.writer_->withdraw_permission(slots[4]);
+  EXPECT_FALSE(takes(4));
+}
+
+// A channel beyond the third sends all that comes from peers without one the general way: its own
+// packets would else go out as Data.
+TEST(FastLane, TakesThreeChannelsAndAFurtherOneOnceAPlaceIsFree) {
+  Lane lane(Family::kIpv4);
+  const auto permission =
+      *lane.writer_->publish_permission({lane.allocation_, Address::v4(203, 0, 113, 100), kUntil});
+  std::vector<ChannelSlot> slots;
+  const auto peer = [](std::uint16_t i) {
+    return Endpoint{Address::v4(203, 0, 113, 100), static_cast<std::uint16_t>(1000 + i)};
+  };
+  const auto add = [&](std::uint16_t i) {
+    return *lane.writer_->publish_channel({lane.allocation_, permission,
+                                           static_cast<ChannelNumber>(0x4100 + i),
+                                           PeerEndpoint{peer(i)}, kUntil});
+  };
+  const auto takes = [&](const Endpoint& from) {
+    return lane.takes({from, lane.relay(Family::kIpv4), Bytes(160, 7)});
+  };
+  slots.push_back(add(0));  // the third
+  EXPECT_TRUE(takes(peer(0)));
+  EXPECT_TRUE(takes(peer(7)));
+  slots.push_back(add(1));
+  EXPECT_FALSE(takes(peer(1)));
+  EXPECT_FALSE(takes(peer(7)));
+  lane.writer_->withdraw_channel(slots[0]);
+  EXPECT_FALSE(takes(peer(1)));
+  lane.writer_->extend_channel(slots[1], kUntil);
+  EXPECT_TRUE(takes(peer(1)));
+  EXPECT_EQ(read(lane.packet_)->payload.size(), 164U);
+  EXPECT_TRUE(takes(peer(7)));
+}
 
 TEST(FastLane, AnswersABareBindingOverIpv4) {
   Lane lane(Family::kIpv4);
