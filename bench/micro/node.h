@@ -56,6 +56,7 @@ struct Shape {
   Family client = Family::kIpv4;
   Family peer = Family::kIpv4;
   std::uint32_t relayed = 0;  // addresses; 0: as many as it takes
+  bool hairpin = false;       // two and two are each other's peers, by their relayed addresses
 
   friend auto operator<=>(const Shape&, const Shape&) = default;
 };
@@ -86,7 +87,13 @@ class Node {
   }
 
   const Tables& tables() const { return *tables_; }
-  Endpoint peer(std::uint32_t n) const { return {numbered(shape.peer, 11, n), 6000}; }
+  Endpoint peer(std::uint32_t n) const {
+    return shape.hairpin ? relay(n ^ 1U) : Endpoint{numbered(shape.peer, 11, n), 6000};
+  }
+  Endpoint relay(std::uint32_t n) const {
+    const auto addresses = static_cast<std::uint32_t>(relayed.size());
+    return {relayed[n % addresses].internal, static_cast<std::uint16_t>(n / addresses)};
+  }
   Endpoint peer_of(const ClientKey& client) const { return peer(number_of(client.client.address)); }
   Endpoint peer_of(const RelayKey& relay) const {
     const auto addresses = static_cast<std::uint32_t>(relayed.size());
@@ -103,14 +110,12 @@ class Node {
 
  private:
   void publish(TableWriter& writer, std::uint32_t n) {
-    const auto addresses = static_cast<std::uint32_t>(relayed.size());
-    const RelayKey relay{relayed[n % addresses].internal,
-                         static_cast<std::uint16_t>(n / addresses)};
+    const Endpoint own = relay(n);
     AllocationFlow flow;
     flow.five_tuple.client = ClientEndpoint{{numbered(shape.client, 10, n), 5000}};
     flow.five_tuple.server = listener_of(shape.client);
     const std::size_t family = family_index(shape.peer);
-    flow.relayed[family] = RelayEndpoint{{relay.relayed, relay.port}};
+    flow.relayed[family] = RelayEndpoint{own};
     flow.expires_s[family] = 6000;
     const AllocationSlot slot = writer.publish_allocation(flow).value();
     const PermissionSlot permission =
@@ -118,7 +123,7 @@ class Node {
     if (shape.channels)
       writer.publish_channel({slot, permission, 0x4000, PeerEndpoint{peer(n)}, 6000}).value();
     clients.push_back({flow.five_tuple.client, 0});
-    relays.push_back(relay);
+    relays.push_back({own.address, own.port});
     numbers.push_back({slot, 0x4000});
     peers.push_back({slot, peer(n)});
     permissions.push_back({slot, peer(n).address});

@@ -207,6 +207,11 @@ void add_all() {
     // Two workers with the same tables: what one does must not slow the other.
     add(name, conversion, {.count = 1000}, 2);
   }
+  for (const Family client : kFamilies) {
+    for (const Family peer : kFamilies)
+      add("hairpin", Conversion::kChannelData,
+          {.count = 1000, .client = client, .peer = peer, .hairpin = true});
+  }
   add("binding", Conversion::kBinding, {.count = 1000});
 }
 

@@ -8,6 +8,7 @@
 
 #include "flow/admission.h"
 #include "flow/conversion.h"
+#include "flow/plain_packet.h"
 #include "flow/plain_send.h"
 #include "tables/arrivals.h"
 #include "tables/tables_impl.h"
@@ -21,79 +22,6 @@ namespace {
 using namespace wire;
 
 constexpr std::size_t kMaxBurst = 64;
-constexpr std::size_t kIp = ethernet::kSize;
-
-template <Family kFamily>
-constexpr std::size_t kUdpAt = kIp + Ip<kFamily>::kSize;
-template <Family kFamily>
-constexpr std::size_t kPayloadAt = kUdpAt<kFamily> + udp::kSize;
-
-TURNPIKE_INLINE bool is(const Address& address, const AddressWords& words, Family family) {
-  const AddressWords own = words_of(address);
-  return ((own[0] ^ words[0]) | (own[1] ^ words[1])) == 0 && address.family == family;
-}
-
-// What an IP header says that is not plain, as bits that are not zero: no UDP, options, fragments.
-template <Family kFrom>
-TURNPIKE_INLINE std::uint64_t unusual_in(const std::uint8_t* ip) {
-  if constexpr (kFrom == Family::kIpv4) {
-    return ((load16(ip) ^ from_be16(0x4500)) & from_be16(0xFF00)) |
-           ((load32(ip + ipv4::kFlagsFragment) ^ from_be32(ip_protocol::kUdp)) &
-            from_be32(0x3FFF00FF));
-  } else {
-    return ((ip[0] ^ 0x60U) & 0xF0U) | (ip[ipv6::kNextHeader] ^ std::uint32_t{ip_protocol::kUdp});
-  }
-}
-
-// Bytes of UDP, as the IP header has it; of a right one.
-template <Family kFrom>
-TURNPIKE_INLINE std::size_t udp_size_in(const std::uint8_t* ip) {
-  if constexpr (kFrom == Family::kIpv4)
-    return std::size_t{load_be16(ip + ipv4::kTotalLength)} - ipv4::kMinSize;
-  return load_be16(ip + ipv6::kPayloadLength);
-}
-
-// Of the packet whose headers `carried` comes from.
-template <Family kFrom>
-TURNPIKE_INLINE bool may_fragment(const Carried& carried, const std::uint8_t* ip) {
-  if constexpr (kFrom == Family::kIpv4) return !carried.dont_fragment;
-  return ipv6::kSize + udp_size_in<kFrom>(ip) <= PathMtu::least(Family::kIpv6);
-}
-
-// The packet's frame is now at `frame`, with `udp_size` bytes of UDP.
-template <Family kTo>
-TURNPIKE_INLINE void finish_packet(Packet& packet, std::uint8_t* frame, std::size_t udp_size,
-                                   std::uint32_t hop, bool may_be_cut) {
-  const std::size_t length = kUdpAt<kTo> + udp_size;
-  const auto moved = static_cast<int>(frame - packet.data);
-  packet.tailroom = static_cast<std::uint16_t>(packet.tailroom + static_cast<int>(packet.length) -
-                                               moved - static_cast<int>(length));
-  packet.headroom = static_cast<std::uint16_t>(packet.headroom + moved);
-  packet.data = frame;
-  packet.length = static_cast<std::uint32_t>(length);
-  packet.family = kTo;
-  packet.l3 = kIp;
-  packet.l4 = kUdpAt<kTo>;
-  packet.next_hop = NextHopIndex{hop};
-  packet.may_fragment = may_be_cut;
-  packet.verdict = Verdict::kTransmit;
-}
-
-// Of less than four bytes, which is no call of memset().
-TURNPIKE_INLINE void write_zeros(std::uint8_t* at, std::size_t size) {
-  if ((size & 1U) != 0) *at++ = 0;
-  if ((size & 2U) != 0) store16(at, 0);
-}
-
-// Calls what has two families as template arguments.
-template <typename Function>
-TURNPIKE_INLINE bool with_families(Family from, Family to, Function&& function) {
-  constexpr auto k4 = std::integral_constant<Family, Family::kIpv4>{};
-  constexpr auto k6 = std::integral_constant<Family, Family::kIpv6>{};
-  if (from == Family::kIpv4) return to == Family::kIpv4 ? function(k4, k4) : function(k4, k6);
-  return to == Family::kIpv4 ? function(k6, k4) : function(k6, k6);
-}
-
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Here& here, const Tables& tables,
@@ -236,7 +164,7 @@ TURNPIKE_INLINE bool FastLane::is_client(const Item& item, std::uint32_t slot) c
 }
 
 TURNPIKE_INLINE void FastLane::find_allocation(Item& item) const {
-  if (item.kind == Kind::kPeer) {
+  if (item.is_from_peer()) {
     item.allocation = item.relay_port->load(std::memory_order_acquire) - 1;  // 0 becomes kNoSlot
   } else {
     item.allocation = item.clients->candidate(item.hash);
@@ -254,13 +182,13 @@ TURNPIKE_INLINE void FastLane::find_allocation(Item& item) const {
 TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
   if (item.allocation == kNoSlot) return false;
   const AllocationEntry& allocation = allocations_[item.allocation];
-  if (item.kind != Kind::kPeer && !is_client(item, item.allocation)) return false;
+  if (!item.is_from_peer() && !is_client(item, item.allocation)) return false;
   item.by_channel = true;
   if (item.kind == Kind::kChannelData) {
     item.entry = allocation.first_channels.find(item.channel, TableParts::kNumberMask);
   } else {
     item.entry = kNoSlot;
-    if (item.kind == Kind::kPeer) {
+    if (item.is_from_peer()) {
       // Before the first ones: of these one may have just become one.
       const std::uint32_t further = allocation.further_channels.load(std::memory_order_acquire);
       item.entry = allocation.first_channels.find(TableParts::peer_tag(item.peer, item.peer_port),
@@ -280,7 +208,6 @@ TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
 }
 
 // What is told of a path may be over, but that, as what is too long, is for the general stages.
-// Hairpin, too, is left to them: a peer that is one of ours has no next hop.
 template <Family kFrom, Family kTo>
 TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_be_cut,
                                           std::size_t udp_size) const {
@@ -301,11 +228,19 @@ TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t
   return refused == Drop::kNone;
 }
 
+// Of the attributes behind a Send's body, which begin at a multiple of four, after zeros.
+TURNPIKE_INLINE std::uint64_t FastLane::minus_behind(const std::uint8_t* body, const Item& item) {
+  const std::uint8_t* behind = body + ((item.body_size + std::size_t{3}) & ~std::size_t{3});
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < item.behind; i += 4)
+    sum += minus32(load32(behind + i));
+  return sum;
+}
+
 template <Family kFrom, Family kTo>
-TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed,
-                                       const Address& peer, std::uint16_t peer_port,
-                                       std::uint32_t hop, const PathMtu& path, std::size_t framing,
-                                       std::size_t behind_size) {
+TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed, const Address& peer,
+                                       std::uint16_t peer_port, std::uint32_t hop,
+                                       const PathMtu& path, std::size_t framing) {
   constexpr std::size_t kHeaders = kPayloadAt<kTo>;
   Packet& packet = *item.packet;
   std::uint8_t* body = packet.data + kPayloadAt<kFrom> + framing;
@@ -324,16 +259,14 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed,
       return false;
   }
   if (!police_takes(item, body, false)) return false;
-  // Attributes behind the body begin at a multiple of four, after zeros.
-  const std::uint8_t* behind = body + ((item.body_size + std::size_t{3}) & ~std::size_t{3});
-  for (std::size_t i = 0; i < behind_size; i += 4)
-    carried.sum += minus32(load32(behind + i));
+  if (framing != stun::kChannelDataHeaderSize) carried.sum += minus_behind(body, item);
   carried.ttl = ttl_left(carried.ttl);
   if constexpr (kTo == Family::kIpv4) carried.id = ip_ids_.take();
   if constexpr (kFrom == Family::kIpv6)
     carried.dont_fragment = Ip<kTo>::kSize + udp_size > kLongestWithoutDf;
   std::uint8_t* frame = body - kHeaders;
-  put_on<kTo>(frame, carried, tables_.relayed[relayed.relayed].address.internal, relayed.port, peer, peer_port, udp_size);
+  put_on<kTo>(frame, carried, tables_.relayed[relayed.relayed].address.internal, relayed.port, peer,
+              peer_port, udp_size);
   finish_packet<kTo>(packet, frame, udp_size, hop, may_be_cut);
   Sum& sum = to_peers_[family_index(kFrom)][family_index(kTo)];
   ++sum.packets;
@@ -341,34 +274,43 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed,
   return true;
 }
 
-template <Family kFrom, Family kTo>
+// With kHairpin the packet comes from a client, whose framing is taken off, and has been relayed
+// twice when it leaves.
+template <Family kFrom, Family kTo, Family kPeer, bool kHairpin>
 TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel) {
   const AllocationEntry& allocation = allocations_[item.allocation];
   const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_acquire);
   const bool indication = channel == 0;
-  const std::size_t framing = indication ? indication_framing(kFrom) : stun::kChannelDataHeaderSize;
+  const std::size_t framing = indication ? indication_framing(kPeer) : stun::kChannelDataHeaderSize;
   const std::size_t padding = indication ? (4 - item.body_size % 4) % 4 : 0;
   const std::size_t udp_size = udp::kSize + framing + item.body_size + padding;
   Packet& packet = *item.packet;
-  std::uint8_t* body = packet.data + kPayloadAt<kFrom>;
-  const std::size_t behind = packet.length - kPayloadAt<kFrom> - item.body_size + packet.tailroom;
+  const std::size_t body_at = kPayloadAt<kFrom> + (kHairpin ? item.framing : 0);
+  std::uint8_t* body = packet.data + body_at;
+  const std::size_t behind = packet.length - body_at - item.body_size + packet.tailroom;
   const std::size_t path_mtu =
       AllocationEntry::kFitsUnit * std::size_t{allocation.fits.load(std::memory_order_relaxed)};
-  Carried carried = take_off<kFrom>(packet.data + kIp, packet.data + kUdpAt<kFrom>, 0);
+  Carried carried =
+      take_off<kFrom>(packet.data + kIp, packet.data + kUdpAt<kFrom>, body_at - kPayloadAt<kFrom>);
   const bool may_be_cut = may_fragment<kFrom>(carried, packet.data + kIp);
   if (!path_takes<kFrom, kTo>(hop, path_mtu, may_be_cut, udp_size) ||
-      kPayloadAt<kTo> + framing > packet.headroom + kPayloadAt<kFrom> || behind < padding ||
+      kPayloadAt<kTo> + framing > packet.headroom + body_at || behind < padding ||
+      (kHairpin && carried.ttl <= 2 && ttl_mask_ != 0) ||
       (kFrom == Family::kIpv4 && kTo == Family::kIpv6 && !carried.has_checksum) ||
       !police_takes(item, body, true))
     return false;
 
+  if constexpr (kHairpin) {
+    carried.sum += minus_behind(body, item);
+    carried.ttl = ttl_left(carried.ttl);
+  }
   carried.ttl = ttl_left(carried.ttl);
   if constexpr (kTo == Family::kIpv4) carried.id = ip_ids_.take();
   if constexpr (kFrom == Family::kIpv6)
     carried.dont_fragment = Ip<kTo>::kSize + udp_size > kLongestWithoutDf;
   std::uint8_t* at = body - framing;
   if (indication) {
-    carried.sum += write_data_framing<kFrom>(at, ids_, item.peer, item.peer_port, item.body_size);
+    carried.sum += write_data_framing<kPeer>(at, ids_, item.peer, item.peer_port, item.body_size);
     write_zeros(body + item.body_size, padding);
   } else {
     const std::uint32_t header = from_be32(std::uint32_t{channel} << 16 | item.body_size);
@@ -380,32 +322,65 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
   put_on<kTo>(frame, carried, server.address, server.port, allocation.client.address,
               allocation.client.port, udp_size);
   finish_packet<kTo>(packet, frame, udp_size, hop, may_be_cut);
-  Sum& sum = to_clients_[family_index(kFrom)][family_index(kTo)];
+  Sums& sums = kHairpin ? hairpins_ : to_clients_;
+  Sum& sum = sums[family_index(kFrom)][family_index(kTo)];
   ++sum.packets;
   sum.bytes += item.body_size;
   return true;
 }
 
-TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Item& item) {
+// Whether the peer may send; and by which channel.
+TURNPIKE_INLINE bool FastLane::may_come(std::uint32_t seconds, const Item& item,
+                                        ChannelNumber& number) const {
   const AllocationEntry& allocation = allocations_[item.allocation];
   const ChannelEntry* channel = nullptr;
   const PermissionEntry* permission = nullptr;
   if (item.by_channel) {
     channel = &channels_[item.entry];
-    if (!is(channel->peer.address, item.peer, item.family) || channel->peer.port != item.peer_port)
+    if (!is(channel->peer.address, item.peer, item.peer_family) ||
+        channel->peer.port != item.peer_port)
       return false;
   } else {
     permission = &permissions_[item.entry];
-    if (!is(permission->peer, item.peer, item.family)) return false;
+    if (!is(permission->peer, item.peer, item.peer_family)) return false;
   }
-  if (peer_may_send(allocation, item.family, channel, permission, seconds) != Drop::kNone)
-    return false;
-  const ChannelNumber number = item.by_channel ? channel->number : ChannelNumber{0};
+  number = item.by_channel ? channel->number : ChannelNumber{0};
+  return peer_may_send(allocation, item.peer_family, channel, permission, seconds) == Drop::kNone;
+}
+
+TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Item& item) {
+  ChannelNumber number = 0;
+  if (!may_come(seconds, item, number)) return false;
+  const Family client = allocations_[item.allocation].client.address.family;
   return with_families(
-      item.family,
-      allocation.client.address.family, [&](auto from, auto to) __attribute__((always_inline)) {
-        return to_client<decltype(from)::value, decltype(to)::value>(item, number);
+      item.family, client, [&](auto from, auto to) __attribute__((always_inline)) {
+        return to_client<decltype(from)::value, decltype(to)::value, decltype(from)::value, false>(
+            item, number);
       });
+}
+
+// The peer is a relayed address of this node (docs/protocol.md 29): the packet comes to its client
+// as if from our own public address. Too rare to be worth stages of its own.
+[[gnu::noinline]] bool FastLane::turn_back(std::uint32_t seconds, Item item, RelayPort own,
+                                           const Address& peer, std::uint16_t peer_port) {
+  const std::uint32_t* target = tables_.faces.find(peer);
+  if (target == nullptr) return false;
+  const Address& face = tables_.relayed[own.relayed].address.face();
+  item.kind = Kind::kHairpin;
+  item.relay_port = tables_.relay_port(*target, peer_port);
+  item.peer = words_of(face);
+  item.peer_family = face.family;
+  item.peer_port = own.port;
+  find_allocation(item);
+  ChannelNumber number = 0;
+  if (!find_entry(item) || !may_come(seconds, item, number)) return false;
+  const Family client = allocations_[item.allocation].client.address.family;
+  return with_families(item.family, client, [&](auto from, auto to) {
+    constexpr Family kFrom = decltype(from)::value;
+    constexpr Family kTo = decltype(to)::value;
+    return face.family == Family::kIpv4 ? to_client<kFrom, kTo, Family::kIpv4, true>(item, number)
+                                        : to_client<kFrom, kTo, Family::kIpv6, true>(item, number);
+  });
 }
 
 TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const Item& item) {
@@ -413,13 +388,15 @@ TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const I
   if (item.by_channel) {
     const ChannelEntry& channel = channels_[item.entry];
     if (client_may_send(allocation, &channel, seconds) != Drop::kNone) return false;
+    if (channel.to_ourselves) [[unlikely]]
+      return turn_back(seconds, item, channel.relayed, channel.peer.address, channel.peer.port);
     const std::uint32_t hop = channel.peer_next_hop.load(std::memory_order_acquire);
     return with_families(
         item.family,
         channel.peer.address.family, [&](auto from, auto to) __attribute__((always_inline)) {
           return to_peer<decltype(from)::value, decltype(to)::value>(
               item, channel.relayed, channel.peer.address, channel.peer.port, hop, channel.path_mtu,
-              stun::kChannelDataHeaderSize, 0);
+              stun::kChannelDataHeaderSize);
         });
   }
   const PermissionEntry& permission = permissions_[item.entry];
@@ -427,13 +404,14 @@ TURNPIKE_INLINE bool FastLane::finish_from_client(std::uint32_t seconds, const I
       client_may_send(allocation, item.peer_family, &permission, seconds) != Drop::kNone) {
     return false;
   }
-  const std::uint32_t hop = permission.peer_next_hop.load(std::memory_order_acquire);
   const RelayPort relayed = allocation.relayed[family_index(item.peer_family)];
+  if (permission.to_ourselves) [[unlikely]]
+    return turn_back(seconds, item, relayed, permission.peer, item.peer_port);
+  const std::uint32_t hop = permission.peer_next_hop.load(std::memory_order_acquire);
   return with_families(
       item.family, item.peer_family, [&](auto from, auto to) __attribute__((always_inline)) {
         return to_peer<decltype(from)::value, decltype(to)::value>(
-            item, relayed, permission.peer, item.peer_port, hop, permission.path_mtu, item.framing,
-            item.behind);
+            item, relayed, permission.peer, item.peer_port, hop, permission.path_mtu, item.framing);
       });
 }
 
@@ -457,6 +435,11 @@ void FastLane::count() {
         add(counters_.peer_in[from], sum);
         add(counters_.client_out[to], sum);
       }
+      if (const Sum& sum = hairpins_[from][to]; sum.packets != 0) [[unlikely]] {
+        add(counters_.client_in[from], sum);
+        add(counters_.client_out[to], sum);
+        counters_.hairpin.add(sum.packets);
+      }
     }
   }
   if (bindings_ != 0) counters_.binding_success.add(bindings_);
@@ -466,7 +449,7 @@ std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
   std::array<Item, kMaxBurst> items;
   std::size_t n = 0;
-  to_peers_ = to_clients_ = {};
+  to_peers_ = to_clients_ = hairpins_ = {};
   bindings_ = 0;
   if (burst.empty()) return 0;
   const std::uint16_t port = burst.front().port;

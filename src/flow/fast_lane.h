@@ -54,12 +54,13 @@ class FastLane {
   std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
 
  private:
-  enum class Kind : std::uint8_t { kChannelData, kSend, kPeer };
+  // kHairpin: from a client, and now on its way to another.
+  enum class Kind : std::uint8_t { kChannelData, kSend, kPeer, kHairpin };
 
   // A packet on its way through the stages.
   struct Item {
     Packet* packet;
-    // kPeer: the allocation's place in the index of ports. Others: the index and the hash.
+    // From a peer: the allocation's place in the index of ports. Others: the index and the hash.
     const std::atomic<std::uint32_t>* relay_port;
     const HashIndex* clients;
     std::uint64_t hash;
@@ -78,6 +79,8 @@ class FastLane {
     Family peer_family;    // kChannelData: not known
     Kind kind;
     bool by_channel;  // `entry` is a channel's
+
+    bool is_from_peer() const { return kind >= Kind::kPeer; }
   };
   // What has been relayed of this burst, by the families of both sides.
   struct Sum {
@@ -109,11 +112,14 @@ class FastLane {
   bool finish_from_peer(std::uint32_t seconds, const Item& item);
   bool finish_from_client(std::uint32_t seconds, const Item& item);
   template <Family kFrom, Family kTo>
-  bool to_peer(const Item& item, RelayPort relayed, const Address& peer,
-               std::uint16_t peer_port, std::uint32_t hop, const PathMtu& path, std::size_t framing,
-               std::size_t behind_size);
-  template <Family kFrom, Family kTo>
+  bool to_peer(const Item& item, RelayPort relayed, const Address& peer, std::uint16_t peer_port,
+               std::uint32_t hop, const PathMtu& path, std::size_t framing);
+  static std::uint64_t minus_behind(const std::uint8_t* body, const Item& item);
+  template <Family kFrom, Family kTo, Family kPeer, bool kHairpin>
   bool to_client(const Item& item, ChannelNumber channel);
+  bool may_come(std::uint32_t seconds, const Item& item, ChannelNumber& number) const;
+  bool turn_back(std::uint32_t seconds, Item item, RelayPort own, const Address& peer,
+                 std::uint16_t peer_port);
   template <Family kFrom, Family kTo>
   bool path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_fragment,
                   std::size_t udp_size) const;
@@ -137,7 +143,7 @@ class FastLane {
   // What leaves has TTL (old & mask) + term: one less (of at least two), or always the same.
   const std::uint32_t ttl_mask_, ttl_term_;
   // Of this burst.
-  Sums to_peers_{}, to_clients_{};
+  Sums to_peers_{}, to_clients_{}, hairpins_{};
   std::uint64_t bindings_ = 0;
 };
 

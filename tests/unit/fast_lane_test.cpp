@@ -147,6 +147,34 @@ INSTANTIATE_TEST_SUITE_P(Families, FastLaneOf,
                          testing::Combine(testing::Values(Family::kIpv4, Family::kIpv6),
                                           testing::Values(Family::kIpv4, Family::kIpv6)));
 
+// To another client of this node, by its relayed address: as ChannelData and as Data.
+TEST_P(FastLaneOf, TakesWhatGoesToAnotherClientOfOurs) {
+  const ClientEndpoint other{
+      {client_ == Family::kIpv4 ? Address::v4(198, 51, 100, 99) : kPeer6, 40001}};
+  const AllocationSlot theirs = lane_.add(other, 50002, 50003);
+  const Endpoint ours = lane_.relay(peer_);
+  const Endpoint to{ours.address,
+                    static_cast<std::uint16_t>(peer_ == Family::kIpv4 ? 50002 : 50003)};
+  const auto permission =
+      *lane_.writer_->publish_permission({lane_.allocation_, to.address, kUntil});
+  lane_.writer_->publish_channel({lane_.allocation_, permission, 0x4777, PeerEndpoint{to}, kUntil});
+  const auto back = *lane_.writer_->publish_permission({theirs, ours.address, kUntil});
+  Bytes payload = channel_data(160);
+  put16(payload.data(), 0x4777);
+  Datagram datagram{lane_.client_, lane_.server_, payload};
+  ASSERT_TRUE(lane_.takes(datagram));
+  EXPECT_EQ(sent()->destination, static_cast<const Endpoint&>(other));
+  EXPECT_EQ(lane_.counters_.hairpin.get(), 1U);
+  lane_.writer_->publish_channel({theirs, back, 0x4ABC, PeerEndpoint{ours}, kUntil});
+  datagram.ttl = 3;
+  ASSERT_TRUE(lane_.takes(datagram));
+  EXPECT_EQ(sent()->payload.size(), 164U);
+  EXPECT_EQ(get16(sent()->payload.data()), 0x4ABC);
+  EXPECT_EQ(sent()->ttl, 1);
+  datagram.ttl = 2;
+  EXPECT_FALSE(lane_.takes(datagram)) << "the general stages tell its sender";
+}
+
 // Two of the six are the world's own: one peer of each family.
 TEST(FastLane, TakesSixPermissionsAndAFurtherOneOnceAPlaceIsFree) {
   Lane lane(Family::kIpv4);
