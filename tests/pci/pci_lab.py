@@ -104,7 +104,7 @@ class PciLab(Lab):
         for host in (self.client, self.peer):
             print(host.name, host.exec("nstat", "-as", "UdpNoPorts", "UdpRcvbufErrors", "IpReasmFails", check=False).stdout)
 
-    def write_config(self, directory, workers=1, top="", port="", devices=None):
+    def write_config(self, directory, workers=1, top="", port="", devices=None, gateways=()):
         north, south = devices or [nics.address(self.model, side) for side in (nics.NORTH, nics.SOUTH)]
         path = Path(directory) / "pci.toml"
         path.write_text(f"""
@@ -118,6 +118,7 @@ addresses = ["{self.SERVER4}/24", "{self.SERVER6}/64"]
 [[port]]
 device = "{south}"
 addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
+gateway = {list(gateways)}
 {port}
 """)
         return path
