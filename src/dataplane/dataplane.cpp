@@ -210,7 +210,7 @@ struct Dataplane::Impl {
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<flow::PortInfo> infos;
   std::vector<std::string> kernel_interfaces;
-  std::vector<flow::Listener> listeners;
+  std::vector<Listener> listeners;
   bool running = false;
 };
 

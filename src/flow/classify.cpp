@@ -203,7 +203,7 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
     return drop(packet, Drop::kBadUdpChecksum);
   }
   if (listener != Here::kNoListener) {
-    packet.listener = static_cast<std::uint16_t>(listener);
+    packet.listener = static_cast<ListenerIndex>(listener);
     return classify_from_client(now, packet);
   }
   packet.lane = Lane::kPeer;

@@ -145,8 +145,7 @@ class FlowWorld {
     for (const Address& address : {kServer4, kServer6})
       setup_.listeners.push_back({{address, kPort}});
     setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};
-    tables_ = std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed,
-                                       std::vector<Endpoint>{{kServer4, kPort}, {kServer6, kPort}},
+    tables_ = std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed, setup_.listeners,
                                        kHashKey, std::vector<std::atomic<std::uint64_t>*>{});
     writer_ = std::make_unique<TableWriter>(*tables_, 0, qsbr_, hop_);
     allocation_ = add(client_, kRelayPort4, kRelayPort6);

@@ -96,7 +96,7 @@ class EngineRing : public testing::Test {
   }
 
   static rte_mempool* pool_;
-  const std::vector<flow::Listener> listeners_{{{Address::v4(192, 0, 2, 1), 3478}}};
+  const std::vector<Listener> listeners_{{{Address::v4(192, 0, 2, 1), 3478}}};
   std::unique_ptr<EngineRings> rings_;
 };
 
