@@ -7,6 +7,7 @@
 #include <span>
 
 #include "turnpike/address.h"
+#include "turnpike/listener.h"
 #include "turnpike/stun.h"
 
 namespace turnpike {
@@ -18,7 +19,8 @@ enum class RequestToken : std::uint64_t {};
 // reply()/discard().
 struct EngineRequest {
   RequestToken token{};
-  FiveTuple five_tuple;
+  ClientEndpoint client;
+  ListenerIndex listener = 0;  // where it came to
   stun::Bytes message;
 };
 

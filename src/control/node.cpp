@@ -170,6 +170,7 @@ void Node::make_engines() {
         dataplane_->engine_port(shard),
         {dataplane::clock_now, dataplane::real_ms, dataplane::real_ns_until},
         dataplane::enter_sandbox,
+        setup_.listeners,
         tables_,
         qsbr_,
         next_hops_,

@@ -43,7 +43,7 @@ class EngineRings final : public EnginePort {
   static constexpr unsigned kInFlight = 1023;
   static constexpr unsigned kMostInFlight = 2 * kInFlight;  // of one worker's, with one shard
 
-  EngineRings(std::uint8_t shard, std::uint16_t workers, const std::vector<Listener>& listeners);
+  EngineRings(std::uint8_t shard, std::uint16_t workers);
 
   // Worker side. Takes the frame, whose notes are filled in; false: there are too many already.
   bool submit(std::uint16_t worker, rte_mbuf* mbuf);
@@ -80,7 +80,6 @@ class EngineRings final : public EnginePort {
 
   std::vector<Lane> lanes_;  // by worker
   Doorbell bell_;
-  const std::vector<Listener>& listeners_;
   std::size_t next_ = 0;  // which worker's requests come first: shard's own
 };
 
