@@ -15,6 +15,9 @@ using ListenerIndex = std::uint16_t;
 struct Listener {
   Endpoint endpoint;  // as the wire of this node has it
   Transport transport = Transport::kUdp;
+  // At most one of the two.
+  bool stun_only = false;  // TURN methods are ignored as unknown
+  bool turn_only = false;  // Binding likewise
 
   // Of a client that came here.
   FiveTuple five_tuple(const ClientEndpoint& client) const { return {client, endpoint, transport}; }

@@ -33,7 +33,9 @@ dataplane::Driver driver_of(config::PortDriver driver) {
 std::vector<Listener> listeners(const config::Config& config) {
   std::vector<Listener> all;
   for (const config::ListenerConfig& listener : config.listeners)
-    all.push_back({listener.endpoint});
+    all.push_back({.endpoint = listener.endpoint,
+                   .stun_only = listener.stun_only,
+                   .turn_only = listener.turn_only});
   return all;
 }
 
@@ -154,8 +156,6 @@ FrontDoor::Config door_config(const config::Config& config, const auth::Credenti
   FrontDoor::Config door;
   door.realm = config.realm;
   door.sha256_offered = credentials.sha256_offered();
-  door.stun_only = config.listeners.front().stun_only;
-  door.turn_only = config.listeners.front().turn_only;
   door.classic = config.classic_stun;
   return door;
 }

@@ -197,7 +197,7 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
   if (listener != Here::kNoListener) {
     item.listener = static_cast<ListenerIndex>(listener);
     if (kFrom == Family::kIpv4 && udp_size == BareBinding::kUdpSize &&
-        bare_binding_.answer(packet)) {
+        bare_binding_.answer(packet, item.listener)) {
       ++bindings_;
       return false;
     }
