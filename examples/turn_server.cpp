@@ -143,7 +143,7 @@ class TurnServer final : public ServerHost {
  public:
   TurnServer(const Endpoint& endpoint, const std::string& realm, std::string user,
              const std::string& password)
-      : endpoint_(endpoint),
+      : listener_{endpoint},
         fd_(bind_socket(endpoint)),
         user_(std::move(user)),
         nonces_({realm, 3600, true, true, random_key()}),
@@ -219,10 +219,10 @@ class TurnServer final : public ServerHost {
       return;
     }
     std::array<std::uint8_t, kAnswerMax> out;
-    const DoorResult result = door_.answer(now(), message, client, endpoint_, mine != 0, out);
+    const DoorResult result = door_.answer(now(), message, client, listener_, mine != 0, out);
     if (result.door == Door::kAnswered) send_to(fd_, client, {out.data(), result.size});
     if (result.door == Door::kAdmit)
-      server_.handle(now(), {client, endpoint_, Transport::kUdp}, bytes, RequestToken{});
+      server_.handle(now(), listener_.five_tuple(client), bytes, RequestToken{});
   }
 
   void from_peer(std::uint32_t allocation, const Endpoint& peer, stun::Bytes bytes) {
@@ -265,7 +265,7 @@ class TurnServer final : public ServerHost {
   }
   FlowSink& flows() override { return flows_; }
 
-  const Endpoint endpoint_;
+  const Listener listener_;
   const int fd_;
   const std::string user_;
   std::array<std::uint8_t, 32> hash_{};

@@ -72,9 +72,9 @@ class Node {
     TableLimits limits;
     limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard =
         shape.count;
-    tables_ =
-        std::make_unique<Tables>(limits, relayed, std::vector<Endpoint>{listener_of(shape.client)},
-                                 kKey, std::vector<std::atomic<std::uint64_t>*>{});
+    tables_ = std::make_unique<Tables>(limits, relayed,
+                                       std::vector<Listener>{{listener_of(shape.client)}}, kKey,
+                                       std::vector<std::atomic<std::uint64_t>*>{});
     TableWriter writer(*tables_, 0, qsbr_, routes_);
     for (std::uint32_t n = 0; n < shape.count; ++n)
       publish(writer, n);

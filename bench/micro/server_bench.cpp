@@ -92,7 +92,7 @@ void allocate(benchmark::State& state) {
     config.relayed.push_back({numbered(Family::kIpv4, 192, i), std::nullopt});
   TableLimits limits;
   limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = kLimit;
-  Tables tables(limits, config.relayed, std::vector<Endpoint>{kListener}, kKey, {});
+  Tables tables(limits, config.relayed, std::vector<Listener>{{kListener}}, kKey, {});
   Qsbr qsbr;
   OneRoute routes;
   TableWriter writer(tables, 0, qsbr, routes);

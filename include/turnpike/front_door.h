@@ -9,6 +9,7 @@
 
 #include "turnpike/address.h"
 #include "turnpike/classic_stun.h"
+#include "turnpike/listener.h"
 #include "turnpike/nonce.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
@@ -45,23 +46,22 @@ class FrontDoor {
     std::string realm;
     bool sha256_offered = true;  // PASSWORD-ALGORITHMS: SHA-256, MD5
     bool md5_offered = true;
-    bool stun_only = false;  // TURN methods are ignored as unknown
-    bool turn_only = false;  // Binding likewise
-    bool classic = true;     // Binding without magic cookie is answered (RFC 3489)
+    bool classic = true;  // Binding without magic cookie is answered (RFC 3489)
   };
   FrontDoor(const Config& config, const NonceKeeper& nonces) : config_(config), nonces_(nonces) {}
 
-  // `request` is a parsed message of class request or indication other than Send. `known` says that
-  // the five-tuple has an allocation: then a nonce that is ours and only stale is admitted, because
-  // the engine must first recognise a retransmission (it answers 438 itself). `out` doesn't overlap
-  // the request and has at least kAnswerMax bytes. Any thread; no allocation, no lock.
+  // `request` is a parsed message of class request or indication other than Send, which came to
+  // `listener`. `known` says that the five-tuple has an allocation: then a nonce that is ours and
+  // only stale is admitted, because the engine must first recognise a retransmission (it answers
+  // 438 itself). `out` doesn't overlap the request and has at least kAnswerMax bytes. Any thread;
+  // no allocation, no lock.
   DoorResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
-                    const Endpoint& server, bool known, std::span<std::uint8_t> out) const;
+                    const Listener& listener, bool known, std::span<std::uint8_t> out) const;
 
   // Binding without magic cookie, where it is answered at all.
   stun::ClassicResult answer_classic(stun::Bytes bytes, const Endpoint& client,
-                                     std::span<std::uint8_t> out) const {
-    if (!config_.classic || config_.turn_only) return {};
+                                     const Listener& listener, std::span<std::uint8_t> out) const {
+    if (!config_.classic || listener.turn_only) return {};
     return stun::answer_classic(bytes, client, out);
   }
 

@@ -8,6 +8,7 @@
 
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
+#include "turnpike/listener.h"
 #include "turnpike/stun.h"
 
 namespace turnpike {
@@ -19,7 +20,8 @@ enum class RequestToken : std::uint64_t {};
 // reply()/discard().
 struct EngineRequest {
   RequestToken token{};
-  FiveTuple five_tuple;
+  ClientEndpoint client;
+  ListenerIndex listener = 0;  // where it came to
   stun::Bytes message;
 };
 

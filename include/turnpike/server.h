@@ -148,6 +148,7 @@ struct ServerConfig {
   struct Redirect {
     Endpoint server;
     std::vector<Endpoint> alternates;
+    Transport transport = Transport::kUdp;  // of `server` and of the alternates
   };
   std::vector<Redirect> redirects;
 

@@ -86,11 +86,6 @@ config::Config completed(config::Config config, const kernel::HostAddresses& hos
     throw Misfit("no listener is configured, and the port's interface has no address to be one");
   if (config.relayed.empty() && !stun_only)
     throw Misfit("no relayed address is configured, and the port's interface has none to be one");
-  const config::ListenerConfig& first = config.listeners.front();
-  for (const config::ListenerConfig& other : config.listeners) {
-    if (other.stun_only != first.stun_only || other.turn_only != first.turn_only)
-      throw Misfit("stun_only and turn_only must be the same for all listeners of a node");
-  }
   return config;
 }
 

@@ -114,8 +114,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       peers_(peer_rules(config_, addresses_)),
       broadcasts_(addresses_.broadcast()),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
-      tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
-              live_ports()),
+      tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
   setup_.broadcasts = &broadcasts_;
@@ -171,6 +170,7 @@ void Node::make_engines() {
         dataplane_->engine_port(shard),
         {dataplane::clock_now, dataplane::real_ms, dataplane::real_ns_until},
         dataplane::enter_sandbox,
+        setup_.listeners,
         tables_,
         qsbr_,
         next_hops_,

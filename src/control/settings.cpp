@@ -30,6 +30,15 @@ dataplane::Driver driver_of(config::PortDriver driver) {
 
 }  // namespace
 
+std::vector<Listener> listeners(const config::Config& config) {
+  std::vector<Listener> all;
+  for (const config::ListenerConfig& listener : config.listeners)
+    all.push_back({.endpoint = listener.endpoint,
+                   .stun_only = listener.stun_only,
+                   .turn_only = listener.turn_only});
+  return all;
+}
+
 dataplane::Options dataplane_options(const config::Config& config) {
   dataplane::Options options;
   for (std::size_t i = 0; i < config.ports.size(); ++i) {
@@ -53,8 +62,9 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;
-  for (const config::ListenerConfig& listener : config.listeners)
-    options.listeners.push_back(listener.endpoint);
+  for (const Listener& listener : listeners(config)) {
+    if (listener.transport == Transport::kUdp) options.listeners.push_back(listener.endpoint);
+  }
   options.relayed = config.relayed;
   options.relay_ports = {config.relay_ports.min, config.relay_ports.max};
   return options;
@@ -146,8 +156,6 @@ FrontDoor::Config door_config(const config::Config& config, const auth::Credenti
   FrontDoor::Config door;
   door.realm = config.realm;
   door.sha256_offered = credentials.sha256_offered();
-  door.stun_only = config.listeners.front().stun_only;
-  door.turn_only = config.listeners.front().turn_only;
   door.classic = config.classic_stun;
   return door;
 }
@@ -171,17 +179,9 @@ policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAdd
   return policy::PeerRules(rules);
 }
 
-std::vector<Endpoint> listener_endpoints(const config::Config& config) {
-  std::vector<Endpoint> endpoints;
-  for (const config::ListenerConfig& listener : config.listeners)
-    endpoints.push_back(listener.endpoint);
-  return endpoints;
-}
-
 flow::Setup flow_setup(const config::Config& config) {
   flow::Setup setup;
-  for (const config::ListenerConfig& listener : config.listeners)
-    setup.listeners.push_back({listener.endpoint});
+  setup.listeners = listeners(config);
   setup.relayed = config.relayed;
   setup.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config.shards;

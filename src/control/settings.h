@@ -15,6 +15,7 @@
 #include "policy/peer_rules.h"
 #include "tables/tables.h"
 #include "turnpike/front_door.h"
+#include "turnpike/listener.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
 #include "turnpike/server.h"
@@ -30,7 +31,7 @@ T random_bytes() {
 }
 
 dataplane::Options dataplane_options(const config::Config& config);
-std::vector<Endpoint> listener_endpoints(const config::Config& config);
+std::vector<Listener> listeners(const config::Config& config);
 flow::TableLimits table_limits(const config::Config& config);
 // As much as his allocations have on average, and what a single one may have.
 UserLimits user_limits(const config::Config& config);

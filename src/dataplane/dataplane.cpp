@@ -210,7 +210,6 @@ struct Dataplane::Impl {
   std::vector<std::unique_ptr<Worker>> workers;
   std::vector<flow::PortInfo> infos;
   std::vector<std::string> kernel_interfaces;
-  std::vector<flow::Listener> listeners;
   bool running = false;
 };
 
@@ -281,10 +280,8 @@ void Dataplane::Impl::make_ports() {
 }
 
 void Dataplane::Impl::make_rings() {
-  for (const Endpoint& listener : options.listeners)
-    listeners.push_back({listener});
   for (std::uint8_t shard = 0; shard < options.shards; ++shard) {
-    fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers, listeners));
+    fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers));
   }
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     fabric.handoffs.emplace_back();

@@ -45,9 +45,7 @@ Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size, unsig
   return ring;
 }
 
-EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers,
-                         const std::vector<flow::Listener>& listeners)
-    : listeners_(listeners) {
+EngineRings::EngineRings(std::uint8_t shard, std::uint16_t workers) {
   // A ring holds one less than its size.
   constexpr unsigned kSize = kInFlight + 1;
   for (std::uint16_t worker = 0; worker < workers; ++worker) {
@@ -116,8 +114,8 @@ std::size_t EngineRings::take(rte_ring* ring, std::span<EngineRequest> out) {
     auto* mbuf = static_cast<rte_mbuf*>(frames[i]);
     const flow::Packet& packet = notes_of(mbuf).packet;
     out[i].token = static_cast<RequestToken>(reinterpret_cast<std::uintptr_t>(mbuf));
-    out[i].five_tuple = {ClientEndpoint{packet.source}, listeners_[packet.listener].endpoint,
-                         Transport::kUdp};
+    out[i].client = ClientEndpoint{packet.source};
+    out[i].listener = packet.listener;
     out[i].message = {packet.data + packet.payload, packet.payload_size};
   }
   return n;

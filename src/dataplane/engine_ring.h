@@ -47,8 +47,7 @@ class EngineRings final : public EnginePort {
   // Notices of a worker's that wait for the shard.
   static constexpr unsigned kMostNotices = 1023;
 
-  EngineRings(std::uint8_t shard, std::uint16_t workers,
-              const std::vector<flow::Listener>& listeners);
+  EngineRings(std::uint8_t shard, std::uint16_t workers);
 
   // Worker side. Takes the frame, whose notes are filled in; false: there are too many already.
   bool submit(std::uint16_t worker, rte_mbuf* mbuf);
@@ -89,7 +88,6 @@ class EngineRings final : public EnginePort {
 
   std::vector<Lane> lanes_;  // by worker
   Doorbell bell_;
-  const std::vector<flow::Listener>& listeners_;
   std::size_t next_ = 0;  // which worker's requests come first: shard's own
 };
 

@@ -72,7 +72,8 @@ bool EngineThread::serve() {
   const Instant now = world_.clock.now();
   for (std::size_t i = 0; i < count; ++i) {
     const EngineRequest& request = requests[i];
-    server_.handle(now, request.five_tuple, request.message, request.token);
+    const FiveTuple five_tuple = world_.listeners[request.listener].five_tuple(request.client);
+    server_.handle(now, five_tuple, request.message, request.token);
   }
   return heed_notices(now) || count > 0;
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 #include "auth/credentials.h"
 #include "base/heartbeat.h"
@@ -17,6 +18,7 @@
 #include "engine/random_source.h"
 #include "policy/peer_rules.h"
 #include "tables/tables.h"
+#include "turnpike/listener.h"
 #include "turnpike/request.h"
 #include "turnpike/server.h"
 
@@ -35,6 +37,7 @@ class EngineThread final : public ServerHost {
     EnginePort& port;
     Clock clock;
     bool (*enter_sandbox)();  // the thread's first act; whether its system calls are filtered now
+    const std::vector<Listener>& listeners;
     flow::Tables& tables;
     Qsbr& qsbr;
     flow::NextHopResolver& next_hops;

@@ -2,6 +2,7 @@
 #include "flow/bare_binding.h"
 
 #include <array>
+#include <cassert>
 #include <cstring>
 
 #include "flow/conversion.h"
@@ -26,14 +27,14 @@ constexpr std::size_t kMappedAddress = kMappedPort + 2;
 
 // The door's own answer is the pattern: all zeros where transaction and client come.
 BareBinding::BareBinding(const Setup& setup, const Here& here, const FrontDoor& door)
-    : here_(here), broadcasts_(*setup.broadcasts) {
+    : here_(here), broadcasts_(*setup.broadcasts), listeners_(setup.listeners) {
   const std::array<std::uint8_t, stun::kHeaderSize> request = {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42};
   stun::MessageView message;
   (void)stun::MessageView::parse(request, message);
   std::array<std::uint8_t, kAnswerMax> answer{};
   const Endpoint nobody{Address::v4(0, 0, 0, 0), 0};
-  const DoorResult result = door.answer(Instant{}, message, nobody, nobody, false, answer);
-  if (result.answer != DoorAnswer::kBindingSuccess) return;
+  const DoorResult result = door.answer(Instant{}, message, nobody, {nobody}, false, answer);
+  assert(result.answer == DoorAnswer::kBindingSuccess);
   pattern_.assign(answer.begin(), answer.begin() + static_cast<std::ptrdiff_t>(result.size));
   store16(pattern_.data() + kMappedPort, 0);
   store32(pattern_.data() + kMappedAddress, 0);
@@ -49,13 +50,13 @@ bool BareBinding::is_answerable(std::uint32_t source) const {
          !broadcasts_.has(source);
 }
 
-bool BareBinding::answer(Packet& packet) const {
+bool BareBinding::answer(Packet& packet, ListenerIndex listener) const {
   std::uint8_t* frame = packet.data;
   std::uint8_t* ip = frame + kIp;
   std::uint8_t* header = frame + kUdp;
   std::uint8_t* message = frame + kPayload;
-  if (pattern_.empty() || load32(message) != from_be32(kBareBinding) ||
-      load32(message + 4) != from_be32(stun::kMagicCookie) ||
+  if (load32(message) != from_be32(kBareBinding) ||
+      load32(message + 4) != from_be32(stun::kMagicCookie) || listeners_[listener].turn_only ||
       !is_answerable(load32(ip + ipv4::kSource)))
     return false;
   const std::uint32_t ports = load32(header);

@@ -18,19 +18,21 @@ class BareBinding {
   // Of UDP: the only one that answer() takes.
   static constexpr std::size_t kUdpSize = 28;
 
-  // Keeps `here` and what `setup` refers to. One worker's.
+  // Keeps `here` and what `setup` has and refers to. One worker's.
   BareBinding(const Setup& setup, const Here& here, const FrontDoor& door);
 
-  // `packet` is IPv4 without options or fragments and right up to UDP's length, kUdpSize, to a
-  // listener. True: it was such a request, and has verdict kTransmitBack; else it is as it was.
-  bool answer(Packet& packet) const;
+  // `packet` is IPv4 without options or fragments and right up to UDP's length, kUdpSize, to
+  // `listener`. True: it was such a request, and has verdict kTransmitBack; else it is as it was.
+  bool answer(Packet& packet, ListenerIndex listener) const;
 
  private:
   bool is_answerable(std::uint32_t source) const;
 
   const Here& here_;
   const Broadcasts& broadcasts_;
-  // The answer, for transaction and client to be filled in; empty: none is given.
+  const std::vector<Listener>& listeners_;
+  // The answer, for transaction and client to be filled in: the same at all listeners that give
+  // one.
   std::vector<std::uint8_t> pattern_;
   std::uint64_t pattern_sum_ = 0;
 };

@@ -203,7 +203,7 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
     return drop(packet, Drop::kBadUdpChecksum);
   }
   if (listener != Here::kNoListener) {
-    packet.listener = static_cast<std::uint16_t>(listener);
+    packet.listener = static_cast<ListenerIndex>(listener);
     return classify_from_client(now, packet);
   }
   packet.lane = Lane::kPeer;
@@ -251,8 +251,9 @@ bool Pipeline::is_answerable(const Address& source) const {
 // RFC 3489 (docs/protocol.md 34).
 void Pipeline::answer_classic(Instant now, Packet& packet) {
   std::array<std::uint8_t, kAnswerMax> bytes;
-  const stun::ClassicResult result = door_.answer_classic(
-      {packet.data + packet.payload, packet.payload_size}, packet.source, bytes);
+  const stun::ClassicResult result =
+      door_.answer_classic({packet.data + packet.payload, packet.payload_size}, packet.source,
+                           setup_.listeners[packet.listener], bytes);
   if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
@@ -332,9 +333,9 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
   if (surely_stranger && !may_answer_stranger(now, packet)) return;
   const auto known = tables_.find_client(packet.listener, packet.source);
   std::array<std::uint8_t, kAnswerMax> bytes;
-  const Endpoint& server = setup_.listeners[packet.listener].endpoint;
+  const Listener& listener = setup_.listeners[packet.listener];
   const DoorResult result =
-      door_.answer(now, message, packet.source, server, known.has_value(), bytes);
+      door_.answer(now, message, packet.source, listener, known.has_value(), bytes);
   switch (result.door) {
     case Door::kIgnoreMalformed:
       return drop(packet, Drop::kUnknownMethod);

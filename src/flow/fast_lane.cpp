@@ -123,9 +123,9 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
   item.source = source;
   const std::uint32_t listener = here_.listener(*place, destination_port);
   if (listener != Here::kNoListener) {
-    item.listener = static_cast<std::uint16_t>(listener);
+    item.listener = static_cast<ListenerIndex>(listener);
     if (kFrom == Family::kIpv4 && udp_size == BareBinding::kUdpSize &&
-        bare_binding_.answer(packet)) {
+        bare_binding_.answer(packet, item.listener)) {
       ++bindings_;
       return false;
     }

@@ -70,7 +70,7 @@ class FastLane {
     std::uint32_t entry;        // slot of its channel or permission
     std::uint16_t source_port;  // ports in host order
     std::uint16_t peer_port;
-    std::uint16_t listener;
+    ListenerIndex listener;
     ChannelNumber channel;
     std::uint16_t framing;  // TURN's bytes before the body, a multiple of four
     std::uint16_t body_size;

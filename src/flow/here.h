@@ -1,5 +1,5 @@
-// What is here: which addresses are listened on or relayed from, and which listeners an address
-// has. Found without a walk over all of them. Fixed at the start; a worker's own copy.
+// What is here: which addresses are listened on or relayed from, and which listeners of UDP an
+// address has. Found without a walk over all of them. Fixed at the start; a worker's own copy.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ class Here {
 
   struct Port {
     std::uint16_t number = 0;
-    std::uint16_t listener = 0;  // index into Setup::listeners
+    ListenerIndex listener = 0;
   };
   // One address, as the wire of this node has it.
   struct Place {
@@ -35,8 +35,9 @@ class Here {
     for (std::size_t i = 0; i < setup.relayed.size(); ++i)
       places_[setup.relayed[i].internal].relayed = static_cast<std::uint32_t>(i);
     for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
-      Place& place = places_[setup.listeners[i].endpoint.address];
-      if (place.first.number == 0) add_ports(place, i);
+      const Listener& listener = setup.listeners[i];
+      Place& place = places_[listener.endpoint.address];
+      if (place.first.number == 0 && listener.transport == Transport::kUdp) add_ports(place, i);
     }
   }
 
@@ -56,11 +57,11 @@ class Here {
     return kNoListener;
   }
 
-  std::optional<std::uint16_t> listener_at(const Endpoint& endpoint) const {
+  std::optional<ListenerIndex> listener_at(const Endpoint& endpoint) const {
     const Place* place = find(endpoint.address);
     const std::uint32_t found = place != nullptr ? listener(*place, endpoint.port) : kNoListener;
     if (found == kNoListener) return std::nullopt;
-    return static_cast<std::uint16_t>(found);
+    return static_cast<ListenerIndex>(found);
   }
   bool is_relayed(const Address& address) const {
     const Place* place = find(address);
@@ -74,15 +75,16 @@ class Here {
   }
 
  private:
-  // All of the address, of which listener `from` is the first.
+  // All of the address for UDP, of which listener `from` is the first.
   void add_ports(Place& place, std::size_t from) {
     const Endpoint& first = setup_.listeners[from].endpoint;
-    place.first = {first.port, static_cast<std::uint16_t>(from)};
+    place.first = {first.port, static_cast<ListenerIndex>(from)};
     place.more_from = static_cast<std::uint16_t>(further_.size());
     for (std::size_t i = from + 1; i < setup_.listeners.size(); ++i) {
-      const Endpoint& endpoint = setup_.listeners[i].endpoint;
-      if (endpoint.address != first.address) continue;
-      further_.push_back({endpoint.port, static_cast<std::uint16_t>(i)});
+      const Listener& listener = setup_.listeners[i];
+      if (listener.endpoint.address != first.address || listener.transport != Transport::kUdp)
+        continue;
+      further_.push_back({listener.endpoint.port, static_cast<ListenerIndex>(i)});
       ++place.more;
     }
   }

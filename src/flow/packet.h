@@ -11,6 +11,7 @@
 #include "tables/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
+#include "turnpike/listener.h"
 
 namespace turnpike::flow {
 
@@ -78,7 +79,7 @@ struct alignas(64) Packet {
   NextHopIndex next_hop = kNoNextHop;  // look up
   std::uint16_t payload = 0;           // of UDP
   std::uint16_t payload_size = 0;
-  std::uint16_t listener = 0;  // lanes from clients
+  ListenerIndex listener = 0;  // lanes from clients
   // The application's bytes within the payload: what remains when TURN's framing is off. Of a
   // request: its RESERVATION-TOKEN, if it has one.
   std::uint16_t body = 0;  // offset from data

@@ -11,7 +11,7 @@
 #include "flow/broadcasts.h"
 #include "flow/request_limits.h"
 #include "flow/token_bucket.h"
-#include "turnpike/address.h"
+#include "turnpike/listener.h"
 #include "turnpike/server.h"
 #include "wire/transaction_ids.h"
 
@@ -21,10 +21,6 @@ struct PortInfo {
   std::array<std::uint8_t, 6> mac{};
   std::uint16_t mtu = 1500;
   bool sees_own_frames = false;  // af_packet: drop frames whose source MAC is ours
-};
-
-struct Listener {
-  Endpoint endpoint;  // as the wire of this node has it
 };
 
 // How much each worker answers to those who haven't shown that they are where they say: challenges

@@ -47,8 +47,8 @@ struct TableWriter::Impl {
 
   std::uint32_t resolve_client(std::uint32_t slot) {
     const AllocationEntry& entry = parts.allocations[slot];
-    return static_cast<std::uint32_t>(
-        next_hops.resolve({parts.listeners[entry.listener].address, entry.client.address, slot}));
+    return static_cast<std::uint32_t>(next_hops.resolve(
+        {parts.listeners[entry.listener].endpoint.address, entry.client.address, slot}));
   }
   // A hairpinned packet takes the next hop of the client it ends at.
   std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {
@@ -71,10 +71,14 @@ struct TableWriter::Impl {
     return parts.relayed_index(peer) != parts.relayed.size();
   }
 
-  std::uint16_t listener_index(const Endpoint& server) const {
-    const auto found = std::find(parts.listeners.begin(), parts.listeners.end(), server);
+  ListenerIndex listener_of(const FiveTuple& five_tuple) const {
+    const auto found = std::find_if(parts.listeners.begin(), parts.listeners.end(),
+                                    [&five_tuple](const Listener& listener) {
+                                      return listener.endpoint == five_tuple.server &&
+                                             listener.transport == five_tuple.transport;
+                                    });
     assert(found != parts.listeners.end());
-    return static_cast<std::uint16_t>(found - parts.listeners.begin());
+    return static_cast<ListenerIndex>(found - parts.listeners.begin());
   }
 
   RelayPort relay_port(const RelayEndpoint& relay) const {
@@ -155,7 +159,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
 
   AllocationEntry& entry = impl_->parts.allocations[*slot];
   entry.client = flow.five_tuple.client;
-  entry.listener = impl_->listener_index(flow.five_tuple.server);
+  entry.listener = impl_->listener_of(flow.five_tuple);
   entry.shard = impl_->index;
   ++entry.generation;
   entry.forget_path_mtu();

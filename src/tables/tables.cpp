@@ -133,7 +133,7 @@ void find_bulk(const By& by, std::span<const Key> keys, std::span<Slot> out) {
 
 TableParts::TableParts(const TableLimits& table_limits,
                        const std::vector<RelayedAddress>& relayed_addresses,
-                       const std::vector<Endpoint>& listening, const HashKey& hash_key,
+                       const std::vector<Listener>& listening, const HashKey& hash_key,
                        std::vector<std::atomic<std::uint64_t>*> live)
     : limits(table_limits),
       key(hash_key),
@@ -167,13 +167,13 @@ TableParts::TableParts(const TableLimits& table_limits,
 }
 
 Tables::Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
-               const std::vector<Endpoint>& listeners, const HashKey& key,
+               const std::vector<Listener>& listeners, const HashKey& key,
                std::vector<std::atomic<std::uint64_t>*> live_ports)
     : impl_(std::make_unique<Impl>(limits, relayed, listeners, key, std::move(live_ports))) {}
 
 Tables::~Tables() = default;
 
-std::optional<AllocationSlot> Tables::find_client(std::uint16_t listener,
+std::optional<AllocationSlot> Tables::find_client(ListenerIndex listener,
                                                   const Endpoint& client) const {
   return find_one<AllocationSlot>(ByClient{*impl_}, ClientKey{client, listener});
 }
@@ -257,7 +257,7 @@ const ChannelEntry& Tables::channel(ChannelSlot slot) const {
   return impl_->channels[static_cast<std::uint32_t>(slot)];
 }
 
-std::uint8_t Tables::home_shard(std::uint16_t listener, const Endpoint& client) const {
+std::uint8_t Tables::home_shard(ListenerIndex listener, const Endpoint& client) const {
   return impl_->home_shard(impl_->client_hash(listener, client));
 }
 

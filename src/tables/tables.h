@@ -27,6 +27,7 @@
 #include "tables/path_mtu.h"
 #include "turnpike/address.h"
 #include "turnpike/flow.h"
+#include "turnpike/listener.h"
 #include "turnpike/server.h"
 
 namespace turnpike::flow {
@@ -93,7 +94,7 @@ struct RelayPort {
 struct alignas(64) AllocationEntry {
   // First line: what most packets need.
   Endpoint client;
-  std::uint16_t listener = 0;  // index into Setup::listeners
+  ListenerIndex listener = 0;
   std::uint8_t shard = 0;
   // path_mtu in units of kFitsUnit, rounded down, or kFitsAll: what is no longer needs no look at
   // the second line; like that, any worker's to write.
@@ -169,7 +170,7 @@ inline constexpr ChannelSlot kNoChannelSlot{kNoSlot};
 // What bulk look-ups take. Every allocation named in a key must be one that was found.
 struct ClientKey {
   Endpoint client;
-  std::uint16_t listener = 0;
+  ListenerIndex listener = 0;
 };
 struct RelayKey {
   Address relayed;
@@ -229,12 +230,12 @@ class Tables {
   // the allocations' relay ports (the XDP filter of each port reads one); bit p of an address is
   // bit p % 64 of word p / 64.
   Tables(const TableLimits& limits, const std::vector<RelayedAddress>& relayed,
-         const std::vector<Endpoint>& listeners, const HashKey& key,
+         const std::vector<Listener>& listeners, const HashKey& key,
          std::vector<std::atomic<std::uint64_t>*> live_ports);
   ~Tables();
 
   // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.
-  std::optional<AllocationSlot> find_client(std::uint16_t listener, const Endpoint& client) const;
+  std::optional<AllocationSlot> find_client(ListenerIndex listener, const Endpoint& client) const;
   // By internal or external face.
   std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
@@ -257,7 +258,7 @@ class Tables {
   RelayEndpoint relayed(RelayPort relay) const;
 
   // A keyed hash of the client, for choosing an unknown five-tuple's shard.
-  std::uint8_t home_shard(std::uint16_t listener, const Endpoint& client) const;
+  std::uint8_t home_shard(ListenerIndex listener, const Endpoint& client) const;
 
   // Use against limits, for metrics; any thread.
   struct Usage {

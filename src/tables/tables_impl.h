@@ -44,7 +44,7 @@ struct TableParts {
   };
   static constexpr std::size_t kPorts = 65536;
   TableParts(const TableLimits& table_limits, const std::vector<RelayedAddress>& relayed_addresses,
-             const std::vector<Endpoint>& listening, const HashKey& hash_key,
+             const std::vector<Listener>& listening, const HashKey& hash_key,
              std::vector<std::atomic<std::uint64_t>*> live);
 
   // The family goes into the third word: 10.0.0.1 and a00:1:: have the same bytes.
@@ -55,12 +55,12 @@ struct TableParts {
   std::uint64_t hash(const Address& address, std::uint64_t more) const {
     return hash(words_of(address), address.family, more);
   }
-  [[gnu::always_inline]] std::uint64_t client_hash(std::uint16_t listener,
+  [[gnu::always_inline]] std::uint64_t client_hash(ListenerIndex listener,
                                                    const AddressWords& client, Family family,
                                                    std::uint16_t port) const {
     return hash(client, family, std::uint64_t{listener} << 16 | port);
   }
-  std::uint64_t client_hash(std::uint16_t listener, const Endpoint& client) const {
+  std::uint64_t client_hash(ListenerIndex listener, const Endpoint& client) const {
     return client_hash(listener, words_of(client.address), client.address.family, client.port);
   }
   std::uint64_t permission_hash(std::uint32_t allocation, const Address& peer) const {
@@ -111,7 +111,7 @@ struct TableParts {
 
   const TableLimits limits;
   const HashKey key;
-  const std::vector<Endpoint> listeners;
+  const std::vector<Listener> listeners;
   std::uint32_t allocation_count;  // of slots, over all shards
   std::uint32_t permission_count;
   std::uint32_t channel_count;

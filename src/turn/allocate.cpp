@@ -86,7 +86,9 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
 // RFC 8489 §10: the alternates of the client's own family first.
 bool Server::Impl::redirect(const Request& request) {
   for (const ServerConfig::Redirect& redirect : config_.redirects) {
-    if (redirect.server != request.five_tuple.server) continue;
+    if (redirect.server != request.five_tuple.server ||
+        redirect.transport != request.five_tuple.transport)
+      continue;
     MessageWriter writer = begin(request, Class::kError);
     writer.add_error_code(300);
     for (const bool same : {true, false}) {

@@ -120,12 +120,12 @@ std::size_t FrontDoor::challenge_size(std::size_t realm_size) {
 }
 
 DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endpoint& client,
-                             const Endpoint& server, bool known,
+                             const Listener& listener, bool known,
                              std::span<std::uint8_t> room) const {
   const std::span<std::uint8_t> out = room.first(std::min(room.size(), kAnswerMax));
   const std::uint16_t raw_method = request.raw_method();
   const bool binding = request.method() == Method::kBinding;
-  if (!is_request_method(raw_method) || (binding ? config_.turn_only : config_.stun_only)) {
+  if (!is_request_method(raw_method) || (binding ? listener.turn_only : listener.stun_only)) {
     return {};
   }
   if (request.message_class() == Class::kIndication && binding) {
@@ -134,6 +134,7 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
   if (request.message_class() != Class::kRequest) return {};
   if (binding) return answer_binding(request, client, out);
 
+  const Endpoint& server = listener.endpoint;
   std::array<char, NonceKeeper::kMaxSize> fresh;
   const auto challenge_with = [&](std::uint16_t code) {
     const std::size_t size = nonces_.mint(now, client, server, fresh);

@@ -124,7 +124,7 @@ void check_placements(const MessageView& answer) {
 
 void knock(const MessageView& view, bool known) {
   std::array<std::uint8_t, kAnswerMax> out;
-  const DoorResult result = front_door().answer(kNow, view, kClient, kServer, known, out);
+  const DoorResult result = front_door().answer(kNow, view, kClient, {kServer}, known, out);
   if (result.door == Door::kAnswered) {
     require(result.size <= out.size());
     MessageView answer;
@@ -154,7 +154,7 @@ void knock_with_a_real_nonce(const MessageView& view) {
 
 void ask_the_old_way(Bytes bytes) {
   std::array<std::uint8_t, kAnswerMax> out;
-  const stun::ClassicResult result = front_door().answer_classic(bytes, kClient, out);
+  const stun::ClassicResult result = front_door().answer_classic(bytes, kClient, {kServer}, out);
   require(result.size <= out.size());
   const bool answered =
       result.what == stun::Classic::kSuccess || result.what == stun::Classic::kUnknown;

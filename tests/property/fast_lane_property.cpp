@@ -19,6 +19,7 @@ const Address kExternal4 = Address::v4(203, 0, 113, 77);
 // What the world is like besides the frames.
 struct Scene {
   Family client = Family::kIpv4;
+  std::uint16_t port = kPort;     // where the client has come to
   Family ending = Family::kIpv4;  // which of the two permissions, channels, relayed addresses ends
   bool channels = true;
   bool external = false;
@@ -38,7 +39,8 @@ class World : public FlowWorld {
  public:
   World(const Scene& scene, bool fast_lane)
       : FlowWorld(scene.client, scene.channels,
-                  scene.external ? std::optional(kExternal4) : std::nullopt, fast_lane) {
+                  scene.external ? std::optional(kExternal4) : std::nullopt, fast_lane,
+                  scene.port) {
     for (std::size_t i = 0; i < scene.more_channels; ++i) {
       const auto port = static_cast<std::uint16_t>(kPeerPort + 1 + i);
       channels_.push_back(*writer_->publish_channel({allocation_, permissions_[0],
@@ -88,6 +90,7 @@ Family any_family() {
 Scene any_scene() {
   Scene scene;
   scene.client = any_family();
+  scene.port = *rc::gen::weightedElement<std::uint16_t>({{3, kPort}, {1, kTurnOnlyPort}});
   scene.ending = any_family();
   scene.channels = *rc::gen::weightedElement<bool>({{4, true}, {1, false}});
   scene.external = *rc::gen::weightedElement<bool>({{1, true}, {4, false}});
@@ -162,11 +165,13 @@ std::vector<std::uint8_t> any_send() {
   return message;
 }
 
-std::vector<std::uint8_t> any_binding() {
+std::vector<std::uint8_t> any_request() {
   std::array<std::uint8_t, 64> buffer{};
   const auto of_class = *rc::gen::weightedElement<stun::Class>(
       {{9, stun::Class::kRequest}, {1, stun::Class::kIndication}});
-  stun::MessageWriter writer(buffer, of_class, stun::Method::kBinding, any_transaction());
+  const auto method = *rc::gen::weightedElement<stun::Method>(
+      {{6, stun::Method::kBinding}, {1, stun::Method::kAllocate}});
+  stun::MessageWriter writer(buffer, of_class, method, any_transaction());
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}}))
     writer.add_text(stun::Attribute::kSoftware, "ten bytes!");
   if (*rc::gen::weightedElement<bool>({{1, true}, {6, false}})) writer.add_fingerprint();
@@ -191,8 +196,10 @@ std::vector<std::uint8_t> any_frame(const World& world) {
          {1, v4 ? Address::v4(127, 0, 0, 1) : *Address::parse("::1")},
          {1, v4 ? Address::v4(224, 0, 0, 1) : *Address::parse("ff02::1")},
          {1, v4 ? Address::v4(0, 1, 2, 3) : *Address::parse("::")}});
-    one = {{source, kClientPort}, world.server_, {}};
-    one.payload = kind == 1 ? any_channel_data() : kind == 2 ? any_send() : any_binding();
+    const auto port = *rc::gen::weightedElement<std::uint16_t>(
+        {{20, world.server_.port}, {1, kPort}, {2, kStunOnlyPort}, {2, kTurnOnlyPort}, {1, 80}});
+    one = {{source, kClientPort}, {world.server_.address, port}, {}};
+    one.payload = kind == 1 ? any_channel_data() : kind == 2 ? any_send() : any_request();
   }
   if (*rc::gen::weightedElement<bool>({{1, true}, {20, false}})) one.source.port = 0;
   one.ttl = *rc::gen::weightedElement<std::uint8_t>({{9, 64}, {1, 1}, {1, 2}, {1, 0}});
@@ -231,6 +238,7 @@ void check_same_counters(const WorkerCounters& a, const WorkerCounters& b) {
   RC_ASSERT(a.to_engine.get() == b.to_engine.get());
   RC_ASSERT(a.hairpin.get() == b.hairpin.get());
   RC_ASSERT(a.binding_success.get() == b.binding_success.get());
+  RC_ASSERT(a.answered_401.get() == b.answered_401.get());
 }
 
 void fast_and_general_agree() {

@@ -337,7 +337,8 @@ class World final : private Surroundings {
       const auto& [client, server, transport] = sent.five_tuple;
       const bool known = cluster_.owner_of(sent.five_tuple).has_value();
       std::array<std::uint8_t, 576> answer{};
-      const DoorResult result = door_.answer(cluster_.now, message, client, server, known, answer);
+      const DoorResult result =
+          door_.answer(cluster_.now, message, client, {server}, known, answer);
       if (result.door == Door::kAnswered)
         cluster_.answered_by_door(sent, stun::Bytes(answer).first(result.size));
       if (result.door == Door::kAdmit)

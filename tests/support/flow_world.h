@@ -24,6 +24,8 @@ inline const Address kPeer4 = Address::v4(203, 0, 113, 9);
 inline const Address kPeer6 = *Address::parse("2001:db8:2::9");
 constexpr std::uint16_t kPort = 3478, kClientPort = 40000, kRelayPort4 = 50000, kRelayPort6 = 50001,
                         kPeerPort = 7000;
+// Of further listeners at the same addresses.
+constexpr std::uint16_t kStunOnlyPort = 3480, kTurnOnlyPort = 3481;
 
 inline constexpr HashKey kHashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0,
                                   0x082efa98ec4e6c89};
@@ -125,15 +127,27 @@ inline Packet arrived(std::vector<std::uint8_t>& buffer, std::span<const std::ui
   return packet;
 }
 
+inline std::vector<Listener> listeners_of_each_kind() {
+  std::vector<Listener> all;
+  for (const Address& address : {kServer4, kServer6})
+    all.push_back({{address, kPort}});
+  for (const Address& address : {kServer4, kServer6}) {
+    all.push_back({.endpoint = {address, kStunOnlyPort}, .stun_only = true});
+    all.push_back({.endpoint = {address, kTurnOnlyPort}, .turn_only = true});
+  }
+  return all;
+}
+
 class FlowWorld {
  public:
   // The allocation's client is of `client` family; it has relayed addresses of both, permissions
   // for both peers, and channels 0x4000 (IPv4 peer) and 0x4001 (IPv6 peer) if `channels`. The world
-  // sees kRelay4 as `external`, where there is one.
+  // sees kRelay4 as `external`, where there is one. The client has come to the listener at `port`.
   explicit FlowWorld(Family client, bool channels = true,
-                     std::optional<Address> external = std::nullopt, bool fast_lane = true)
+                     std::optional<Address> external = std::nullopt, bool fast_lane = true,
+                     std::uint16_t port = kPort)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
-        server_{client == Family::kIpv4 ? kServer4 : kServer6, kPort},
+        server_{client == Family::kIpv4 ? kServer4 : kServer6, port},
         door_({.realm = "example.org"}, nonces_) {
     setup_.ports.resize(1);
     setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
@@ -142,11 +156,9 @@ class FlowWorld {
     setup_.strangers.key = kHashKey;
     setup_.requests.sources = 64;
     setup_.requests.key = kHashKey;
-    for (const Address& address : {kServer4, kServer6})
-      setup_.listeners.push_back({{address, kPort}});
+    setup_.listeners = listeners_of_each_kind();
     setup_.relayed = {{kRelay4, external}, {kRelay6, std::nullopt}};
-    tables_ = std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed,
-                                       std::vector<Endpoint>{{kServer4, kPort}, {kServer6, kPort}},
+    tables_ = std::make_unique<Tables>(TableLimits{1, 16, 64, 64}, setup_.relayed, setup_.listeners,
                                        kHashKey, std::vector<std::atomic<std::uint64_t>*>{});
     writer_ = std::make_unique<TableWriter>(*tables_, 0, qsbr_, hop_);
     allocation_ = add(client_, kRelayPort4, kRelayPort6);
@@ -164,7 +176,7 @@ class FlowWorld {
   AllocationSlot add(const ClientEndpoint& client, std::uint16_t port4, std::uint16_t port6) {
     AllocationFlow flow;
     flow.five_tuple = {client,
-                       {client.address.family == Family::kIpv4 ? kServer4 : kServer6, kPort},
+                       {client.address.family == Family::kIpv4 ? kServer4 : kServer6, server_.port},
                        Transport::kUdp};
     flow.relayed = {RelayEndpoint{{kRelay4, port4}}, RelayEndpoint{{kRelay6, port6}}};
     flow.expires_s = {kExpires, kExpires};

@@ -67,7 +67,7 @@ struct Common {
       : shards(shard_count),
         clients(shard_count * kOwnClients + kSharedClients),
         tables({static_cast<std::uint8_t>(shard_count), kOwnClients + kSharedClients + 2, 14, 14},
-               {{kRelay4, std::nullopt}}, {{kServer4, kPort}}, kHashKey, {live_ports.data()}) {}
+               {{kRelay4, std::nullopt}}, {{{kServer4, kPort}}}, kHashKey, {live_ports.data()}) {}
 
   bool is_shared(std::uint32_t client) const { return client >= shards * kOwnClients; }
   Instant now() const { return {now_ms.load(std::memory_order_acquire)}; }

@@ -7,6 +7,7 @@
 
 #include "base/keyed_hash.h"
 #include "turnpike/address.h"
+#include "turnpike/listener.h"
 
 namespace turnpike {
 namespace {
@@ -59,6 +60,14 @@ TEST(Endpoint, RefusesMissingBracketsAndBadPorts) {
                            "[192.0.2.1]:80", "[::1]", "[::1:80", "::1]:80", ":80"}) {
     EXPECT_FALSE(Endpoint::parse(text)) << text;
   }
+}
+
+TEST(Listener, MakesFiveTuplesOfItsEndpointAndTransport) {
+  const Listener listener{{Address::v4(192, 0, 2, 1), 3478}, static_cast<Transport>(6)};
+  const ClientEndpoint client{{Address::v4(198, 51, 100, 1), 40000}};
+  const FiveTuple made = listener.five_tuple(client);
+  EXPECT_EQ(made, (FiveTuple{client, listener.endpoint, listener.transport}));
+  EXPECT_NE(made, (FiveTuple{client, listener.endpoint, Transport::kUdp}));
 }
 
 TEST(Prefix, RefusesBitsBeyondItsLength) {

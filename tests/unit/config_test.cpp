@@ -179,6 +179,27 @@ TEST(Configuration, StunAloneNeedsNoRealmNoUserAndNoRelayedAddress) {
   EXPECT_FALSE(config.turn_enabled());
 }
 
+TEST(Configuration, EachListenerHasFlagsOfItsOwn) {
+  const Config config = accepted(kEnough +
+                                 "[[listener]]\naddress = \"192.0.2.1:3478\"\nstun_only = true\n"
+                                 "[[listener]]\naddress = \"192.0.2.1:5349\"\nturn_only = true\n"
+                                 "[[listener]]\naddress = \"192.0.2.1:80\"\n");
+  ASSERT_EQ(config.listeners.size(), 3u);
+  EXPECT_TRUE(config.listeners[0].stun_only && !config.listeners[0].turn_only);
+  EXPECT_TRUE(!config.listeners[1].stun_only && config.listeners[1].turn_only);
+  EXPECT_TRUE(!config.listeners[2].stun_only && !config.listeners[2].turn_only);
+  EXPECT_TRUE(config.turn_enabled());
+}
+
+// A node whose listeners answer Binding alone but for one needs what TURN needs.
+TEST(Configuration, OneTurnListenerAmongOthersNeedsARealm) {
+  const std::string others = "[[listener]]\naddress = \"192.0.2.1:3478\"\nstun_only = true\n";
+  const std::string port = "[[port]]\ndevice = \"01:00.0\"\n";
+  EXPECT_TRUE(std::holds_alternative<Config>(parse_config(port + others, "t")));
+  EXPECT_FALSE(std::holds_alternative<Config>(
+      parse_config(port + others + "[[listener]]\naddress = \"192.0.2.1:80\"\n", "t")));
+}
+
 TEST(Configuration, AbsentListenersAndRelayedAddressesAreThePortsOwn) {
   Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough);
   const Address addresses[] = {*Address::parse("10.0.0.5"), *Address::parse("fe80::1"),

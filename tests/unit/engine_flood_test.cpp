@@ -169,7 +169,7 @@ class Node : public ServerHost {
   FrontDoor door_{{.realm = "example.org"}, nonces_};
   flow::Tables tables_{flow::TableLimits{1, kAllocations, kPermissions, kChannels},
                        {{kRelay4, std::nullopt}},
-                       {kListener},
+                       {{kListener}},
                        kHashKey,
                        {}};
   flow::TableWriter writer_{tables_, 0, qsbr_, hop_};

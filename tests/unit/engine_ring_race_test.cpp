@@ -248,8 +248,7 @@ class EngineRingRace : public testing::Test {
 };
 
 TEST_F(EngineRingRace, WhatIsLetInComesBackAnswered) {
-  const std::vector<flow::Listener> listeners{{{Address::v4(192, 0, 2, 1), 3478}}};
-  EngineRings rings(0, kWorkers, listeners);
+  EngineRings rings(0, kWorkers);
   std::vector<std::unique_ptr<Worker>> workers;
   for (std::uint16_t i = 0; i < kWorkers; ++i)
     workers.push_back(std::make_unique<Worker>(rings, i));

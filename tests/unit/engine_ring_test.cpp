@@ -37,9 +37,7 @@ class EngineRing : public testing::Test {
     EXPECT_EQ(rte_mempool_in_use_count(pool_), 0U) << "frames were lost";
   }
 
-  void make(std::uint16_t workers) {
-    rings_ = std::make_unique<EngineRings>(0, workers, listeners_);
-  }
+  void make(std::uint16_t workers) { rings_ = std::make_unique<EngineRings>(0, workers); }
 
   // A request of `worker`'s, or nullptr if it was refused (and is freed).
   rte_mbuf* submit(std::uint16_t worker, bool known) {
@@ -96,7 +94,6 @@ class EngineRing : public testing::Test {
   }
 
   static rte_mempool* pool_;
-  const std::vector<flow::Listener> listeners_{{{Address::v4(192, 0, 2, 1), 3478}}};
   std::unique_ptr<EngineRings> rings_;
 };
 
@@ -139,6 +136,20 @@ TEST_F(EngineRing, CountsWhatTheShardKeeps) {
     rings_->discard(request.token);
   answer_all();
   EXPECT_EQ(collect(0), EngineRings::kInFlight);
+}
+
+TEST_F(EngineRing, ARequestSaysWhoseItIsAndWhichListenersByIndex) {
+  make(1);
+  FrameNotes& notes = notes_of(submit(0, false));
+  const Endpoint client{Address::v4(198, 51, 100, 1), 40000};
+  notes.packet.source = client;
+  notes.packet.listener = 7;
+  const std::vector<EngineRequest> requests = receive();
+  ASSERT_EQ(requests.size(), 1U);
+  EXPECT_EQ(static_cast<const Endpoint&>(requests[0].client), client);
+  EXPECT_EQ(requests[0].listener, 7);
+  rings_->discard(requests[0].token);
+  collect(0);
 }
 
 TEST_F(EngineRing, StrangersLeaveRoomForKnownFiveTuplesAndTheseForStrangers) {

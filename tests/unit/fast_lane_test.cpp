@@ -234,8 +234,12 @@ TEST(FastLane, AnswersABareBindingOverIpv4) {
   std::array<std::uint8_t, 64> buffer{};
   stun::MessageWriter writer(buffer, stun::Class::kRequest, stun::Method::kBinding, {1});
   const auto request = writer.finish();
-  EXPECT_EQ(lane.of({lane.client_, lane.server_, {request.begin(), request.end()}}),
-            Verdict::kTransmitBack);
+  const auto of = [&](std::uint16_t port) {
+    return lane.of({lane.client_, {lane.server_.address, port}, {request.begin(), request.end()}});
+  };
+  EXPECT_EQ(of(kPort), Verdict::kTransmitBack);
+  EXPECT_EQ(of(kStunOnlyPort), Verdict::kTransmitBack);
+  EXPECT_EQ(of(kTurnOnlyPort), Verdict::kContinue);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ class FollowRoutes : public testing::Test {
     TableLimits limits;
     limits.allocations_per_shard = limits.permissions_per_shard = limits.channels_per_shard = each;
     tables_ = std::make_unique<Tables>(limits, std::vector<RelayedAddress>{{kRelay, std::nullopt}},
-                                       std::vector<Endpoint>{kListener}, kKey,
+                                       std::vector<Listener>{{kListener}}, kKey,
                                        std::vector<std::atomic<std::uint64_t>*>{});
     writer_ = std::make_unique<TableWriter>(*tables_, std::uint8_t{0}, qsbr_, routes_);
   }

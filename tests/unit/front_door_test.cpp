@@ -33,7 +33,7 @@ class FrontDoorTest : public testing::Test {
     MessageView view;
     EXPECT_EQ(MessageView::parse(request_, view), stun::ParseError::kNone);
     out.fill(0xEE);
-    return FrontDoor(config, nonces).answer(now, view, kClient, kServer, known, out);
+    return FrontDoor(config, nonces).answer(now, view, kClient, listener, known, out);
   }
   MessageView answer(const DoorResult& result) {
     EXPECT_EQ(result.door, Door::kAnswered);
@@ -67,6 +67,7 @@ class FrontDoorTest : public testing::Test {
   }
 
   FrontDoor::Config config;
+  Listener listener{kServer};
   NonceKeeper nonces{nonce_config()};
   std::array<std::uint8_t, kAnswerMax> out{};
 
@@ -148,11 +149,11 @@ TEST_F(FrontDoorTest, WhatNoServerTakesIsIgnored) {
 }
 
 TEST_F(FrontDoorTest, EachUsageCanBeTurnedOff) {
-  config.stun_only = true;
+  listener.stun_only = true;
   EXPECT_EQ(knock(request(Method::kAllocate)).door, Door::kIgnoreMalformed);
   EXPECT_EQ(knock(request(Method::kBinding)).door, Door::kAnswered);
-  config.stun_only = false;
-  config.turn_only = true;
+  listener.stun_only = false;
+  listener.turn_only = true;
   EXPECT_EQ(knock(request(Method::kAllocate)).door, Door::kAnswered);
   EXPECT_EQ(knock(request(Method::kBinding)).door, Door::kIgnoreMalformed);
   EXPECT_EQ(knock(request(Method::kBinding, Class::kIndication)).door, Door::kIgnoreMalformed);
@@ -278,7 +279,7 @@ TEST_F(FrontDoorTest, OldAlgorithmGenerationIs438AndNever400) {
   MessageView view;
   const Buffer bytes = signed_request(old, kChooseMd5, kChooseMd5);
   ASSERT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
-  EXPECT_EQ(other.answer(kStart, view, kClient, kServer, false, out).answer, DoorAnswer::k438);
+  EXPECT_EQ(other.answer(kStart, view, kClient, listener, false, out).answer, DoorAnswer::k438);
 }
 
 TEST_F(FrontDoorTest, AnswerThatDoesNotFitIsNotSent) {

@@ -61,7 +61,7 @@ class Challenge : public testing::Test {
     EXPECT_EQ(MessageView::parse(request, view), stun::ParseError::kNone);
     std::array<std::uint8_t, kAnswerMax> out;
     const FrontDoor door({.realm = realm}, nonces);
-    const DoorResult result = door.answer(Instant{1'000'000}, view, client, kServer, false, out);
+    const DoorResult result = door.answer(Instant{1'000'000}, view, client, {kServer}, false, out);
     EXPECT_EQ(result.door, Door::kAnswered) << realm.size();
     EXPECT_TRUE(result.to_stranger);
     return {out.begin(), out.begin() + static_cast<std::ptrdiff_t>(result.size)};

@@ -253,7 +253,7 @@ void race(std::uint8_t shard_count) {
   limits.permissions_per_shard = kSlotsPerShard;
   limits.channels_per_shard = kSlotsPerShard;
   std::vector<std::atomic<std::uint64_t>> live_ports(65536 / 64);
-  Tables tables(limits, {{kRelay, std::nullopt}}, {kListener}, kKey, {live_ports.data()});
+  Tables tables(limits, {{kRelay, std::nullopt}}, {{kListener}}, kKey, {live_ports.data()});
   Qsbr qsbr;
   OneRoute routes;
   std::vector<std::unique_ptr<Shard>> shards;

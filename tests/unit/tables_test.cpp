@@ -16,6 +16,7 @@ using test::Routes;
 
 const Endpoint kListener{Address::v4(192, 0, 2, 1), 3478};
 const Endpoint kOtherListener{Address::v4(192, 0, 2, 1), 5349};
+constexpr auto kStream = static_cast<Transport>(6);
 const Address kRelay = Address::v4(192, 0, 2, 9);
 const Address kRelay6 = *Address::parse("2001:db8::9");
 const Address kExternal = Address::v4(203, 0, 113, 9);
@@ -42,8 +43,8 @@ class TablesTest : public testing::Test {
   void make(const TableLimits& limits) {
     const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kRelay6, std::nullopt}};
     tables_ = std::make_unique<Tables>(
-        limits, relayed, std::vector<Endpoint>{kListener, kOtherListener}, kKey,
-        std::vector<std::atomic<std::uint64_t>*>{live_ports_.data()});
+        limits, relayed, std::vector<Listener>{{kListener}, {kOtherListener}, {kListener, kStream}},
+        kKey, std::vector<std::atomic<std::uint64_t>*>{live_ports_.data()});
     writers_.clear();
     for (std::uint8_t shard = 0; shard < limits.shards; ++shard) {
       writers_.push_back(std::make_unique<TableWriter>(*tables_, shard, qsbr_, routes_));
@@ -97,7 +98,7 @@ TEST_F(TablesTest, FindsAPublishedAllocationFromBothSides) {
 
 TEST_F(TablesTest, PrefersAnInternalFaceToAnEqualExternalOne) {
   const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kExternal, std::nullopt}};
-  Tables tables(small(1), relayed, {kListener}, kKey, {});
+  Tables tables(small(1), relayed, {{kListener}}, kKey, {});
   TableWriter writer(tables, 0, qsbr_, routes_);
   const auto behind = *writer.publish_allocation(flow(client(1), 50000));
   AllocationFlow outside = flow(client(2), 50000);
@@ -129,10 +130,14 @@ TEST_F(TablesTest, TellsListenersApart) {
   make(small(1));
   AllocationFlow other = flow(client(1), 50002);
   other.five_tuple.server = kOtherListener;
+  AllocationFlow stream = flow(client(1), 50004);
+  stream.five_tuple.transport = kStream;
   const auto first = writer().publish_allocation(flow(client(1), 50000));
   const auto second = writer().publish_allocation(other);
+  const auto third = writer().publish_allocation(stream);
   EXPECT_EQ(tables_->find_client(0, client(1)), first);
   EXPECT_EQ(tables_->find_client(1, client(1)), second);
+  EXPECT_EQ(tables_->find_client(2, client(1)), third) << "the first one's endpoint";
 }
 
 TEST_F(TablesTest, FindsPermissionsByAddressAndChannelsByNumberAndPeer) {

@@ -171,7 +171,7 @@ TEST_F(Refusals, OfTheFrontDoorSayTheirCauseAndStaySmall) {
     MessageView view;
     EXPECT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
     const FiveTuple who = from(1000);
-    const DoorResult result = door.answer(now_, view, who.client, who.server, false, room);
+    const DoorResult result = door.answer(now_, view, who.client, {who.server}, false, room);
     EXPECT_LT(result.size, FrontDoor::challenge_size(realm_.size()));
     Answer answer{{room.begin(), room.begin() + static_cast<std::ptrdiff_t>(result.size)}, {}};
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
@@ -220,7 +220,8 @@ TEST_F(Refusals, BothFamiliesMissingIs508) {
 
 // RFC 8489 §10 concerns the listener that is redirected, and no other.
 TEST_F(Refusals, ARedirectionIsOneListeners) {
-  config_.redirects = {{{kPeer, 3478}, {{kServer, 3478}}}};
+  config_.redirects = {{{kPeer, 3478}, {{kServer, 3478}}},
+                       {{kServer, 3478}, {{kPeer, 3478}}, static_cast<Transport>(6)}};
   restart();
   EXPECT_EQ(allocate(1000).code(), 0);
 }
