@@ -159,7 +159,8 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
     if (!config::is_kernel_shared(config_.ports[i].driver) && !interface.empty())
       give_addresses_and_routes(config_.ports[i], interface);
     ports.push_back({interface, dataplane_->ports()[i].mtu, config_.ports[i].static_next_hop,
-                     dataplane_->ports()[i].mac});
+                     dataplane_->ports()[i].mac,
+                     config_.ports[i].driver != config::PortDriver::kAfPacket});
   }
   return ports;
 }

@@ -67,7 +67,8 @@ struct NextHops::Impl final : KernelDialogue::Listener {
         arrivals[port].take_any_mac();
       else
         arrivals[port].mac.store(flow::mac_word(ports[port].mac), std::memory_order_relaxed);
-      if (!ports[port].interface.empty()) arrivals[port].tags = std::make_unique<flow::KnownTags>();
+      if (!ports[port].interface.empty())
+        arrivals[port].tags = std::make_unique<flow::KnownTags>(ports[port].keeps_tag_types);
     }
     mirror.ends.resize(ports.size());
   }

@@ -22,6 +22,7 @@ class NextHops : public flow::NextHopResolver {
     std::uint16_t mtu = 1500;
     std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination, this MAC
     std::array<std::uint8_t, 6> mac{};                           // the device's
+    bool keeps_tag_types = true;  // of the VLAN tags of what comes (KnownTags)
   };
 
   // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink

@@ -22,6 +22,10 @@ namespace turnpike::flow {
 // misses what was and will be there.
 class KnownTags {
  public:
+  // `by_type`: a tag's type counts as well as its number. Not where it is lost on the way: the
+  // kernel takes the outer tag off what af_packet gets, and the driver puts one of 802.1Q back.
+  explicit KnownTags(bool by_type = true) : types_(by_type ? 0xFFFF'0000 : 0) {}
+
   bool takes(const VlanTags& tags) const {
     const std::uint64_t word = word_of(tags);
     if (word == 0) return true;
@@ -60,13 +64,13 @@ class KnownTags {
 
   // Types and numbers, without priority. A tag of VLAN 0 has nothing else (IEEE 802.1Q §6.9): it
   // says of no VLAN.
-  static std::uint64_t word_of(const VlanTags& tags) {
+  std::uint64_t word_of(const VlanTags& tags) const {
     std::uint64_t word = 0;
     for (std::size_t at = 0; at < tags.size; at += 4) {
       const std::uint8_t* tag = tags.bytes.data() + at;
       const std::uint32_t id = (tag[2] & 0x0FU) << 8 | tag[3];
-      if (id != 0)
-        word = word << 32 | std::uint32_t{tag[0]} << 24 | std::uint32_t{tag[1]} << 16 | id;
+      const std::uint32_t type = std::uint32_t{tag[0]} << 24 | std::uint32_t{tag[1]} << 16;
+      if (id != 0) word = word << 32 | (type & types_) | id;
     }
     return word;
   }
@@ -75,6 +79,7 @@ class KnownTags {
   }
   static_assert(kPlaces == std::size_t{1} << 13);
 
+  const std::uint32_t types_;  // what of a type counts
   std::array<Table, 2> tables_;
   std::atomic<std::uint32_t> current_{0};
 };

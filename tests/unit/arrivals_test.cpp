@@ -35,6 +35,14 @@ TEST(KnownTags, TakesThoseThereAreWhateverTheirPriority) {
   EXPECT_TRUE(known->takes(tags({0x81, 0, 0, 101})));
 }
 
+TEST(KnownTags, GoesByNumbersAloneWhereTypesAreLost) {
+  auto known = std::make_unique<KnownTags>(false);
+  known->replace(std::vector{tags({0x88, 0xA8, 0, 200, 0x81, 0, 1, 44})});
+  EXPECT_TRUE(known->takes(tags({0x81, 0, 0, 200, 0x81, 0, 1, 44})));
+  EXPECT_FALSE(known->takes(tags({0x81, 0, 1, 44, 0x81, 0, 0, 200})));
+  EXPECT_FALSE(known->takes(tags({0x81, 0, 0, 200})));
+}
+
 // IEEE 802.1Q §6.9.
 TEST(KnownTags, TakesPriorityTagsForNone) {
   auto known = std::make_unique<KnownTags>();
