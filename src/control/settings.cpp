@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 namespace turnpike::control {
 namespace {
@@ -169,6 +170,13 @@ policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAdd
     rules.ourselves.push_back(entry.address);
   rules.broadcast = host.broadcast();
   return policy::PeerRules(rules);
+}
+
+std::unique_ptr<const Policy> make_policy(const config::Config& config,
+                                          std::shared_ptr<const auth::Credentials> credentials,
+                                          const kernel::HostAddresses& host) {
+  return std::make_unique<const Policy>(
+      Policy{.engine = {peer_rules(config, host), std::move(credentials)}});
 }
 
 std::vector<Endpoint> listener_endpoints(const config::Config& config) {

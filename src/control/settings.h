@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "auth/credentials.h"
 #include "config/config.h"
+#include "control/policy.h"
 #include "dataplane/dataplane.h"
 #include "engine/random_source.h"
 #include "flow/pipeline.h"
@@ -44,6 +46,10 @@ NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials);
 FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials);
 policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host);
+// As things stand: what of it changes afterwards takes another one.
+std::unique_ptr<const Policy> make_policy(const config::Config& config,
+                                          std::shared_ptr<const auth::Credentials> credentials,
+                                          const kernel::HostAddresses& host);
 // All that the configuration says of it; ports and broadcast addresses are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 
