@@ -92,9 +92,7 @@ class Node {
   const std::shared_ptr<const auth::Credentials> credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
-  const FrontDoor door_;
   Published<Policy> policy_;
-  flow::Broadcasts broadcasts_;
   QuotaLedger quotas_;
   flow::Tables tables_;
   flow::Setup setup_;
@@ -116,15 +114,12 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
       nonces_(nonce_config(config_, *credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
-      door_(door_config(config_, *credentials_), nonces_),
-      policy_(make_policy(config_, credentials_, addresses_)),
-      broadcasts_(addresses_.broadcast()),
+      policy_(make_policy(config_, credentials_, nonces_, addresses_)),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listener_endpoints(config_), random_bytes<HashKey>(),
               live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
-  setup_.broadcasts = &broadcasts_;
   make_engines();
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_});
@@ -298,8 +293,7 @@ void Node::tell_routes() {
 
 // What depends on the addresses that the host has.
 void Node::tell_addresses() {
-  policy_.publish(make_policy(config_, credentials_, addresses_));
-  broadcasts_.replace(addresses_.broadcast(), qsbr_);
+  policy_.publish(make_policy(config_, credentials_, nonces_, addresses_));
   watch_->look_at_addresses();
 }
 
@@ -333,7 +327,7 @@ void Node::run(const Signals& signals) {
   drop_privileges(config_);
   // Becoming another user has switched them off.
   if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);
-  dataplane_->start(setup_, tables_, next_hops_, door_, tokens_, qsbr_);
+  dataplane_->start(setup_, tables_, next_hops_, policy_.part<&Policy::worker>(), tokens_, qsbr_);
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
   heartbeat_.beat(dataplane::real_ms());

@@ -4,10 +4,12 @@
 #pragma once
 
 #include "engine/engine_policy.h"
+#include "flow/worker_policy.h"
 
 namespace turnpike::control {
 
 struct Policy {
+  flow::WorkerPolicy worker;
   engine::EnginePolicy engine;
 };
 

@@ -50,10 +50,12 @@ Worker::~Worker() {
 }
 
 void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
-                   flow::NextHopResolver& next_hops, const FrontDoor& door,
-                   const TokenSealer& tokens, Qsbr& qsbr) {
-  pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_,
-                                               config_.number);
+                   flow::NextHopResolver& next_hops,
+                   const PublishedPart<flow::WorkerPolicy>& policy, const TokenSealer& tokens,
+                   Qsbr& qsbr) {
+  policy_ = policy;
+  pipeline_ = std::make_unique<flow::Pipeline>(
+      setup, tables, next_hops, policy_->take(config_.number), tokens, counters_, config_.number);
   pipeline_->number_ids(static_cast<std::uint16_t>(transmitter_.next_fragment_id()),
                         fabric_.workers);
   transmitter_.set_next_hops(next_hops.table());
@@ -107,6 +109,7 @@ void Worker::run() {
   for (std::size_t i = 0; i < n; ++i)
     rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i]));
   qsbr_->offline(config_.number);
+  policy_->leave(config_.number);
   rte_thread_unregister();
 }
 
@@ -155,6 +158,7 @@ bool Worker::rest() {
 
 // Once through everything; true if there was something to do.
 bool Worker::round(Instant now) {
+  pipeline_->use(policy_->take(config_.number));
   bool busy = false;
   received_at_ = 0;
   for (const Queue& queue : queues_)

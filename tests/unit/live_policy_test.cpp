@@ -1,5 +1,6 @@
-// What may change while the node runs, walked through: control publishes policies, an engine takes
-// each in its next round, whole, and gives back the one before.
+// What may change while the node runs, walked through: control publishes policies, workers and
+// engines take each in their next round, whole, and give back the one before. Runs under
+// ThreadSanitizer as well.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -14,12 +15,13 @@
 #include "base/published.h"
 #include "control/policy.h"
 #include "engine/engine_thread.h"
-#include "flow_world.h"
+#include "flow_frames.h"
 
 namespace turnpike::control {
 namespace {
 
 using namespace flow::test;
+using flow::Drop;
 using namespace std::chrono_literals;
 
 constexpr const char* kRealm = "example.org";
@@ -38,7 +40,8 @@ bool soon(const std::function<bool()>& so) {
   return true;
 }
 
-// --- Policies told apart by number: who is a user, and which peer is refused.
+// --- Policies told apart by number: who is a user, which peer is refused, the realm of challenges;
+// --- and by whether it is odd: TTLs and channel numbers.
 
 std::string user_of(std::uint32_t number) {
   return "user" + std::to_string(number);
@@ -46,6 +49,10 @@ std::string user_of(std::uint32_t number) {
 Address refused_by(std::uint32_t number) {
   return Address::v4(11, 0, static_cast<std::uint8_t>(number >> 8),
                      static_cast<std::uint8_t>(number));
+}
+
+std::string realm_of(std::uint32_t number) {
+  return "realm" + std::to_string(number);
 }
 
 engine::EnginePolicy engine_policy(std::uint32_t number) {
@@ -56,9 +63,29 @@ engine::EnginePolicy engine_policy(std::uint32_t number) {
           std::make_shared<const auth::Credentials>(accounts)};
 }
 
-std::unique_ptr<const Policy> policy(std::uint32_t number) {
-  return std::make_unique<const Policy>(Policy{.engine = engine_policy(number)});
+flow::WorkerPolicy worker_policy(std::uint32_t number, const NonceKeeper& nonces) {
+  flow::WorkerPolicy policy(FrontDoor({.realm = realm_of(number)}, nonces));
+  policy.resets_ttl = number % 2 != 0;
+  policy.channel_max = number % 2 != 0 ? 0x7FFF : 0x4FFF;
+  policy.strangers = {.per_source = {0}, .all = {0}};
+  return policy;
 }
+
+class LivePolicy : public testing::Test {
+ protected:
+  std::unique_ptr<const Policy> policy(std::uint32_t number) const {
+    return std::make_unique<const Policy>(
+        Policy{.worker = worker_policy(number, nonces_), .engine = engine_policy(number)});
+  }
+  void publish(std::uint32_t number) {
+    policy_.publish(policy(number));
+    published_ = number;
+  }
+
+  NonceKeeper nonces_{{.realm = kRealm, .key = {1}}};
+  Published<Policy> policy_{policy(0)};
+  std::atomic<std::uint32_t> published_{0};
+};
 
 // Nobody sends requests: a test looks into the engine's rounds instead, in its own thread.
 class Rounds final : public EnginePort {
@@ -90,7 +117,7 @@ class Rounds final : public EnginePort {
   bool called_ = false;
 };
 
-class LivePolicyOfAnEngine : public testing::Test {
+class LivePolicyOfAnEngine : public LivePolicy {
  protected:
   static constexpr std::size_t kReader = 3;
 
@@ -109,10 +136,6 @@ class LivePolicyOfAnEngine : public testing::Test {
     }
     return std::nullopt;
   }
-  void publish(std::uint32_t number) {
-    policy_.publish(policy(number));
-    published_ = number;
-  }
 
   static ServerConfig config() {
     ServerConfig config;
@@ -121,8 +144,6 @@ class LivePolicyOfAnEngine : public testing::Test {
     return config;
   }
 
-  Published<Policy> policy_{policy(0)};
-  std::atomic<std::uint32_t> published_{0};
   std::atomic<std::uint32_t> halves_{0};
   Rounds rounds_;
   Qsbr workers_;
@@ -132,7 +153,6 @@ class LivePolicyOfAnEngine : public testing::Test {
                        {{kServer4, kPort}},
                        kHashKey,
                        {}};
-  NonceKeeper nonces_{{.realm = kRealm, .key = {1}}};
   TokenSealer tokens_{{2}};
   QuotaLedger quotas_{{0}, 16, false};
   engine::EngineThread engine_{config(),
@@ -189,6 +209,84 @@ TEST_F(LivePolicyOfAnEngine, IsGivenBackByOneThatSleeps) {
   EXPECT_TRUE(soon([&] { return policy_.reclaim() == 0; })) << "and nobody woke it";
   engine_.stop();
 }
+
+// --- Workers. By whether there is a fast lane.
+
+class LivePolicyOfAWorker : public LivePolicy, public testing::WithParamInterface<bool> {
+ protected:
+  static constexpr std::size_t kReader = 0;
+
+  void take() { world_.pipeline_->use(part_.take(kReader)); }
+
+  // Which policy the worker goes by, as its packets tell; none, if they don't tell the same.
+  std::optional<std::uint32_t> seen() {
+    Datagram media = channel_data(world_, 0x4000, 10);
+    media.ttl = 50;
+    const auto relayed = read(world_.run(frame_of(media)));
+    const Drop drop = world_.run(frame_of(channel_data(world_, 0x5000, 10))).drop;
+    const auto challenge = read(world_.run(frame_of(
+        message(world_, stun::Class::kRequest, stun::Method::kAllocate, [](MessageWriter&) {}))));
+    MessageView answer;
+    if (!relayed || !challenge ||
+        MessageView::parse(challenge->payload, answer) != stun::ParseError::kNone)
+      return std::nullopt;
+    const std::string realm(answer.text(Attribute::kRealm).value_or("realm0"));
+    const auto number = static_cast<std::uint32_t>(std::stoul(realm.substr(5)));
+    const bool odd = number % 2 != 0;
+    if (relayed->ttl != (odd ? 64 : 49)) return std::nullopt;
+    if (drop != (odd ? Drop::kNoChannel : Drop::kNotStun)) return std::nullopt;
+    return number;
+  }
+  bool answers_binding() {
+    const auto out = read(world_.run(frame_of(
+        message(world_, stun::Class::kRequest, stun::Method::kBinding, [](MessageWriter&) {}))));
+    return out && get16(out->payload.data()) == 0x0101;
+  }
+
+  FlowWorld world_{Family::kIpv4, true, std::nullopt, GetParam()};
+  PublishedPart<flow::WorkerPolicy> part_ = policy_.part<&Policy::worker>();
+};
+
+TEST_P(LivePolicyOfAWorker, IsTheNextRoundsAndNotTheRunningOnes) {
+  take();
+  for (std::uint32_t number = 0; number < 4; ++number) {
+    EXPECT_EQ(seen(), number);
+    EXPECT_TRUE(answers_binding());
+    publish(number + 1);
+    EXPECT_EQ(seen(), number);
+    EXPECT_TRUE(answers_binding());
+    EXPECT_EQ(policy_.reclaim(), 1U) << "it is held";
+    take();
+    EXPECT_EQ(policy_.reclaim(), 0U);
+  }
+}
+
+TEST_P(LivePolicyOfAWorker, IsNeverHalfOfOneWhileOthersArePublished) {
+  constexpr std::uint32_t kPolicies = 500;
+  std::atomic<std::uint32_t> halves{0}, stale{0}, last{0};
+  std::thread worker([&] {
+    while (last < kPolicies) {
+      const std::uint32_t least = published_;
+      take();
+      const auto number = seen();
+      if (!number || seen() != number || !answers_binding()) ++halves;
+      if (number && *number < least) ++stale;
+      last = number.value_or(kPolicies);
+    }
+    part_.leave(kReader);
+  });
+  for (std::uint32_t number = 1; number <= kPolicies; ++number) {
+    publish(number);
+    while (policy_.reclaim() > 4)
+      std::this_thread::yield();
+  }
+  worker.join();
+  EXPECT_EQ(halves, 0U);
+  EXPECT_EQ(stale, 0U);
+  EXPECT_EQ(policy_.reclaim(), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(FastLane, LivePolicyOfAWorker, testing::Bool());
 
 }  // namespace
 }  // namespace turnpike::control
