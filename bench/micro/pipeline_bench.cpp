@@ -131,13 +131,13 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
   setup.ports[0].mac = {2, 0, 0, 0, 0, 1};
   setup.listeners = {{listener_of(shape.client)}};
   setup.relayed = at.relayed;
-  setup.strangers = {.per_source = {0}, .all = {0}};
   OneRoute routes;
   const NonceKeeper nonces({.realm = "example.org", .key = {1}});
-  const FrontDoor door({.realm = "example.org"}, nonces);
+  WorkerPolicy policy(FrontDoor({.realm = "example.org"}, nonces));
+  policy.strangers = {.per_source = {0}, .all = {0}};
   const TokenSealer tokens({2});
   WorkerCounters counters;
-  Pipeline pipeline(setup, at.tables(), routes, door, tokens, counters);
+  Pipeline pipeline(setup, at.tables(), routes, policy, tokens, counters);
 
   std::vector<std::uint8_t> buffers(kBuffer * kBuffers);
   std::size_t next = 0;

@@ -1,6 +1,6 @@
 // Quiescent-state-based reclamation: readers say when they hold nothing, the writer waits (without
-// blocking) until each has said so once. One Qsbr serves one set of readers (workers) and any
-// number of writers (shards, control).
+// blocking) until each has said so once. One Qsbr serves one set of readers (the workers, of
+// tables; workers and engines, of policy) and any number of writers (shards, control).
 //
 // Why not rte_rcu_qsbr: the same idea, but Debian's DPDK is not instrumented for ThreadSanitizer,
 // and the tables that rely on it are tested without DPDK.
@@ -16,7 +16,7 @@ namespace turnpike {
 
 class Qsbr {
  public:
-  static constexpr std::size_t kMaxReaders = 64;
+  static constexpr std::size_t kMaxReaders = 128;
   using Token = std::uint64_t;
 
   // Reader side. A reader is offline until its first quiescent() and again after offline(); an

@@ -22,6 +22,9 @@ namespace turnpike::config {
 
 struct Value;  // value.h
 
+inline constexpr std::uint16_t kMostWorkers = 64;
+inline constexpr std::uint8_t kMostShards = 64;
+
 enum class PortDriver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
 // Whether the kernel keeps the interface and its addresses; otherwise the port is owned, and what

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <tuple>
 
-#include "base/qsbr.h"
 #include "config/config.h"
 #include "config/reader.h"
 #include "config/texts.h"
@@ -274,8 +273,8 @@ Take read_root(Config& config) {
          parsed(config.rfc5766_channels, parse_channel_numbers, "\"rfc8656\" or \"rfc5766\"")},
         {"ttl", parsed(config.resets_ttl, parse_ttl, "\"decrement\" or \"reset\"")},
         {"translated_mtu", integer(config.translated_mtu, 1280, 9600)},
-        {"workers", integer(config.workers, 1, static_cast<std::int64_t>(Qsbr::kMaxReaders))},
-        {"shards", integer(config.shards, 1, 64)},
+        {"workers", integer(config.workers, 1, kMostWorkers)},
+        {"shards", integer(config.shards, 1, kMostShards)},
         {"worker_cores", list(
                              config.worker_cores, [](int& core) { return integer(core, 0, 1023); },
                              "a list of CPU numbers, [0, 1]")},

@@ -18,6 +18,7 @@
 #include "config/wipe.h"
 #include "control/accounts.h"
 #include "control/fit.h"
+#include "control/policy.h"
 #include "control/privileges.h"
 #include "control/service.h"
 #include "control/settings.h"
@@ -34,7 +35,6 @@
 #include "log/log.h"
 #include "observe/conditions.h"
 #include "observe/metrics.h"
-#include "policy/peer_rules.h"
 #include "turnpike/front_door.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
@@ -44,10 +44,12 @@ namespace turnpike::control {
 namespace {
 
 constexpr std::uint32_t kNextHops = 16384;
+static_assert(config::kMostWorkers + config::kMostShards <= Qsbr::kMaxReaders);
 // How often control looks at what.
 constexpr std::uint64_t kAddressesMs = 500;
 constexpr std::uint64_t kLossesMs = 100;
 constexpr std::uint64_t kLinksMs = 100;
+constexpr std::uint64_t kOldPolicyMs = 100;
 constexpr std::uint64_t kLoginNotesMs = 10'000;  // a line of each shard in that time, at most
 // An interface that gets an XDP program may go down for a moment, and the kernel tells late that it
 // is up.
@@ -66,6 +68,10 @@ class Node {
   std::unique_ptr<dataplane::Dataplane> make_dataplane();
   std::vector<kernel::NextHops::Port> next_hop_ports();
   std::vector<std::atomic<std::uint64_t>*> live_ports() { return dataplane_->live_ports(); }
+  // Workers come first.
+  std::size_t policy_reader(std::uint8_t shard) const {
+    return std::size_t{config_.workers} + shard;
+  }
   void make_engines();
   observe::MetricsSource metrics_source();
   void start_metrics();
@@ -83,12 +89,10 @@ class Node {
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
   kernel::NextHops next_hops_;
-  const auth::Credentials credentials_;
+  const std::shared_ptr<const auth::Credentials> credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
-  const FrontDoor door_;
-  Published<policy::PeerRules> peers_;
-  flow::Broadcasts broadcasts_;
+  Published<Policy> policy_;
   QuotaLedger quotas_;
   flow::Tables tables_;
   flow::Setup setup_;
@@ -107,17 +111,14 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
-      credentials_(accounts_of(config_)),
-      nonces_(nonce_config(config_, credentials_)),
+      credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
+      nonces_(nonce_config(config_, *credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
-      door_(door_config(config_, credentials_), nonces_),
-      peers_(peer_rules(config_, addresses_)),
-      broadcasts_(addresses_.broadcast()),
+      policy_(make_policy(config_, credentials_, nonces_, addresses_)),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
-  setup_.broadcasts = &broadcasts_;
   make_engines();
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_});
@@ -175,13 +176,13 @@ void Node::make_engines() {
         tables_,
         qsbr_,
         next_hops_,
-        credentials_,
-        peers_,
+        policy_.part<&Policy::engine>(),
+        policy_reader(shard),
         nonces_,
         tokens_,
         quotas_};
     engines_.push_back(std::make_unique<engine::EngineThread>(
-        server_config(config_, limits_, shard, credentials_.sha256_offered()), world));
+        server_config(config_, limits_, shard, credentials_->sha256_offered()), world));
   }
 }
 
@@ -293,8 +294,7 @@ void Node::tell_routes() {
 
 // What depends on the addresses that the host has.
 void Node::tell_addresses() {
-  peers_.publish(peer_rules(config_, addresses_));
-  broadcasts_.replace(addresses_.broadcast(), qsbr_);
+  policy_.publish(make_policy(config_, credentials_, nonces_, addresses_));
   watch_->look_at_addresses();
 }
 
@@ -306,6 +306,7 @@ Timers Node::chores() {
              [this] { nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>()); });
   timers.add(now, kAddressesMs, [this] { watch_->look_at_addresses(); });
   timers.add(now, kLoginNotesMs, [this] { watch_->look_at_logins(); });
+  timers.add(now, kOldPolicyMs, [this] { policy_.reclaim(); });
   timers.add(now, kLossesMs, [this] { dataplane_->count_losses(); });
   timers.add(now + kLinksFirstMs, kLinksMs, [this] { watch_->look(); });
   return timers;
@@ -327,7 +328,7 @@ void Node::run(const Signals& signals) {
   drop_privileges(config_);
   // Becoming another user has switched them off.
   if (config_.core_dumps) prctl(PR_SET_DUMPABLE, 1);
-  dataplane_->start(setup_, tables_, next_hops_, door_, tokens_, qsbr_);
+  dataplane_->start(setup_, tables_, next_hops_, policy_.part<&Policy::worker>(), tokens_, qsbr_);
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
   heartbeat_.beat(dataplane::real_ms());

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
+
+#include "policy/peer_rules.h"
+#include "turnpike/front_door.h"
 
 namespace turnpike::control {
 namespace {
@@ -26,6 +30,50 @@ dataplane::Driver driver_of(config::PortDriver driver) {
       return dataplane::Driver::kMemif;
   }
   throw std::logic_error("no such driver");
+}
+
+FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
+  FrontDoor::Config door;
+  door.realm = config.realm;
+  door.sha256_offered = credentials.sha256_offered();
+  door.classic = config.classic_stun;
+  return door;
+}
+
+policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
+  policy::PeerRules::Config rules;
+  rules.allow = config.peers.allow;
+  rules.deny = config.peers.deny;
+  rules.nat64_prefixes = config.peers.nat64_prefixes;
+  for (const config::ListenerConfig& listener : config.listeners)
+    rules.ourselves.push_back(listener.endpoint.address);
+  if (config.metrics.enabled) rules.ourselves.push_back(config.metrics.address.address);
+  rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
+  for (const RelayedAddress& relayed : config.relayed) {
+    rules.relayed.push_back(relayed.internal);
+    if (relayed.external) rules.relayed.push_back(*relayed.external);
+  }
+  for (const kernel::HostAddresses::Entry& entry : host.all())
+    rules.ourselves.push_back(entry.address);
+  rules.broadcast = host.broadcast();
+  return policy::PeerRules(rules);
+}
+
+flow::WorkerPolicy worker_policy(const config::Config& config, const FrontDoor& door,
+                                 const kernel::HostAddresses& host) {
+  flow::WorkerPolicy policy(door);
+  policy.broadcasts = flow::Broadcasts(host.broadcast());
+  policy.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  policy.translated_mtu = config.translated_mtu;
+  policy.resets_ttl = config.resets_ttl;
+  policy.strangers.per_source = {config.limits.challenges_per_source_per_second,
+                                 config.limits.challenges_per_source_burst};
+  policy.strangers.all = {config.limits.challenges_per_second};
+  policy.requests.per_allocation = {config.limits.requests_per_allocation_per_second,
+                                    config.limits.requests_per_allocation_burst};
+  policy.requests.per_source = {config.limits.requests_per_source_per_second,
+                                config.limits.requests_per_source_burst};
+  return policy;
 }
 
 }  // namespace
@@ -152,51 +200,24 @@ NonceKeeper::Config nonce_config(const config::Config& config,
   return nonce;
 }
 
-FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
-  FrontDoor::Config door;
-  door.realm = config.realm;
-  door.sha256_offered = credentials.sha256_offered();
-  door.classic = config.classic_stun;
-  return door;
-}
-
-policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
-  policy::PeerRules::Config rules;
-  rules.allow = config.peers.allow;
-  rules.deny = config.peers.deny;
-  rules.nat64_prefixes = config.peers.nat64_prefixes;
-  for (const config::ListenerConfig& listener : config.listeners)
-    rules.ourselves.push_back(listener.endpoint.address);
-  if (config.metrics.enabled) rules.ourselves.push_back(config.metrics.address.address);
-  rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
-  for (const RelayedAddress& relayed : config.relayed) {
-    rules.relayed.push_back(relayed.internal);
-    if (relayed.external) rules.relayed.push_back(*relayed.external);
-  }
-  for (const kernel::HostAddresses::Entry& entry : host.all())
-    rules.ourselves.push_back(entry.address);
-  rules.broadcast = host.broadcast();
-  return policy::PeerRules(rules);
+std::unique_ptr<const Policy> make_policy(const config::Config& config,
+                                          std::shared_ptr<const auth::Credentials> credentials,
+                                          const NonceKeeper& nonces,
+                                          const kernel::HostAddresses& host) {
+  const FrontDoor door(door_config(config, *credentials), nonces);
+  return std::make_unique<const Policy>(
+      Policy{.worker = worker_policy(config, door, host),
+             .engine = {peer_rules(config, host), std::move(credentials)}});
 }
 
 flow::Setup flow_setup(const config::Config& config) {
   flow::Setup setup;
   setup.listeners = listeners(config);
   setup.relayed = config.relayed;
-  setup.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
   setup.shard_count = config.shards;
-  setup.strangers.per_source = {config.limits.challenges_per_source_per_second,
-                                config.limits.challenges_per_source_burst};
-  setup.strangers.all = {config.limits.challenges_per_second};
   setup.strangers.key = random_bytes<HashKey>();
-  setup.transaction_key = random_bytes<TransactionIds::Key>();
-  setup.requests.per_allocation = {config.limits.requests_per_allocation_per_second,
-                                   config.limits.requests_per_allocation_burst};
-  setup.requests.per_source = {config.limits.requests_per_source_per_second,
-                               config.limits.requests_per_source_burst};
   setup.requests.key = random_bytes<HashKey>();
-  setup.resets_ttl = config.resets_ttl;
-  setup.translated_mtu = config.translated_mtu;
+  setup.transaction_key = random_bytes<TransactionIds::Key>();
   return setup;
 }
 

@@ -3,18 +3,18 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "auth/credentials.h"
 #include "config/config.h"
+#include "control/policy.h"
 #include "dataplane/dataplane.h"
 #include "engine/random_source.h"
 #include "flow/pipeline.h"
 #include "kernel/host_addresses.h"
-#include "policy/peer_rules.h"
 #include "tables/tables.h"
-#include "turnpike/front_door.h"
 #include "turnpike/listener.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
@@ -43,9 +43,12 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials);
-FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials);
-policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host);
-// All that the configuration says of it; ports and broadcast addresses are the caller's.
+// As things stand: what of it changes afterwards takes another one, of the same `nonces`.
+std::unique_ptr<const Policy> make_policy(const config::Config& config,
+                                          std::shared_ptr<const auth::Credentials> credentials,
+                                          const NonceKeeper& nonces,
+                                          const kernel::HostAddresses& host);
+// All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 
 }  // namespace turnpike::control

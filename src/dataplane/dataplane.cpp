@@ -385,13 +385,14 @@ std::vector<std::atomic<std::uint64_t>*> Dataplane::live_ports() {
 }
 
 void Dataplane::start(const flow::Setup& setup, const flow::Tables& tables,
-                      flow::NextHopResolver& next_hops, const FrontDoor& door,
-                      const TokenSealer& tokens, Qsbr& qsbr) {
+                      flow::NextHopResolver& next_hops,
+                      const PublishedPart<flow::WorkerPolicy>& policy, const TokenSealer& tokens,
+                      Qsbr& qsbr) {
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     port->start();
   impl_->running = true;
   for (const std::unique_ptr<Worker>& worker : impl_->workers) {
-    worker->start(setup, tables, next_hops, door, tokens, qsbr);
+    worker->start(setup, tables, next_hops, policy, tokens, qsbr);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/heartbeat.h"
+#include "base/published.h"
 #include "base/qsbr.h"
 #include "dataplane/clock.h"
 #include "flow/counters.h"
@@ -79,10 +80,11 @@ class Dataplane {
   // The bitmaps that the flow tables keep for the ports' XDP filters.
   std::vector<std::atomic<std::uint64_t>*> live_ports();
 
-  // Step 2 and 3: starts ports and workers. All referenced objects outlive the Dataplane's workers
-  // (stop()).
+  // Step 2 and 3: starts ports and workers, who read `policy` by their numbers. All referenced
+  // objects outlive the Dataplane's workers (stop()).
   void start(const flow::Setup& setup, const flow::Tables& tables, flow::NextHopResolver& next_hops,
-             const FrontDoor& door, const TokenSealer& tokens, Qsbr& qsbr);
+             const PublishedPart<flow::WorkerPolicy>& policy, const TokenSealer& tokens,
+             Qsbr& qsbr);
   // Workers end; rings are drained. Idempotent.
   void stop();
 

@@ -15,6 +15,7 @@
 #include <stdexcept>
 
 #include "dataplane/clock.h"
+#include "dataplane/kernel_pieces.h"
 #include "dataplane/sandbox.h"
 #include "dataplane/vlan_tags.h"
 #include "wire/headers.h"
@@ -24,37 +25,6 @@ namespace {
 
 constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
 constexpr std::uint64_t kHousekeepingPolls = 64;
-
-// Pieces of a datagram that was put together here and is nobody's here: to the kernel as it would
-// have got them.
-class KernelPieces final : public flow::FragmentSink {
- public:
-  static constexpr std::size_t kMtu = 1500;
-
-  KernelPieces(ExceptionPath& path, std::uint16_t worker, const flow::VlanTags& tags)
-      : path_(path), worker_(worker), tags_(tags) {}
-
-  std::span<std::uint8_t> take(std::size_t size) override {
-    return size <= room_.size() - kTags ? std::span(room_.data() + kTags, size)
-                                        : std::span<std::uint8_t>();
-  }
-  void done(std::size_t size) override {
-    std::uint8_t* frame = room_.data() + kTags - tags_.size;
-    std::memmove(frame, room_.data() + kTags, kMacs);
-    std::memcpy(frame + kMacs, tags_.bytes.data(), tags_.size);
-    if (!path_.to_kernel(worker_, frame, size + tags_.size)) ++lost_;
-  }
-  std::size_t lost() const { return lost_; }
-
- private:
-  static constexpr std::size_t kTags = 2 * wire::vlan::kSize;
-
-  ExceptionPath& path_;
-  const std::uint16_t worker_;
-  const flow::VlanTags tags_;
-  std::array<std::uint8_t, kTags + wire::ethernet::kSize + kMtu> room_{};
-  std::size_t lost_ = 0;
-};
 
 }  // namespace
 
@@ -80,10 +50,12 @@ Worker::~Worker() {
 }
 
 void Worker::start(const flow::Setup& setup, const flow::Tables& tables,
-                   flow::NextHopResolver& next_hops, const FrontDoor& door,
-                   const TokenSealer& tokens, Qsbr& qsbr) {
-  pipeline_ = std::make_unique<flow::Pipeline>(setup, tables, next_hops, door, tokens, counters_,
-                                               config_.number);
+                   flow::NextHopResolver& next_hops,
+                   const PublishedPart<flow::WorkerPolicy>& policy, const TokenSealer& tokens,
+                   Qsbr& qsbr) {
+  policy_ = policy;
+  pipeline_ = std::make_unique<flow::Pipeline>(
+      setup, tables, next_hops, policy_->take(config_.number), tokens, counters_, config_.number);
   pipeline_->number_ids(static_cast<std::uint16_t>(transmitter_.next_fragment_id()),
                         fabric_.workers);
   transmitter_.set_next_hops(next_hops.table());
@@ -137,6 +109,7 @@ void Worker::run() {
   for (std::size_t i = 0; i < n; ++i)
     rte_pktmbuf_free(static_cast<rte_mbuf*>(frames[i]));
   qsbr_->offline(config_.number);
+  policy_->leave(config_.number);
   rte_thread_unregister();
 }
 
@@ -185,6 +158,7 @@ bool Worker::rest() {
 
 // Once through everything; true if there was something to do.
 bool Worker::round(Instant now) {
+  pipeline_->use(policy_->take(config_.number));
   bool busy = false;
   received_at_ = 0;
   for (const Queue& queue : queues_)

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/heartbeat.h"
+#include "base/published.h"
 #include "base/qsbr.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
@@ -41,7 +42,8 @@ class Worker {
   ~Worker();
 
   void start(const flow::Setup& setup, const flow::Tables& tables, flow::NextHopResolver& next_hops,
-             const FrontDoor& door, const TokenSealer& tokens, Qsbr& qsbr);
+             const PublishedPart<flow::WorkerPolicy>& policy, const TokenSealer& tokens,
+             Qsbr& qsbr);
   void stop();
 
   const flow::WorkerCounters& counters() const { return counters_; }
@@ -94,6 +96,7 @@ class Worker {
   Transmitter transmitter_;
   WaitingRoom waiting_;
   std::unique_ptr<Reassembly> reassembly_;
+  std::optional<PublishedPart<flow::WorkerPolicy>> policy_;  // since start(); by its number
   std::unique_ptr<flow::Pipeline> pipeline_;
   const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;

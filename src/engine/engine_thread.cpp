@@ -33,7 +33,7 @@ std::uint64_t unix_s() {
 
 EngineThread::EngineThread(const ServerConfig& config, const World& world)
     : world_(world),
-      peers_(world.peers),
+      policy_(&world_.policy.take(world_.policy_reader)),
       writer_(world.tables, config.shard, world.qsbr, world.next_hops),
       server_(config, *this, world.nonces, world.tokens, world.quotas) {}
 
@@ -97,7 +97,7 @@ void EngineThread::run() {
   bool look = true;
   auto looked = std::chrono::steady_clock::now();
   while (!stopping_.load(std::memory_order_relaxed)) {
-    peers_.refresh();
+    policy_ = &world_.policy.take(world_.policy_reader);
     idle = serve() ? 0 : idle + 1;
     const Instant now = world_.clock.now();
     if (now >= next_tick) {
@@ -117,6 +117,7 @@ void EngineThread::run() {
     }
     give_way(idle > kSpins);
   }
+  world_.policy.leave(world_.policy_reader);
 }
 
 void EngineThread::give_way(bool slept) {
@@ -144,7 +145,7 @@ void EngineThread::discard(RequestToken token, Discard /*reason: the server has 
 KeyState EngineThread::find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
                                  UserKeys& out) {
   const std::uint64_t now = unix_s();
-  const KeyState state = world_.credentials.find_keys(user, realm, purpose, now, out);
+  const KeyState state = policy_->credentials->find_keys(user, realm, purpose, now, out);
   if (state == KeyState::kExpired) expired_for_s_ = now - out.expires_unix_s;
   if (state == KeyState::kFound && out.expires_unix_s > now + kTenYearsS)
     endless_.store(true, std::memory_order_relaxed);
@@ -156,8 +157,8 @@ void EngineThread::unauthorized(const ClientEndpoint& client, Unauthorized reaso
 }
 
 PeerVerdict EngineThread::check_peer(const Address& relayed, const Address& peer) {
-  const PeerVerdict verdict = peers_->judge(peer);
-  if (verdict != PeerVerdict::kAllowed || peers_->relays(peer)) return verdict;
+  const PeerVerdict verdict = policy_->peers.judge(peer);
+  if (verdict != PeerVerdict::kAllowed || policy_->peers.relays(peer)) return verdict;
   // A container behind a bridge, for one. A peer without any route may get one yet.
   return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
                                                                             : verdict;

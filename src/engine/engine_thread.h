@@ -10,13 +10,12 @@
 #include <thread>
 #include <vector>
 
-#include "auth/credentials.h"
 #include "base/heartbeat.h"
 #include "base/published.h"
 #include "base/qsbr.h"
+#include "engine/engine_policy.h"
 #include "engine/login_notes.h"
 #include "engine/random_source.h"
-#include "policy/peer_rules.h"
 #include "tables/tables.h"
 #include "turnpike/listener.h"
 #include "turnpike/request.h"
@@ -41,8 +40,8 @@ class EngineThread final : public ServerHost {
     flow::Tables& tables;
     Qsbr& qsbr;
     flow::NextHopResolver& next_hops;
-    const auth::Credentials& credentials;
-    const Published<policy::PeerRules>& peers;
+    PublishedPart<EnginePolicy> policy;
+    std::size_t policy_reader;  // its number
     const NonceKeeper& nonces;
     const TokenSealer& tokens;
     QuotaLedger& quotas;
@@ -88,7 +87,7 @@ class EngineThread final : public ServerHost {
   void sleep(Instant next_tick);
 
   World world_;
-  Published<policy::PeerRules>::Reader peers_;
+  const EnginePolicy* policy_;  // of this round
   flow::TableWriter writer_;
   RandomSource random_;
   Server server_;

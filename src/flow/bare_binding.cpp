@@ -19,45 +19,30 @@ constexpr std::size_t kIp = ethernet::kSize;
 constexpr std::size_t kUdp = kIp + ipv4::kMinSize;
 constexpr std::size_t kPayload = kUdp + udp::kSize;
 static_assert(BareBinding::kUdpSize == udp::kSize + stun::kHeaderSize);
-constexpr std::uint32_t kBareBinding = 0x00010000;          // type and length
-constexpr std::size_t kMappedPort = stun::kHeaderSize + 6;  // within XOR-MAPPED-ADDRESS
-constexpr std::size_t kMappedAddress = kMappedPort + 2;
+constexpr std::uint32_t kBareBinding = 0x00010000;  // type and length
 
 }  // namespace
 
-// The door's own answer is the pattern: all zeros where transaction and client come.
-BareBinding::BareBinding(const Setup& setup, const Here& here, const FrontDoor& door)
-    : here_(here), broadcasts_(*setup.broadcasts), listeners_(setup.listeners) {
-  const std::array<std::uint8_t, stun::kHeaderSize> request = {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42};
-  stun::MessageView message;
-  (void)stun::MessageView::parse(request, message);
-  std::array<std::uint8_t, kAnswerMax> answer{};
-  const Endpoint nobody{Address::v4(0, 0, 0, 0), 0};
-  const DoorResult result = door.answer(Instant{}, message, nobody, {nobody}, false, answer);
-  assert(result.answer == DoorAnswer::kBindingSuccess);
-  pattern_.assign(answer.begin(), answer.begin() + static_cast<std::ptrdiff_t>(result.size));
-  store16(pattern_.data() + kMappedPort, 0);
-  store32(pattern_.data() + kMappedAddress, 0);
-  for (std::size_t i = 0; i < pattern_.size(); i += 4)
-    pattern_sum_ += load32(pattern_.data() + i);
-}
+BareBinding::BareBinding(const Here& here, const std::vector<Listener>& listeners)
+    : here_(here), listeners_(listeners) {}
 
 // As Pipeline::is_answerable() has it.
-bool BareBinding::is_answerable(std::uint32_t source) const {
+bool BareBinding::is_answerable(std::uint32_t source, const Broadcasts& broadcasts) const {
   const std::uint32_t first = from_be32(source) >> 24;
   return first != 0 && first != 127 && first < 224 &&
          here_.find({Ip<Family::kIpv4>::word(source), 0}, Family::kIpv4) == nullptr &&
-         !broadcasts_.has(source);
+         !broadcasts.has(source);
 }
 
-bool BareBinding::answer(Packet& packet, ListenerIndex listener) const {
+bool BareBinding::answer(Packet& packet, ListenerIndex listener, const WorkerPolicy& policy) const {
+  const BindingPattern& pattern = policy.binding;
   std::uint8_t* frame = packet.data;
   std::uint8_t* ip = frame + kIp;
   std::uint8_t* header = frame + kUdp;
   std::uint8_t* message = frame + kPayload;
   if (load32(message) != from_be32(kBareBinding) ||
       load32(message + 4) != from_be32(stun::kMagicCookie) || listeners_[listener].turn_only ||
-      !is_answerable(load32(ip + ipv4::kSource)))
+      !is_answerable(load32(ip + ipv4::kSource), policy.broadcasts))
     return false;
   const std::uint32_t ports = load32(header);
   const std::uint64_t transaction =
@@ -70,7 +55,7 @@ bool BareBinding::answer(Packet& packet, ListenerIndex listener) const {
   const std::uint64_t sum = kept + 2U * std::uint32_t{length} + checksum + from_be32(kBareBinding) +
                             from_be32(stun::kMagicCookie);
   if (packet.checksum != Checksum::kGood && checksum != 0 && fold64(sum) != 0xFFFF) return false;
-  const std::size_t size = pattern_.size();
+  const std::size_t size = pattern.bytes.size();
   const std::size_t used = kPayload + size;
   const std::size_t room = packet.length + std::size_t{packet.tailroom};
   if (used > room) return false;
@@ -92,19 +77,19 @@ bool BareBinding::answer(Packet& packet, ListenerIndex listener) const {
 
   std::array<std::uint8_t, 12> id;
   std::memcpy(id.data(), message + 8, id.size());
-  std::memcpy(message, pattern_.data(), size);
+  std::memcpy(message, pattern.bytes.data(), size);
   std::memcpy(message + 8, id.data(), id.size());
   const auto mapped_port = static_cast<std::uint16_t>(load16(header + udp::kSourcePort) ^
                                                       from_be16(stun::kMagicCookie >> 16));
   const std::uint32_t mapped_address = client ^ from_be32(stun::kMagicCookie);
-  store16(message + kMappedPort, mapped_port);
-  store32(message + kMappedAddress, mapped_address);
+  store16(message + BindingPattern::kMappedPort, mapped_port);
+  store32(message + BindingPattern::kMappedAddress, mapped_address);
 
   const std::uint16_t new_length = from_be16(static_cast<std::uint16_t>(udp::kSize + size));
   store32(header, ports >> 16 | ports << 16);
   store16(header + udp::kLength, new_length);
   store16(header + udp::kChecksum,
-          udp_on_wire(minus16(fold64(kept + 2U * std::uint32_t{new_length} + pattern_sum_ +
+          udp_on_wire(minus16(fold64(kept + 2U * std::uint32_t{new_length} + pattern.sum +
                                      mapped_port + mapped_address))));
   packet.tailroom = static_cast<std::uint16_t>(room - used);
   packet.length = static_cast<std::uint32_t>(used);

@@ -218,7 +218,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
   const std::size_t size = packet.payload_size;
   const bool crlf = (size == 2 || size == 4) && payload[0] == '\r' && payload[1] == '\n';
   if (size == 0 || crlf) return drop(packet, Drop::kKeepalive);
-  if (payload[0] >= 0x40 && payload[0] <= setup_.channel_max >> 8) {
+  if (payload[0] >= 0x40 && payload[0] <= policy_->channel_max >> 8) {
     if (size < stun::kChannelDataHeaderSize) return drop(packet, Drop::kBadChannelData);
     const std::size_t length = load_be16(payload + 2);
     if (length > size - stun::kChannelDataHeaderSize) return drop(packet, Drop::kBadChannelData);
@@ -245,15 +245,15 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
 // Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
 // would have us flood a network, or talk to ourselves.
 bool Pipeline::is_answerable(const Address& source) const {
-  return is_one_host(source) && here_.find(source) == nullptr && !setup_.broadcasts->has(source);
+  return is_one_host(source) && here_.find(source) == nullptr && !policy_->broadcasts.has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).
 void Pipeline::answer_classic(Instant now, Packet& packet) {
   std::array<std::uint8_t, kAnswerMax> bytes;
   const stun::ClassicResult result =
-      door_.answer_classic({packet.data + packet.payload, packet.payload_size}, packet.source,
-                           setup_.listeners[packet.listener], bytes);
+      policy_->door.answer_classic({packet.data + packet.payload, packet.payload_size},
+                                   packet.source, setup_.listeners[packet.listener], bytes);
   if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
@@ -292,11 +292,11 @@ void Pipeline::open_send(Packet& packet) {
 // Takes the answer from what the source, and all sources, may have; drops the packet if there is
 // nothing left.
 bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
-  if (!strangers_.take(now, packet.source.address)) {
+  if (!strangers_.take(now, packet.source.address, policy_->strangers.per_source)) {
     drop(packet, Drop::kChallengeSourceLimit);
     return false;
   }
-  if (!all_strangers_.take(now)) {
+  if (!all_strangers_.take(now, policy_->strangers.all)) {
     drop(packet, Drop::kChallengeLimit);
     return false;
   }
@@ -313,8 +313,10 @@ void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& messa
   }
   packet.has_allocation = known.has_value();
   if (known) packet.allocation = *known;
-  const Drop refused = known ? requests_.known(now, *known, tables_.allocation(*known).generation)
-                             : requests_.stranger(now, packet.source.address);
+  const RequestRates& rates = policy_->requests;
+  const Drop refused =
+      known ? requests_.known(now, *known, tables_.allocation(*known).generation, rates)
+            : requests_.stranger(now, packet.source.address, rates);
   if (refused != Drop::kNone) return drop(packet, refused);
   packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
                                message.method() == stun::Method::kCreatePermission);
@@ -335,7 +337,7 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
   std::array<std::uint8_t, kAnswerMax> bytes;
   const Listener& listener = setup_.listeners[packet.listener];
   const DoorResult result =
-      door_.answer(now, message, packet.source, listener, known.has_value(), bytes);
+      policy_->door.answer(now, message, packet.source, listener, known.has_value(), bytes);
   switch (result.door) {
     case Door::kIgnoreMalformed:
       return drop(packet, Drop::kUnknownMethod);

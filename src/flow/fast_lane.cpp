@@ -25,8 +25,8 @@ constexpr std::size_t kMaxBurst = 64;
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Here& here, const Tables& tables,
-                   NextHopResolver& next_hops, const Arrivals* arrivals, const FrontDoor& door,
-                   WorkerCounters& counters, IpIds& ip_ids, TransactionIds& ids, Police& police)
+                   NextHopResolver& next_hops, const Arrivals* arrivals, WorkerCounters& counters,
+                   IpIds& ip_ids, TransactionIds& ids, Police& police)
     : setup_(setup),
       here_(here),
       tables_(*tables.impl_),
@@ -39,9 +39,7 @@ FastLane::FastLane(const Setup& setup, const Here& here, const Tables& tables,
       ip_ids_(ip_ids),
       ids_(ids),
       police_(police),
-      bare_binding_(setup, here, door),
-      ttl_mask_(setup.resets_ttl ? 0U : 0xFFU),
-      ttl_term_(setup.resets_ttl ? 64U : ~0U) {}
+      bare_binding_(here, setup.listeners) {}
 
 TURNPIKE_INLINE bool FastLane::open_send(const std::uint8_t* message, std::size_t size,
                                          Item& item) {
@@ -62,7 +60,7 @@ TURNPIKE_INLINE bool FastLane::open_from_client(const std::uint8_t* payload, std
   if (size < stun::kChannelDataHeaderSize) return false;
   if (payload[0] < 0x40) return open_send(payload, size, item);
   const std::size_t length = load_be16(payload + 2);
-  if (payload[0] > setup_.channel_max >> 8 || length + stun::kChannelDataHeaderSize != size)
+  if (payload[0] > policy_->channel_max >> 8 || length + stun::kChannelDataHeaderSize != size)
     return false;
   item.kind = Kind::kChannelData;
   item.channel = load_be16(payload);
@@ -125,7 +123,7 @@ TURNPIKE_INLINE bool FastLane::open_udp(Packet& packet, Item& item, Common& comm
   if (listener != Here::kNoListener) {
     item.listener = static_cast<ListenerIndex>(listener);
     if (kFrom == Family::kIpv4 && udp_size == BareBinding::kUdpSize &&
-        bare_binding_.answer(packet, item.listener)) {
+        bare_binding_.answer(packet, item.listener, *policy_)) {
       ++bindings_;
       return false;
     }
@@ -214,7 +212,7 @@ TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mt
   if (hop == static_cast<std::uint32_t>(kNoNextHop)) return false;
   std::size_t mtu = std::min<std::size_t>(next_hops_[hop].mtu, path_mtu);
   if (kFrom == Family::kIpv4 && kTo == Family::kIpv6 && may_be_cut)
-    mtu = std::min<std::size_t>(mtu, setup_.translated_mtu);
+    mtu = std::min<std::size_t>(mtu, policy_->translated_mtu);
   return Ip<kTo>::kSize + udp_size <= mtu;
 }
 
@@ -445,13 +443,17 @@ void FastLane::count() {
   if (bindings_ != 0) counters_.binding_success.add(bindings_);
 }
 
-std::size_t FastLane::process(std::uint32_t seconds, std::span<Packet> burst) {
+std::size_t FastLane::process(const WorkerPolicy& policy, std::uint32_t seconds,
+                              std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
   std::array<Item, kMaxBurst> items;
   std::size_t n = 0;
   to_peers_ = to_clients_ = hairpins_ = {};
   bindings_ = 0;
   if (burst.empty()) return 0;
+  policy_ = &policy;
+  ttl_mask_ = policy.resets_ttl ? 0U : 0xFFU;
+  ttl_term_ = policy.resets_ttl ? 64U : ~0U;
   const std::uint16_t port = burst.front().port;
   Common common{port, arrivals_[port].mac.load(std::memory_order_relaxed),
                 arrivals_[port].mask.load(std::memory_order_relaxed), &setup_.ports[port]};

@@ -18,9 +18,9 @@
 #include "flow/packet.h"
 #include "flow/police.h"
 #include "flow/setup.h"
+#include "flow/worker_policy.h"
 #include "tables/address_map.h"
 #include "tables/tables.h"
-#include "turnpike/front_door.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
@@ -42,16 +42,16 @@ class HashIndex;
 
 class FastLane {
  public:
-  // Keeps references, `door` apart. `ip_ids`, `ids` and `police` are the worker's, shared with the
-  // general stages.
+  // Keeps references. `ip_ids`, `ids` and `police` are the worker's, shared with the general
+  // stages.
   FastLane(const Setup& setup, const Here& here, const Tables& tables, NextHopResolver& next_hops,
-           const Arrivals* arrivals, const FrontDoor& door, WorkerCounters& counters, IpIds& ip_ids,
-           TransactionIds& ids, Police& police);
+           const Arrivals* arrivals, WorkerCounters& counters, IpIds& ip_ids, TransactionIds& ids,
+           Police& police);
 
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack, what the police refuses kDrop; the rest is untouched. Returns how many
   // were relayed or answered.
-  std::size_t process(std::uint32_t seconds, std::span<Packet> burst);
+  std::size_t process(const WorkerPolicy& policy, std::uint32_t seconds, std::span<Packet> burst);
 
  private:
   // kHairpin: from a client, and now on its way to another.
@@ -140,9 +140,10 @@ class FastLane {
   TransactionIds& ids_;
   Police& police_;
   const BareBinding bare_binding_;
-  // What leaves has TTL (old & mask) + term: one less (of at least two), or always the same.
-  const std::uint32_t ttl_mask_, ttl_term_;
   // Of this burst.
+  const WorkerPolicy* policy_ = nullptr;
+  // What leaves has TTL (old & mask) + term: one less (of at least two), or always the same.
+  std::uint32_t ttl_mask_ = 0, ttl_term_ = 0;
   Sums to_peers_{}, to_clients_{}, hairpins_{};
   std::uint64_t bindings_ = 0;
 };

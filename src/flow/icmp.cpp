@@ -158,13 +158,13 @@ void Pipeline::rewrite_icmp(Packet& packet) {
 
 // A receiver's share first, so that nobody's errors use up all others'.
 bool Pipeline::may_send_icmp(Instant now, const Address& receiver) {
-  if (!icmp_receivers_.take(now, receiver)) return false;
+  if (!icmp_receivers_.take(now, receiver, policy_->icmp_per_receiver)) return false;
   const std::uint32_t second = now_s(now);
   if (second != icmp_second_) {
     icmp_second_ = second;
     icmp_sent_ = 0;
   }
-  return ++icmp_sent_ <= setup_.icmp_per_second;
+  return ++icmp_sent_ <= policy_->icmp_per_second;
 }
 
 // Turns a packet that has been given up into an ICMP error to its sender: headers go before the IP

@@ -9,7 +9,7 @@
 namespace turnpike::flow {
 
 Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-                   const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
+                   const WorkerPolicy& policy, const TokenSealer& tokens, WorkerCounters& counters,
                    std::uint16_t worker)
     : setup_(setup),
       here_(setup),
@@ -17,13 +17,12 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),
       arrivals_(next_hops.arrivals() == nullptr ? own_arrivals_.data() : next_hops.arrivals()),
-      door_(door),
+      policy_(&policy),
       tokens_(tokens),
       counters_(counters),
-      strangers_(setup.strangers.per_source, setup.strangers.sources, setup.strangers.key),
-      all_strangers_(setup.strangers.all),
+      strangers_(setup.strangers.sources, setup.strangers.key),
       ids_(setup.transaction_key, worker),
-      icmp_receivers_(setup.icmp_per_receiver, 1024, setup.strangers.key),
+      icmp_receivers_(1024, setup.strangers.key),
       requests_(setup.requests,
                 std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
       behind_requests_(std::size_t{tables.limits().shards} *
@@ -31,13 +30,13 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
   for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
     own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
   if (setup.fast_lane)
-    fast_lane_.emplace(setup, here_, tables, next_hops, arrivals_, door, counters, ip_ids_, ids_,
+    fast_lane_.emplace(setup, here_, tables, next_hops, arrivals_, counters, ip_ids_, ids_,
                        police_);
 }
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
-  if (fast_lane_ && fast_lane_->process(now_s(now), burst) == burst.size()) return;
+  if (fast_lane_ && fast_lane_->process(*policy_, now_s(now), burst) == burst.size()) return;
   classify(now, burst);
   look_up(now, burst);
   if (police_.watches()) police(burst);

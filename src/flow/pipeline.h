@@ -21,10 +21,11 @@
 #include "flow/request_limits.h"
 #include "flow/setup.h"
 #include "flow/source_buckets.h"
+#include "flow/token_bucket.h"
+#include "flow/worker_policy.h"
 #include "tables/arrivals.h"
 #include "tables/next_hop.h"
 #include "tables/tables.h"
-#include "turnpike/front_door.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
 #include "wire/transaction_ids.h"
@@ -38,8 +39,11 @@ class Pipeline {
   // Keeps references; all outlive it. One Pipeline per worker, whose number is its own, called by
   // it alone. `counters` is written by this worker only.
   Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
-           const FrontDoor& door, const TokenSealer& tokens, WorkerCounters& counters,
+           const WorkerPolicy& policy, const TokenSealer& tokens, WorkerCounters& counters,
            std::uint16_t worker = 0);
+
+  // From now on it goes by `policy`, which stays until the next call. Once a round.
+  void use(const WorkerPolicy& policy) { policy_ = &policy; }
 
   // At most kMaxBurst packets. Wall time doesn't matter here: `now` is the engine's clock.
   void process(Instant now, std::span<Packet> burst);
@@ -115,7 +119,7 @@ class Pipeline {
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none
   const Arrivals* arrivals_;            // by port
-  const FrontDoor& door_;
+  const WorkerPolicy* policy_;
   const TokenSealer& tokens_;
   WorkerCounters& counters_;
   SourceBuckets strangers_;

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "flow/drop.h"
+#include "flow/setup.h"
 #include "flow/source_buckets.h"
 #include "flow/token_bucket.h"
 #include "tables/large_array.h"
@@ -22,26 +23,24 @@ struct RequestRates {
   TokenRate per_allocation{20, 64};
   // A thousand clients behind one address may come back at the same moment.
   TokenRate per_source{500, 2000};
-  std::size_t sources = 16384;  // remembered; 256 KiB a worker
-  HashKey key{};                // secret
 };
 
 class RequestLimits {
  public:
-  RequestLimits(const RequestRates& rates, std::size_t allocations)
-      : per_allocation_(rates.per_allocation),
-        strangers_(rates.per_source, rates.sources, rates.key),
-        states_(rates.per_allocation.unlimited() ? 0 : allocations) {}
+  RequestLimits(const SourceTable& strangers, std::size_t allocations)
+      : strangers_(strangers.sources, strangers.key), states_(allocations) {}
 
   // Takes what the request costs. kNone: it may go to the engine; else why not.
-  Drop stranger(Instant now, const Address& source) {
-    return strangers_.take(now, source) ? Drop::kNone : Drop::kRequestSourceLimit;
+  Drop stranger(Instant now, const Address& source, const RequestRates& rates) {
+    return strangers_.take(now, source, rates.per_source) ? Drop::kNone : Drop::kRequestSourceLimit;
   }
-  Drop known(Instant now, AllocationSlot slot, std::uint16_t generation) {
-    if (per_allocation_.unlimited()) return Drop::kNone;
+  Drop known(Instant now, AllocationSlot slot, std::uint16_t generation,
+             const RequestRates& rates) {
+    if (rates.per_allocation.unlimited()) return Drop::kNone;
     State& state = states_[static_cast<std::uint32_t>(slot)];
     if (state.generation != generation) state = {0, generation};
-    return per_allocation_.take(now, state.requests_full_at_ns) ? Drop::kNone : Drop::kRequestLimit;
+    return rates.per_allocation.take(now, state.requests_full_at_ns) ? Drop::kNone
+                                                                     : Drop::kRequestLimit;
   }
 
  private:
@@ -53,7 +52,6 @@ class RequestLimits {
   };
   static_assert(sizeof(State) == 16);
 
-  TokenRate per_allocation_;
   SourceBuckets strangers_;
   LargeArray<State> states_;
 };

@@ -121,7 +121,7 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
 }
 
 std::uint32_t Pipeline::ttl_left(std::uint32_t ttl, std::uint32_t hops) const {
-  return setup_.resets_ttl ? kTtl : ttl - hops;
+  return policy_->resets_ttl ? kTtl : ttl - hops;
 }
 
 // What the outgoing packet may be: by its link, by what ICMP has told of its path and, of what
@@ -130,7 +130,7 @@ std::uint32_t Pipeline::ttl_left(std::uint32_t ttl, std::uint32_t hops) const {
 std::size_t Pipeline::mtu_of(Packet& packet, Family family, std::size_t udp_size) const {
   const std::size_t link = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
   if (packet.may_fragment && packet.family == Family::kIpv4 && family == Family::kIpv6)
-    packet.path_mtu = std::min(packet.path_mtu, setup_.translated_mtu);
+    packet.path_mtu = std::min(packet.path_mtu, policy_->translated_mtu);
   if (packet.path_mtu < link && packet.may_fragment &&
       fragments_of(family, udp_size, packet.path_mtu) > kMaxFragments)
     packet.path_mtu = PathMtu::kNone;
@@ -144,7 +144,7 @@ bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_
   const std::uint8_t* ip = packet.data + packet.l3;
   const bool v4 = packet.family == Family::kIpv4;
   const std::uint8_t ttl = ip[v4 ? ipv4::kTtl : ipv6::kHopLimit];
-  if (ttl <= (packet.hairpin ? 2 : 1) && !setup_.resets_ttl) {
+  if (ttl <= (packet.hairpin ? 2 : 1) && !policy_->resets_ttl) {
     drop(packet, Drop::kTtlExpired);
     refuse_by_icmp(now, packet, false, 0);
     return false;

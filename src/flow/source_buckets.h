@@ -38,25 +38,24 @@ namespace turnpike::flow {
 class SourceBuckets {
  public:
   // Remembers about `sources` of them, rounded up to whole sets, a power of two. `key` is secret.
-  SourceBuckets(TokenRate rate, std::size_t sources, const HashKey& key)
-      : rate_(rate),
-        key_(key),
-        sets_(rate.unlimited() ? 1 : std::bit_ceil((sources + kWays - 1) / kWays)) {}
+  SourceBuckets(std::size_t sources, const HashKey& key)
+      : key_(key), sets_(std::bit_ceil((sources + kWays - 1) / kWays)) {}
 
-  // Takes a token of the source's; false if it has none left.
-  bool take(Instant now, const Address& source) {
-    if (rate_.unlimited()) return true;
+  // Takes a token of the source's; false if it has none left. The rate may be another the next
+  // time: what has been taken stays taken.
+  bool take(Instant now, const Address& source, const TokenRate& rate) {
+    if (rate.unlimited()) return true;
     const std::uint64_t hash = table_hash(key_, prefix_of(source), family_index(source.family), 0);
     Set& set = sets_[hash & (sets_.size() - 1)];
     const auto tag = static_cast<std::uint32_t>(hash >> 32);
     std::size_t place = 0;
     for (std::size_t i = 0; i < kWays; ++i) {
-      if (set.tags[i] == tag) return rate_.take(now, set.full_at_ns[i]);
+      if (set.tags[i] == tag) return rate.take(now, set.full_at_ns[i]);
       if (set.full_at_ns[i] < set.full_at_ns[place]) place = i;
     }
     set.tags[place] = tag;
     set.full_at_ns[place] = 0;
-    return rate_.take(now, set.full_at_ns[place]);
+    return rate.take(now, set.full_at_ns[place]);
   }
 
  private:
@@ -74,7 +73,6 @@ class SourceBuckets {
     return prefix;
   }
 
-  TokenRate rate_;
   HashKey key_;
   LargeArray<Set> sets_;
 };

@@ -37,15 +37,14 @@ class TokenRate {
   std::uint64_t depth_ns_;
 };
 
-// One bucket with its rate.
+// One bucket. Its rate may be another the next time: what has been taken stays taken.
 class TokenBucket {
  public:
-  explicit constexpr TokenBucket(TokenRate rate) : rate_(rate) {}
-
-  constexpr bool take(Instant now) { return rate_.unlimited() || rate_.take(now, full_at_ns_); }
+  constexpr bool take(Instant now, const TokenRate& rate) {
+    return rate.unlimited() || rate.take(now, full_at_ns_);
+  }
 
  private:
-  TokenRate rate_;
   std::uint64_t full_at_ns_ = 0;
 };
 

@@ -74,10 +74,7 @@ class World : public FlowWorld {
           tables_->channel(channels_[i]).path_mtu.lower(then, family, scene.peer_mtu);
       }
     }
-    if (scene.resets_ttl) {
-      setup_.resets_ttl = true;
-      pipeline_ = std::make_unique<Pipeline>(setup_, *tables_, hop_, door_, tokens_, counters_);
-    }
+    policy_.resets_ttl = scene.resets_ttl;
   }
 
   AllocationSlot other_{};

@@ -170,7 +170,7 @@ class FlowWorld {
       channels_.push_back(*writer_->publish_channel(
           {allocation_, permission, number, PeerEndpoint{{peer, kPeerPort}}, kExpires}));
     }
-    pipeline_ = std::make_unique<Pipeline>(setup_, *tables_, hop_, door_, tokens_, counters_);
+    pipeline_ = std::make_unique<Pipeline>(setup_, *tables_, hop_, policy_, tokens_, counters_);
   }
 
   AllocationSlot add(const ClientEndpoint& client, std::uint16_t port4, std::uint16_t port6) {
@@ -209,6 +209,7 @@ class FlowWorld {
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
   FrontDoor door_;
+  WorkerPolicy policy_{door_};
   WorkerCounters counters_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<TableWriter> writer_;

@@ -25,7 +25,7 @@ class Reader {
     setup_.relayed = {{kRelay4, std::nullopt}};
     setup_.fast_lane = index != 0;
     setup_.shard_count = static_cast<std::uint8_t>(common.shards);
-    pipeline_.emplace(setup_, common.tables, common.hop, common.door, common.tokens, counters_);
+    pipeline_.emplace(setup_, common.tables, common.hop, common.policy, common.tokens, counters_);
   }
 
   void run(const std::atomic<bool>& stop) {

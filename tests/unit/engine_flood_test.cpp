@@ -44,7 +44,8 @@ class Node : public ServerHost {
     setup_.listeners = {{kListener}};
     setup_.relayed = {{kRelay4, std::nullopt}};
     setup_.requests.key = kHashKey;
-    pipeline_ = std::make_unique<flow::Pipeline>(setup_, tables_, hop_, door_, tokens_, counters_);
+    pipeline_ =
+        std::make_unique<flow::Pipeline>(setup_, tables_, hop_, policy_, tokens_, counters_);
     ServerConfig config;
     config.realm = "example.org";
     config.relayed = setup_.relayed;
@@ -166,7 +167,7 @@ class Node : public ServerHost {
   Qsbr qsbr_;
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
-  FrontDoor door_{{.realm = "example.org"}, nonces_};
+  const flow::WorkerPolicy policy_{FrontDoor({.realm = "example.org"}, nonces_)};
   flow::Tables tables_{flow::TableLimits{1, kAllocations, kPermissions, kChannels},
                        {{kRelay4, std::nullopt}},
                        {{kListener}},

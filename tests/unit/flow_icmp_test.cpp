@@ -94,7 +94,7 @@ TEST(OurIcmp, IsRightOverIpv6AndQuotesThePacket) {
 
 TEST(OurIcmp, IsLimitedBySecondAndNeverGoesToAGroup) {
   FlowWorld world(Family::kIpv4);
-  world.setup_.icmp_per_second = 2;
+  world.policy_.icmp_per_second = 2;
   Datagram last_hop = channel_data(world, 0x4000, 10);
   last_hop.ttl = 1;
   EXPECT_EQ(world.run(frame_of(last_hop)).verdict, Verdict::kTransmitBack);

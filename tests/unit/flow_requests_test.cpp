@@ -42,11 +42,6 @@ class RequestLimit : public testing::Test {
   static ClientEndpoint stranger(std::uint8_t host, std::uint16_t port = 5000) {
     return ClientEndpoint{{Address::v4(198, 51, 100, host), port}};
   }
-  // The rates are read by the pipeline when it is made.
-  void restart() {
-    world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
-                                                  world_.door_, world_.tokens_, world_.counters_);
-  }
 
   FlowWorld world_{Family::kIpv4};
 };
@@ -93,9 +88,7 @@ TEST_F(RequestLimit, AStrangersAddressHas2000AtOnceAnd500ASecond) {
 }
 
 TEST_F(RequestLimit, IsOffWhereItIsZero) {
-  world_.setup_.requests.per_allocation = {0};
-  world_.setup_.requests.per_source = {0};
-  restart();
+  world_.policy_.requests = {.per_allocation = {0}, .per_source = {0}};
   EXPECT_EQ(admitted(world_.client_, 5000), 5000U);
   EXPECT_EQ(admitted(stranger(7), 5000), 5000U);
 }

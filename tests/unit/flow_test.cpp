@@ -78,7 +78,7 @@ TEST(Flow, ChannelDataLongerThanItsDatagramIsRefused) {
 TEST(Flow, ChannelsBeyond4FFFOnlyForOldClients) {
   FlowWorld world(Family::kIpv4);
   EXPECT_EQ(world.run(frame_of(channel_data(world, 0x5000, 10))).drop, Drop::kNotStun);
-  world.setup_.channel_max = 0x7FFF;
+  world.policy_.channel_max = 0x7FFF;
   EXPECT_EQ(world.run(frame_of(channel_data(world, 0x5000, 10))).drop, Drop::kNoChannel);
 }
 

@@ -198,7 +198,7 @@ TEST(PathMtuToPeer, IsHeededForChannelsAndForSend) {
 TEST(Translated, WithoutDfIsCutToWhatEveryLinkTakes) {
   FlowWorld world(Family::kIpv6);
   EXPECT_EQ(world.run(frame_of(from_peer(Family::kIpv4, 1400))).path_mtu, 1280);
-  world.setup_.translated_mtu = 1400;
+  world.policy_.translated_mtu = 1400;
   EXPECT_EQ(world.run(frame_of(from_peer(Family::kIpv4, 1400))).path_mtu, 1400);
   Datagram whole = from_peer(Family::kIpv4, 1400);
   whole.dont_fragment = true;

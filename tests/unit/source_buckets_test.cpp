@@ -30,110 +30,136 @@ unsigned taken(Take take, unsigned tries) {
 }
 
 TEST(TokenBucket, GivesABurstAndThenItsRate) {
-  TokenBucket bucket(TokenRate(500, 2000));
-  EXPECT_EQ(taken([&] { return bucket.take(kStart); }, 3000), 2000U);
-  EXPECT_EQ(taken([&] { return bucket.take(kStart + 1000); }, 3000), 500U);
-  EXPECT_EQ(taken([&] { return bucket.take(kStart + 1002); }, 10), 1U);
-  EXPECT_EQ(taken([&] { return bucket.take(kStart + 3'600'000); }, 3000), 2000U);
+  TokenBucket bucket;
+  const TokenRate rate(500, 2000);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart, rate); }, 3000), 2000U);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart + 1000, rate); }, 3000), 500U);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart + 1002, rate); }, 10), 1U);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart + 3'600'000, rate); }, 3000), 2000U);
 }
 
 TEST(TokenBucket, RefusedTriesCostNothing) {
-  TokenBucket bucket(TokenRate(10, 10));
-  EXPECT_EQ(taken([&] { return bucket.take(kStart); }, 1'000'000), 10U);
-  EXPECT_TRUE(bucket.take(kStart + 100));
+  TokenBucket bucket;
+  const TokenRate rate(10, 10);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart, rate); }, 1'000'000), 10U);
+  EXPECT_TRUE(bucket.take(kStart + 100, rate));
 }
 
 TEST(TokenBucket, HoldsASecondsWorthIfNothingElseIsSaid) {
-  TokenBucket bucket(TokenRate(50'000));
-  EXPECT_EQ(taken([&] { return bucket.take(kStart); }, 60'000), 50'000U);
+  TokenBucket bucket;
+  const TokenRate rate(50'000);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart, rate); }, 60'000), 50'000U);
 }
 
 TEST(TokenBucket, WithoutARateIsWithoutLimit) {
-  TokenBucket bucket(TokenRate(0, 5));
-  EXPECT_EQ(taken([&] { return bucket.take(kStart); }, 1000), 1000U);
-  SourceBuckets sources(TokenRate(0, 5), 1 << 20, kKey);
-  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient); }, 1000), 1000U);
+  TokenBucket bucket;
+  const TokenRate rate(0, 5);
+  EXPECT_EQ(taken([&] { return bucket.take(kStart, rate); }, 1000), 1000U);
+  SourceBuckets sources(1 << 20, kKey);
+  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient, rate); }, 1000), 1000U);
 }
 
 // The fastest rate there is must not lose its interval to rounding.
 TEST(TokenBucket, TakesExtremeRates) {
-  TokenBucket fast(TokenRate(1'000'000'000, 1));
-  EXPECT_EQ(taken([&] { return fast.take(kStart); }, 10), 1U);
-  TokenBucket slow(TokenRate(1, 0xFFFF'FFFF));
-  EXPECT_EQ(taken([&] { return slow.take(kStart); }, 1000), 1000U);
+  TokenBucket fast, slow;
+  const TokenRate fastest(1'000'000'000, 1), slowest(1, 0xFFFF'FFFF);
+  EXPECT_EQ(taken([&] { return fast.take(kStart, fastest); }, 10), 1U);
+  EXPECT_EQ(taken([&] { return slow.take(kStart, slowest); }, 1000), 1000U);
+}
+
+TEST(TokenBucket, KeepsWhatHasBeenTakenWhenItsRateChanges) {
+  TokenBucket bucket;
+  SourceBuckets sources(64, kKey);
+  const auto both = [&](const TokenRate& rate, unsigned tries) {
+    const unsigned count = taken([&] { return bucket.take(kStart, rate); }, tries);
+    EXPECT_EQ(taken([&] { return sources.take(kStart, kClient, rate); }, tries), count);
+    return count;
+  };
+  EXPECT_EQ(both({1, 5}, 10), 5U);
+  EXPECT_EQ(both({1, 8}, 10), 3U);
+  EXPECT_EQ(both({1, 5}, 10), 0U);
+  EXPECT_EQ(both({0}, 10), 10U) << "without limit for a while";
+  EXPECT_EQ(both({1, 8}, 10), 0U);
 }
 
 TEST(SourceBuckets, EachAddressHasItsOwn) {
-  SourceBuckets sources(TokenRate(500, 2000), 4096, kKey);
-  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient); }, 3000), 2000U);
-  EXPECT_TRUE(sources.take(kStart, Address::v4(198, 51, 100, 8)));
-  EXPECT_FALSE(sources.take(kStart, kClient));
-  EXPECT_TRUE(sources.take(kStart + 2, kClient));
+  const TokenRate rate(500, 2000);
+  SourceBuckets sources(4096, kKey);
+  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient, rate); }, 3000), 2000U);
+  EXPECT_TRUE(sources.take(kStart, Address::v4(198, 51, 100, 8), rate));
+  EXPECT_FALSE(sources.take(kStart, kClient, rate));
+  EXPECT_TRUE(sources.take(kStart + 2, kClient, rate));
 }
 
 TEST(SourceBuckets, AnIpv6SiteHasOne) {
-  SourceBuckets sources(TokenRate(1, 1), 4096, kKey);
-  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8:1:2::1")));
-  EXPECT_FALSE(sources.take(kStart, *Address::parse("2001:db8:1:2:ffff::9")));
-  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8:1:3::1")));
+  const TokenRate rate(1, 1);
+  SourceBuckets sources(4096, kKey);
+  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8:1:2::1"), rate));
+  EXPECT_FALSE(sources.take(kStart, *Address::parse("2001:db8:1:2:ffff::9"), rate));
+  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8:1:3::1"), rate));
 }
 
 // 2001:db8:: begins with the bytes of 32.1.13.184.
 TEST(SourceBuckets, FamiliesAreToldApart) {
-  SourceBuckets sources(TokenRate(1, 1), 4096, kKey);
-  EXPECT_TRUE(sources.take(kStart, Address::v4(32, 1, 13, 184)));
-  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8::1")));
+  const TokenRate rate(1, 1);
+  SourceBuckets sources(4096, kKey);
+  EXPECT_TRUE(sources.take(kStart, Address::v4(32, 1, 13, 184), rate));
+  EXPECT_TRUE(sources.take(kStart, *Address::parse("2001:db8::1"), rate));
 }
 
 // A victim whose source is forged stays limited, however many others are forged beside it.
 TEST(SourceBuckets, AnEmptyBucketIsNotForgottenInAFloodOfRandomSources) {
-  SourceBuckets sources(TokenRate(500, 2000), 4096, kKey);
+  const TokenRate rate(500, 2000);
+  SourceBuckets sources(4096, kKey);
   std::mt19937 random(1);
-  taken([&] { return sources.take(kStart, kClient); }, 2000);
+  taken([&] { return sources.take(kStart, kClient, rate); }, 2000);
   unsigned more = 0;
   for (int i = 0; i < 1'000'000; ++i) {
-    sources.take(kStart, random_source(random));
-    if (i % 100 == 0) more += sources.take(kStart, kClient) ? 1 : 0;
+    sources.take(kStart, random_source(random), rate);
+    if (i % 100 == 0) more += sources.take(kStart, kClient, rate) ? 1 : 0;
   }
   EXPECT_EQ(more, 0U);
 }
 
 TEST(SourceBuckets, AFloodOfRandomSourcesLocksNobodyOut) {
-  SourceBuckets sources(TokenRate(20, 64), 1024, kKey);
+  const TokenRate rate(20, 64);
+  SourceBuckets sources(1024, kKey);
   std::mt19937 random(2);
   Instant now = kStart;
   // A million a second for ten seconds; the client asks five times a second.
   for (int i = 0; i < 10'000'000; ++i) {
     now = kStart + static_cast<std::uint64_t>(i) / 1000;
-    sources.take(now, random_source(random));
+    sources.take(now, random_source(random), rate);
     if (i % 200'000 == 0) {
-      EXPECT_TRUE(sources.take(now, kClient)) << i;
+      EXPECT_TRUE(sources.take(now, kClient, rate)) << i;
     }
   }
 }
 
 // Whoever empties every bucket of the table still leaves room for a newcomer.
 TEST(SourceBuckets, ATableFullOfEmptyBucketsTakesANewcomer) {
-  SourceBuckets sources(TokenRate(1, 4), 64, kKey);
+  const TokenRate rate(1, 4);
+  SourceBuckets sources(64, kKey);
   std::mt19937 random(3);
   for (int i = 0; i < 10'000; ++i) {
     const Address heavy = random_source(random);
-    taken([&] { return sources.take(kStart, heavy); }, 5);
+    taken([&] { return sources.take(kStart, heavy, rate); }, 5);
   }
   std::mt19937 others(4);
   for (int i = 0; i < 100; ++i)
-    EXPECT_TRUE(sources.take(kStart, random_source(others))) << i;
+    EXPECT_TRUE(sources.take(kStart, random_source(others), rate)) << i;
 }
 
 // The kind of reflection that the limit is for: a few victims, each forged as often as can be.
 TEST(SourceBuckets, AHundredVictimsGetNoMoreThanTheirRate) {
-  SourceBuckets sources(TokenRate(500, 2000), 4096, kKey);
+  const TokenRate rate(500, 2000);
+  SourceBuckets sources(4096, kKey);
   std::array<unsigned, 100> answers{};
   for (std::uint64_t ms = 0; ms < 10'000; ++ms) {
     for (std::size_t victim = 0; victim < answers.size(); ++victim) {
       const auto last = static_cast<std::uint8_t>(victim);
       for (int i = 0; i < 5; ++i)
-        answers[victim] += sources.take(kStart + ms, Address::v4(203, 0, 113, last)) ? 1 : 0;
+        answers[victim] += sources.take(kStart + ms, Address::v4(203, 0, 113, last), rate) ? 1 : 0;
     }
   }
   for (const unsigned count : answers)

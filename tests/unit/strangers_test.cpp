@@ -139,11 +139,11 @@ TEST_F(Challenge, HasNoSoftware) {
 
 class Strangers : public testing::Test {
  protected:
-  explicit Strangers(const StrangerLimits& limits = {}) {
-    world_.setup_.strangers = limits;
-    world_.setup_.strangers.key = kHashKey;
+  explicit Strangers(const StrangerRates& rates = {}) {
+    world_.policy_.strangers = rates;
+    world_.setup_.strangers.sources = 4096;
     world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
-                                                  world_.door_, world_.tokens_, world_.counters_);
+                                                  world_.policy_, world_.tokens_, world_.counters_);
   }
 
   Packet knock(const Address& source, std::uint16_t port,
@@ -205,8 +205,7 @@ TEST_F(Strangers, BindingsOfAnAddressWithoutTokensAreAnsweredAllTheSame) {
 
 class StrangersOfAllSources : public Strangers {
  protected:
-  StrangersOfAllSources()
-      : Strangers({.per_source = {500, 2000}, .all = {1000}, .sources = 4096, .key = {}}) {}
+  StrangersOfAllSources() : Strangers({.per_source = {500, 2000}, .all = {1000}}) {}
 };
 
 TEST_F(StrangersOfAllSources, GetNoMoreThanTheCeilingInASecond) {
@@ -252,11 +251,7 @@ TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
 }
 
 TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
-  Qsbr workers;
-  Broadcasts broadcasts({Address::v4(203, 0, 113, 255)});
-  world_.setup_.broadcasts = &broadcasts;
-  world_.pipeline_ = std::make_unique<Pipeline>(world_.setup_, *world_.tables_, world_.hop_,
-                                                world_.door_, world_.tokens_, world_.counters_);
+  world_.policy_.broadcasts = Broadcasts({Address::v4(203, 0, 113, 255)});
   const auto binding = message(Method::kBinding, [](MessageWriter&) {});
   for (const Address& source :
        {Address::v4(0, 0, 0, 1), Address::v4(127, 0, 0, 1), Address::v4(224, 0, 0, 1),
@@ -274,7 +269,9 @@ TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
   // Another network now.
   const Address before = Address::v4(203, 0, 113, 255), after = Address::v4(198, 51, 100, 255);
   EXPECT_EQ(knock(after, 777, binding).verdict, Verdict::kTransmitBack);
-  broadcasts.replace({after}, workers);
+  WorkerPolicy next = world_.policy_;
+  next.broadcasts = Broadcasts({after});
+  world_.pipeline_->use(next);
   EXPECT_EQ(knock(before, 777, binding).verdict, Verdict::kTransmitBack);
   for (const auto& bytes : {binding, allocate()})
     EXPECT_EQ(knock(after, 777, bytes).drop, Drop::kUnanswerable);

@@ -1,0 +1,43 @@
+// What workers go by that may change while they run: their part of the node's policy, which control
+// replaces whole (base/published.h). What is fixed for the process is in Setup; and what a worker
+// keeps of its own, such as who has used how much of a rate, stays with it.
+#pragma once
+
+#include <cstdint>
+
+#include "flow/binding_pattern.h"
+#include "flow/broadcasts.h"
+#include "flow/request_limits.h"
+#include "flow/token_bucket.h"
+#include "turnpike/front_door.h"
+
+namespace turnpike::flow {
+
+// How much each worker answers to those who haven't shown that they are where they say: challenges
+// and errors, which are larger than what asks for them (docs/protocol.md 9). A Binding's success is
+// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
+struct StrangerRates {
+  TokenRate per_source{500, 2000};
+  TokenRate all{50'000};
+};
+
+// What the fast lane reads comes first, in one line.
+struct alignas(64) WorkerPolicy {
+  explicit WorkerPolicy(const FrontDoor& front_door) : binding(front_door), door(front_door) {}
+
+  BindingPattern binding;  // of `door`
+  Broadcasts broadcasts;   // from which, in whose name, nobody asks
+  std::uint16_t channel_max = 0x4FFF;
+  // RFC 7915 §4.1: what an IPv4 packet without DF becomes in IPv6 is cut into pieces of no more.
+  std::uint16_t translated_mtu = 1280;
+  bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
+
+  FrontDoor door;
+  StrangerRates strangers;
+  RequestRates requests;
+  // Our own errors: per worker, and of these to one receiver (IPv6: /64).
+  std::uint32_t icmp_per_second = 100;
+  TokenRate icmp_per_receiver{10};
+};
+
+}  // namespace turnpike::flow
