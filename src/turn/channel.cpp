@@ -22,7 +22,7 @@ void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
                                ? Refusal{400, "Channel Number Malformed"}
                                : Refusal{400, "Channel Number Missing"});
   }
-  if (*number < kChannelMin || *number > config_.channel_max)
+  if (*number < kChannelMin || *number > policy_->channel_max)
     return refuse(request, {400, "Channel Number Out Of Range"});
   if (!given) {
     return refuse(request, request.message.has(Attribute::kXorPeerAddress)
@@ -51,9 +51,9 @@ Refusal Server::Impl::bind(Allocation& allocation, ChannelNumber number, const P
     if (same_number) bound = &channel;
   }
   if (bound == nullptr) return bind_new(allocation, number, peer, now);
-  bound->expires_s = expiry_s(now, config_.channel_lifetime_s);
+  bound->expires_s = expiry_s(now, policy_->channel_lifetime_s);
   host_.flows().extend_channel(bound->slot, bound->expires_s);
-  extend(allocation.permissions.at(peer.address), expiry_s(now, config_.permission_lifetime_s));
+  extend(allocation.permissions.at(peer.address), expiry_s(now, policy_->permission_lifetime_s));
   return {};
 }
 
@@ -62,7 +62,7 @@ Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
   if (allocation.channels.size() >= config_.max_channels_per_allocation) return kTooManyChannels;
   const std::string& user = allocation.owner.quota_name;
   if (!quotas_.reserve(user, QuotaLedger::Thing::kChannel, 1)) return kTooManyChannels;
-  const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
+  const std::uint32_t permitted_s = expiry_s(now, policy_->permission_lifetime_s);
   const auto found = allocation.permissions.find(peer.address);
   const bool fresh = found == allocation.permissions.end();
   Permission* permission = fresh ? open_one(allocation, peer.address, permitted_s) : &found->second;
@@ -70,7 +70,7 @@ Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
     quotas_.release(user, QuotaLedger::Thing::kChannel, 1);
     return {508};
   }
-  const std::uint32_t expires_s = expiry_s(now, config_.channel_lifetime_s);
+  const std::uint32_t expires_s = expiry_s(now, policy_->channel_lifetime_s);
   const auto slot =
       host_.flows().publish_channel({allocation.slot, permission->slot, number, peer, expires_s});
   if (!slot) {
