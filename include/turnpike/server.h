@@ -115,33 +115,19 @@ struct RelayedAddress {
   friend bool operator==(const RelayedAddress&, const RelayedAddress&) = default;
 };
 
-struct ServerConfig {
-  std::string realm;
+// What may change while a server runs: Server::use(). What stands already keeps the time that it
+// was given.
+struct ServerPolicy {
   std::string software;  // SOFTWARE in answers; empty: none
-
-  std::vector<RelayedAddress> relayed;  // several per family are drawn from at random
-  std::uint16_t port_min = 49152;       // even
-  std::uint16_t port_max = 65535;       // odd
-  // Families given where the client doesn't say: IPv4 if there is an IPv4 relayed address, as
-  // RFC 8656 §7.2 wants.
 
   std::uint32_t lifetime_min_s = 600;  // and what who asks for none gets (docs/protocol.md 13)
   std::uint32_t lifetime_max_s = 3600;
   std::uint32_t permission_lifetime_s = 300;
   std::uint32_t channel_lifetime_s = 600;
-  std::uint32_t port_rest_s = 30;
-  std::uint32_t reservation_lifetime_s = 30;
-  std::uint32_t tombstone_s = 40;
 
   std::uint16_t channel_max = 0x4FFF;  // 0x7FFF for RFC 5766 clients
   bool strict_expiry = false;          // expired REST credentials can't Refresh
   bool sha256_offered = true;          // PASSWORD-ALGORITHMS lists SHA-256 besides MD5
-
-  std::uint32_t max_allocations = 1024;  // of this shard
-  std::uint32_t max_permissions_per_allocation = 256;
-  std::uint32_t max_channels_per_allocation = 256;
-  std::uint32_t max_parked = 256;
-  std::uint32_t parked_timeout_ms = 2000;
 
   // Where every valid Allocate is sent instead, by the listening address it came to (RFC 8489 §10,
   // RFC 8155 §6).
@@ -151,6 +137,27 @@ struct ServerConfig {
     Transport transport = Transport::kUdp;  // of `server` and of the alternates
   };
   std::vector<Redirect> redirects;
+};
+
+// The rest is fixed for the server's life.
+struct ServerConfig : ServerPolicy {
+  std::string realm;
+
+  std::vector<RelayedAddress> relayed;  // several per family are drawn from at random
+  std::uint16_t port_min = 49152;       // even
+  std::uint16_t port_max = 65535;       // odd
+  // Families given where the client doesn't say: IPv4 if there is an IPv4 relayed address, as
+  // RFC 8656 §7.2 wants.
+
+  std::uint32_t port_rest_s = 30;
+  std::uint32_t reservation_lifetime_s = 30;
+  std::uint32_t tombstone_s = 40;
+
+  std::uint32_t max_allocations = 1024;  // of this shard
+  std::uint32_t max_permissions_per_allocation = 256;
+  std::uint32_t max_channels_per_allocation = 256;
+  std::uint32_t max_parked = 256;
+  std::uint32_t parked_timeout_ms = 2000;
 
   std::uint8_t shard = 0;
   std::uint8_t shard_count =
@@ -170,6 +177,10 @@ class Server {
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
+
+  // From now on it goes by `policy`, instead of its configuration's; keeps a reference until the
+  // next use(), or its end.
+  void use(const ServerPolicy& policy);
 
   // One STUN request from `five_tuple`. Exactly one reply() or discard() for `token` follows,
   // during this call or, if a key has to be fetched, during a later call of any method.

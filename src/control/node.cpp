@@ -181,8 +181,8 @@ void Node::make_engines() {
         nonces_,
         tokens_,
         quotas_};
-    engines_.push_back(std::make_unique<engine::EngineThread>(
-        server_config(config_, limits_, shard, credentials_->sha256_offered()), world));
+    engines_.push_back(
+        std::make_unique<engine::EngineThread>(server_config(config_, limits_, shard), world));
   }
 }
 

@@ -32,6 +32,10 @@ dataplane::Driver driver_of(config::PortDriver driver) {
   throw std::logic_error("no such driver");
 }
 
+std::uint16_t channel_max(const config::Config& config) {
+  return config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+}
+
 FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
   FrontDoor::Config door;
   door.realm = config.realm;
@@ -59,11 +63,26 @@ policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAdd
   return policy::PeerRules(rules);
 }
 
+ServerPolicy server_policy(const config::Config& config, const auth::Credentials& credentials) {
+  ServerPolicy policy;
+  policy.software = config.software;
+  policy.lifetime_min_s = config.limits.lifetime_min_s;
+  policy.lifetime_max_s = config.limits.lifetime_max_s;
+  policy.channel_max = channel_max(config);
+  policy.strict_expiry = config.auth.strict_expiry;
+  policy.sha256_offered = credentials.sha256_offered();
+  for (const config::ListenerConfig& listener : config.listeners) {
+    if (!listener.alternates.empty())
+      policy.redirects.push_back({listener.endpoint, listener.alternates});
+  }
+  return policy;
+}
+
 flow::WorkerPolicy worker_policy(const config::Config& config, const FrontDoor& door,
                                  const kernel::HostAddresses& host) {
   flow::WorkerPolicy policy(door);
   policy.broadcasts = flow::Broadcasts(host.broadcast());
-  policy.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
+  policy.channel_max = channel_max(config);
   policy.translated_mtu = config.translated_mtu;
   policy.resets_ttl = config.resets_ttl;
   policy.strangers.per_source = {config.limits.challenges_per_source_per_second,
@@ -166,25 +185,15 @@ std::string why_one_user_can_take_all(const config::Config& config,
 }
 
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
-                           std::uint8_t shard, bool sha256) {
+                           std::uint8_t shard) {
   ServerConfig server;
   server.realm = config.realm;
-  server.software = config.software;
   server.relayed = config.relayed;
   server.port_min = config.relay_ports.min;
   server.port_max = config.relay_ports.max;
-  server.lifetime_min_s = config.limits.lifetime_min_s;
-  server.lifetime_max_s = config.limits.lifetime_max_s;
-  server.channel_max = config.rfc5766_channels ? 0x7FFF : 0x4FFF;
-  server.strict_expiry = config.auth.strict_expiry;
-  server.sha256_offered = sha256;
   server.max_allocations = limits.allocations_per_shard;
   server.max_permissions_per_allocation = config.limits.permissions_per_allocation;
   server.max_channels_per_allocation = config.limits.channels_per_allocation;
-  for (const config::ListenerConfig& listener : config.listeners) {
-    if (!listener.alternates.empty())
-      server.redirects.push_back({listener.endpoint, listener.alternates});
-  }
   server.shard = shard;
   server.shard_count = config.shards;
   return server;
@@ -200,14 +209,15 @@ NonceKeeper::Config nonce_config(const config::Config& config,
   return nonce;
 }
 
-std::unique_ptr<const Policy> make_policy(const config::Config& config,
-                                          std::shared_ptr<const auth::Credentials> credentials,
-                                          const NonceKeeper& nonces,
-                                          const kernel::HostAddresses& host) {
+std::unique_ptr<const Policy> make_policy(
+    const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
+    const NonceKeeper& nonces, const kernel::HostAddresses& host) {
   const FrontDoor door(door_config(config, *credentials), nonces);
   return std::make_unique<const Policy>(
       Policy{.worker = worker_policy(config, door, host),
-             .engine = {peer_rules(config, host), std::move(credentials)}});
+             .engine = {.peers = peer_rules(config, host),
+                        .credentials = credentials,
+                        .server = server_policy(config, *credentials)}});
 }
 
 flow::Setup flow_setup(const config::Config& config) {

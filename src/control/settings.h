@@ -38,16 +38,16 @@ UserLimits user_limits(const config::Config& config);
 // Whether one user can keep others from what there is; empty: no.
 std::string why_one_user_can_take_all(const config::Config& config,
                                       const flow::TableLimits& limits);
+// The policy's part of it is left to make_policy().
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
-                           std::uint8_t shard, bool sha256);
+                           std::uint8_t shard);
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
-std::unique_ptr<const Policy> make_policy(const config::Config& config,
-                                          std::shared_ptr<const auth::Credentials> credentials,
-                                          const NonceKeeper& nonces,
-                                          const kernel::HostAddresses& host);
+std::unique_ptr<const Policy> make_policy(
+    const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
+    const NonceKeeper& nonces, const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 

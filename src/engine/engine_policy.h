@@ -6,6 +6,7 @@
 
 #include "auth/credentials.h"
 #include "policy/peer_rules.h"
+#include "turnpike/server.h"
 
 namespace turnpike::engine {
 
@@ -13,6 +14,7 @@ struct EnginePolicy {
   policy::PeerRules peers;
   // Those of one policy may be the next one's too. There always are some.
   std::shared_ptr<const auth::Credentials> credentials;
+  ServerPolicy server;
 };
 
 }  // namespace turnpike::engine

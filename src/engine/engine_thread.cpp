@@ -98,6 +98,7 @@ void EngineThread::run() {
   auto looked = std::chrono::steady_clock::now();
   while (!stopping_.load(std::memory_order_relaxed)) {
     policy_ = &world_.policy.take(world_.policy_reader);
+    server_.use(policy_->server);
     idle = serve() ? 0 : idle + 1;
     const Instant now = world_.clock.now();
     if (now >= next_tick) {

@@ -36,8 +36,8 @@ struct Server::Impl::Claim {
 };
 
 std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
-  const std::uint32_t wanted = message.u32(Attribute::kLifetime).value_or(config_.lifetime_min_s);
-  return std::max(config_.lifetime_min_s, std::min(wanted, config_.lifetime_max_s));
+  const std::uint32_t wanted = message.u32(Attribute::kLifetime).value_or(policy_->lifetime_min_s);
+  return std::max(policy_->lifetime_min_s, std::min(wanted, policy_->lifetime_max_s));
 }
 
 Address Server::Impl::face_of(const Address& relayed) const {
@@ -85,7 +85,7 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
 
 // RFC 8489 §10: the alternates of the client's own family first.
 bool Server::Impl::redirect(const Request& request) {
-  for (const ServerConfig::Redirect& redirect : config_.redirects) {
+  for (const ServerPolicy::Redirect& redirect : policy_->redirects) {
     if (redirect.server != request.five_tuple.server ||
         redirect.transport != request.five_tuple.transport)
       continue;

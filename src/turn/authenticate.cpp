@@ -71,7 +71,8 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
   if (nonce == NonceState::kInvalid || (nonce == NonceState::kStale && !retransmission))
     return challenge(request, 438);
   // The nonce is ours, so its cookie's bit for password algorithms is ours as well.
-  if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, algorithms_))
+  const stun::AlgorithmList offered(policy_->sha256_offered, true);
+  if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, offered))
     return refuse_unsigned(request, {400, "Password Algorithms Altered"});
 
   const Identity* owner = remembered_owner(request, allocation);
@@ -110,7 +111,7 @@ void Server::Impl::deny(const Request& request, Unauthorized reason) {
 const Identity* Server::Impl::remembered_owner(const Request& request,
                                                const Allocation* allocation) const {
   const Method method = request.message.method();
-  if (method == Method::kRefresh && config_.strict_expiry) return nullptr;
+  if (method == Method::kRefresh && policy_->strict_expiry) return nullptr;
   const Identity* owner = allocation != nullptr ? &allocation->owner : nullptr;
   if (allocation == nullptr && method != Method::kAllocate) {
     if (const Tombstone* tombstone = book_.tombstone(request.five_tuple)) owner = &tombstone->owner;

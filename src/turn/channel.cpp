@@ -22,7 +22,7 @@ void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
                                ? Refusal{400, "Channel Number Malformed"}
                                : Refusal{400, "Channel Number Missing"});
   }
-  if (*number < kChannelMin || *number > config_.channel_max)
+  if (*number < kChannelMin || *number > policy_->channel_max)
     return refuse(request, {400, "Channel Number Out Of Range"});
   if (!given) {
     return refuse(request, request.message.has(Attribute::kXorPeerAddress)
@@ -51,9 +51,9 @@ Refusal Server::Impl::bind(Allocation& allocation, ChannelNumber number, const P
     if (same_number) bound = &channel;
   }
   if (bound == nullptr) return bind_new(allocation, number, peer, now);
-  book_.extend(*bound, expiry_s(now, config_.channel_lifetime_s));
+  book_.extend(*bound, expiry_s(now, policy_->channel_lifetime_s));
   book_.extend(allocation.permissions.at(peer.address),
-               expiry_s(now, config_.permission_lifetime_s));
+               expiry_s(now, policy_->permission_lifetime_s));
   return {};
 }
 
@@ -63,13 +63,13 @@ Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
       !book_.take_channel(allocation)) {
     return kTooManyChannels;
   }
-  const std::uint32_t permitted_s = expiry_s(now, config_.permission_lifetime_s);
+  const std::uint32_t permitted_s = expiry_s(now, policy_->permission_lifetime_s);
   const bool fresh = !allocation.permissions.contains(peer.address);
   if (fresh && !book_.open_one(allocation, peer.address, permitted_s)) {
     book_.give_channel(allocation);
     return {508};
   }
-  if (!book_.bind(allocation, number, peer, expiry_s(now, config_.channel_lifetime_s))) {
+  if (!book_.bind(allocation, number, peer, expiry_s(now, policy_->channel_lifetime_s))) {
     book_.give_channel(allocation);
     if (fresh) book_.close(allocation, peer.address);
     return {508};

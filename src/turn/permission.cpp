@@ -45,7 +45,7 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
   for (const Address& peer : peers) {
     if (const Refusal refusal = judge_peer(allocation, peer)) return refuse(request, refusal);
   }
-  const std::uint32_t expires_s = expiry_s(request.now, config_.permission_lifetime_s);
+  const std::uint32_t expires_s = expiry_s(request.now, policy_->permission_lifetime_s);
   const auto fresh =
       static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
         return !allocation.permissions.contains(peer);

@@ -28,7 +28,6 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
       nonces_(nonces),
       tokens_(tokens),
       quotas_(quotas),
-      algorithms_(config.sha256_offered, true),
       book_(config_, host, quotas, counters) {
   parked_.reserve(config_.max_parked);
 }
@@ -88,7 +87,7 @@ MessageWriter Server::Impl::begin(const Request& request, Class message_class) {
 
 void Server::Impl::send(const Request& request, MessageWriter& writer, std::uint16_t result,
                         bool sign) {
-  if (!config_.software.empty()) writer.add_text(Attribute::kSoftware, config_.software);
+  if (!policy_->software.empty()) writer.add_text(Attribute::kSoftware, policy_->software);
   if (sign && request.signing_key.sha256)
     writer.add_message_integrity_sha256(request.signing_key.key.view());
   if (sign && !request.signing_key.sha256)
@@ -115,7 +114,7 @@ void Server::Impl::challenge(const Request& request, std::uint16_t code) {
   MessageWriter writer = begin(request, Class::kError);
   writer.add_error_code(code);
   stun::add_challenge(writer, config_.realm, std::string_view(nonce.data(), size),
-                      config_.sha256_offered, true);
+                      policy_->sha256_offered, true);
   send(request, writer, code, false);
 }
 
@@ -155,6 +154,10 @@ Server::Server(const ServerConfig& config, ServerHost& host, const NonceKeeper& 
     : impl_(std::make_unique<Impl>(config, host, nonces, tokens, quotas)) {}
 
 Server::~Server() = default;
+
+void Server::use(const ServerPolicy& policy) {
+  impl_->use(policy);
+}
 
 void Server::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request,
                     RequestToken token) {

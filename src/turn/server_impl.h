@@ -48,6 +48,7 @@ class Server::Impl {
        const TokenSealer& tokens, QuotaLedger& quotas);
   ~Impl();
 
+  void use(const ServerPolicy& policy) { policy_ = &policy; }
   void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes, RequestToken token);
   void keys_arrived(Instant now, const UserName& user, std::string_view realm,
                     const UserKeys* keys);
@@ -115,11 +116,11 @@ class Server::Impl {
                    Instant now);
 
   const ServerConfig config_;
+  const ServerPolicy* policy_ = &config_;
   ServerHost& host_;
   const NonceKeeper& nonces_;
   const TokenSealer& tokens_;
   QuotaLedger& quotas_;
-  const stun::AlgorithmList algorithms_;
 
   Book book_;
   std::vector<Parked> parked_;
