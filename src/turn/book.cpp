@@ -303,10 +303,14 @@ const Reservation* Book::reservation(std::uint32_t id, std::uint32_t now_s) cons
                                                                           : &found->second;
 }
 
-void Book::take_up(std::uint32_t id) {
+void Book::forget_reservation(std::uint32_t id) {
   const auto found = reservations_.find(id);
   reservations_due_.move(id, found->second.expires_s, kNeverDue);
   reservations_.erase(found);
+}
+
+void Book::take_up(std::uint32_t id) {
+  forget_reservation(id);
   update_gauges();
 }
 
@@ -317,50 +321,32 @@ void Book::cancel(std::uint32_t id) {
   take_up(id);
 }
 
-// A hundred thousand clients that end in one second keep nobody waiting.
+void Book::end_reservation(std::uint32_t id, std::uint32_t now_s) {
+  const Reservation& reservation = reservations_.at(id);
+  release(reservation.relayed, now_s);
+  quotas_.release(reservation.quota_name, QuotaLedger::Thing::kAllocation, 1);
+  forget_reservation(id);
+}
+
+// A hundred thousand clients that end in one second keep nobody waiting. expire() leaves nothing on
+// an allocation that is due.
 std::size_t Book::tick(std::uint32_t now_s, std::size_t most) {
   std::size_t left = most;
-  left -= std::min(left, end_allocations(now_s, left));
-  left -= forget_tombstones(now_s, left);
-  left -= end_reservations(now_s, left);
+  left -= std::min(left, allocations_due_.end_due(now_s, left, [&](AllocationSlot slot) {
+    return expire(allocations_.at(slot), now_s);
+  }));
+  left -= tombstones_due_.end_due(now_s, left, [&](const FiveTuple* five_tuple) {
+    forget(tombstones_.find(*five_tuple));
+    return std::size_t{1};
+  });
+  left -= reservations_due_.end_due(now_s, left, [&](std::uint32_t id) {
+    end_reservation(id, now_s);
+    return std::size_t{1};
+  });
   for (PortPool& pool : pools_)
     left -= pool.tick(now_s, left);
   update_gauges();
   return most - left;
-}
-
-// Every round moves the allocation's entry or ends it: expire() leaves nothing that is due.
-std::size_t Book::end_allocations(std::uint32_t now_s, std::size_t most) {
-  std::size_t n = 0;
-  while (n < most) {
-    const auto due = allocations_due_.due(now_s);
-    if (!due) break;
-    n += expire(allocations_.at(*due), now_s);
-  }
-  return n;
-}
-
-std::size_t Book::forget_tombstones(std::uint32_t now_s, std::size_t most) {
-  std::size_t n = 0;
-  for (; n < most; ++n) {
-    const auto due = tombstones_due_.due(now_s);
-    if (!due) break;
-    forget(tombstones_.find(**due));
-  }
-  return n;
-}
-
-std::size_t Book::end_reservations(std::uint32_t now_s, std::size_t most) {
-  std::size_t n = 0;
-  for (; n < most; ++n) {
-    const auto due = reservations_due_.due(now_s);
-    if (!due) break;
-    const Reservation& reservation = reservations_.at(*due);
-    release(reservation.relayed, now_s);
-    quotas_.release(reservation.quota_name, QuotaLedger::Thing::kAllocation, 1);
-    take_up(*due);
-  }
-  return n;
 }
 
 void Book::update_gauges() {

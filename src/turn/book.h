@@ -106,6 +106,15 @@ class Schedule {
     return first();
   }
   Key first() const { return entries_.begin()->key; }
+  // Calls `end` for what is due, until it has done `most`; returns how much that was. `end` moves
+  // the key's entry and says how much it did.
+  template <typename End>
+  std::size_t end_due(std::uint32_t now_s, std::size_t most, End&& end) const {
+    std::size_t n = 0;
+    for (auto key = due(now_s); n < most && key; key = due(now_s))
+      n += end(*key);
+    return n;
+  }
 
  private:
   struct Entry {
@@ -219,9 +228,8 @@ class Book {
   void forget(Tombstones::iterator tombstone);
   void release(const RelayEndpoint& relayed, std::uint32_t now_s);
   PortPool& pool_of(const Address& relayed);
-  std::size_t end_allocations(std::uint32_t now_s, std::size_t most);
-  std::size_t forget_tombstones(std::uint32_t now_s, std::size_t most);
-  std::size_t end_reservations(std::uint32_t now_s, std::size_t most);
+  void end_reservation(std::uint32_t id, std::uint32_t now_s);
+  void forget_reservation(std::uint32_t id);
 
   const ServerConfig& config_;
   ServerHost& host_;
