@@ -23,6 +23,7 @@ def over_testpmd(*what):
     def measure(options):
         details = over_memif(options.pairs, *what)
         return details["ratio"]["median"], details
+
     return measure
 
 
@@ -55,25 +56,49 @@ def latencies(rounds):
         report, residence = memif.watched(1000, half, 2)
         relayed.append(report)
         told.append(residence)
-        looped.append(host.generate("memif:unused", "--loop", "--allocations", 1000, "--payload", 160, "--loop-core",
-                                    host.RELAY_CORE, "--rate", half, "--seconds", 2, "--warm-up", 0.3, "--no-ceiling"))
+        looped.append(
+            host.generate(
+                "memif:unused",
+                "--loop",
+                "--allocations",
+                1000,
+                "--payload",
+                160,
+                "--loop-core",
+                host.RELAY_CORE,
+                "--rate",
+                half,
+                "--seconds",
+                2,
+                "--warm-up",
+                0.3,
+                "--no-ceiling",
+            )
+        )
         stalled.append(max(host.stalls(core) for core in (host.RELAY_CORE, host.GENERATOR_CORE)))
 
     def worse(runs, percentile):
         return [max(run["up"]["latency_us"][percentile], run["down"]["latency_us"][percentile]) for run in runs]
+
     return {
-        "no_drop_mpps": found["no_drop"]["mpps"], "rate_mpps": half / 1e6,
+        "no_drop_mpps": found["no_drop"]["mpps"],
+        "rate_mpps": half / 1e6,
         "added_p99_us": spread([p99 - floor for p99, floor in zip(worse(relayed, "p99"), worse(looped, "p99"))]),
         **{key: spread([each[key] for each in told]) for key in told[0]},
-        **{f"{name}_{percentile}_us": spread(worse(runs, percentile))
-           for name, runs in (("relayed", relayed), ("looped", looped)) for percentile in ("p50", "p90", "p99")},
-        "share_of_time_stalled_over_20_us": spread(stalled)}
+        **{
+            f"{name}_{percentile}_us": spread(worse(runs, percentile))
+            for name, runs in (("relayed", relayed), ("looped", looped))
+            for percentile in ("p50", "p90", "p99")
+        },
+        "share_of_time_stalled_over_20_us": spread(stalled),
+    }
 
 
 def latency(key):
     def measure(options):
         details = latencies(options.rounds)
         return round(details[key]["median"], 1), details
+
     return measure
 
 
@@ -82,36 +107,51 @@ def request_latencies(rounds):
     """Refreshes and ChannelBinds beside media at half of the no-drop rate, both through one worker; at most four requests
     in flight, for a burst of a thousand tells how many a shard serves in a second, and not how soon."""
     no_drop = memif.alone(1000, "--light", "--mode", "search", "--seconds", 0.5, "--no-ceiling")["no_drop"]["mpps"]
-    runs = [memif.alone(1000, "--rate", no_drop * 1e6 / 2, "--refresh", 1, "--window", 4, "--seconds", 3,
-                        "--no-ceiling")["refresh_latency_us"]
-            for _ in range(rounds)]
-    return {"media_mpps": no_drop / 2, "requests": spread([run["count"] for run in runs]),
-            "p50_us": spread([run["p50"] for run in runs]), "p99_us": spread([run["p99"] for run in runs])}
+    runs = [
+        memif.alone(1000, "--rate", no_drop * 1e6 / 2, "--refresh", 1, "--window", 4, "--seconds", 3, "--no-ceiling")[
+            "refresh_latency_us"
+        ]
+        for _ in range(rounds)
+    ]
+    return {
+        "media_mpps": no_drop / 2,
+        "requests": spread([run["count"] for run in runs]),
+        "p50_us": spread([run["p50"] for run in runs]),
+        "p99_us": spread([run["p99"] for run in runs]),
+    }
 
 
 def requests(key):
     def measure(options):
         details = request_latencies(options.rounds)
         return details[key]["median"], details
+
     return measure
 
 
 def allocates(_options):
-    rates = [host.micro("server", "--benchmark_min_time=1")["allocate/manual_time"]["allocates_per_s"] for _ in range(5)]
+    rates = [
+        host.micro("server", "--benchmark_min_time=1")["allocate/manual_time"]["allocates_per_s"] for _ in range(5)
+    ]
     return spread(rates)["median"], {"allocates_per_cpu_second": spread(rates)}
 
 
 def bindings(options):
-    runs = [memif.alone(1000, "--mode", "binding", "--light", "--rate", 0, "--seconds", 1, "--warm-up", 0.2, "--no-ceiling")
-            for _ in range(options.rounds)]
+    runs = [
+        memif.alone(1000, "--mode", "binding", "--light", "--rate", 0, "--seconds", 1, "--warm-up", 0.2, "--no-ceiling")
+        for _ in range(options.rounds)
+    ]
     return spread([r["mpps"] * 1e6 for r in runs])["median"], {"mpps": spread([r["mpps"] for r in runs])}
 
 
 def memory_of(pid):
     """Resident bytes, hugepages counted. Buffers of DPDK are the same in both runs."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines()
-               if line.split(":")[0] in ("Rss", "Private_Hugetlb", "Shared_Hugetlb"))
+    return sum(
+        int(line.split()[1]) * 1024
+        for line in text.splitlines()
+        if line.split(":")[0] in ("Rss", "Private_Hugetlb", "Shared_Hugetlb")
+    )
 
 
 def bytes_per_allocation(_options):
@@ -120,12 +160,26 @@ def bytes_per_allocation(_options):
         with tempfile.TemporaryDirectory() as scratch:
             socket = f"{scratch}/memif.sock"
             relay = host.Turnpike(
-                scratch, host.Turnpike.MEMIF.format(socket=socket) + "queues = 1\n", count, workers=2,
-                relayed=["10.203.0.0/25"], more="hugepages = false\nidle_sleep_us = 50",
-                limits="permissions_per_allocation = 1\nchannels_per_allocation = 1")
+                scratch,
+                host.Turnpike.MEMIF.format(socket=socket) + "queues = 1\n",
+                count,
+                workers=2,
+                relayed=["10.203.0.0/25"],
+                more="hugepages = false\nidle_sleep_us = 50",
+                limits="permissions_per_allocation = 1\nchannels_per_allocation = 1",
+            )
             try:
-                host.run_generator(f"memif:{socket}", "--allocations", count, "--no-hugepages", "--no-ceiling", "--lifetime",
-                                   3600, "--setup-only", f"{scratch}/flows")
+                host.run_generator(
+                    f"memif:{socket}",
+                    "--allocations",
+                    count,
+                    "--no-hugepages",
+                    "--no-ceiling",
+                    "--lifetime",
+                    3600,
+                    "--setup-only",
+                    f"{scratch}/flows",
+                )
                 if relay.total("channels") != count:
                     raise RuntimeError(f"{relay.total('channels')} channels instead of {count}")
                 used[count] = memory_of(relay.pid)
@@ -142,8 +196,19 @@ def share(part, whole):
 def under_attack(scratch, socket, kind, media_pps, attack_pps, rounds):
     """Losses of media and of the attack's frames, beside each other: what the ring refused, and what the relay lost."""
     flags = ["--attack", kind, "--attack-rate", attack_pps] if kind else []
-    generator = host.Generator(scratch, "attacker", f"memif:{socket}", "--allocations", 1000, "--payload", 160,
-                               "--rate", media_pps, *flags, light=False)
+    generator = host.Generator(
+        scratch,
+        "attacker",
+        f"memif:{socket}",
+        "--allocations",
+        1000,
+        "--payload",
+        160,
+        "--rate",
+        media_pps,
+        *flags,
+        light=False,
+    )
     try:
         generator.slice(0.2)
         runs = [generator.slice(0.5) for _ in range(rounds)]
@@ -161,6 +226,7 @@ def under_attack(scratch, socket, kind, media_pps, attack_pps, rounds):
 def around_the_limit(measure):
     """Doubles an attack's rate until the ring refuses what comes: the last step before that, and the first past it. A
     machine that stalls may have to begin below."""
+
     def full(step):
         return step["attack_refused"]["median"] > RING_IS_FULL
 
@@ -179,14 +245,18 @@ def media_under_attack(options):
     """Media at a third of the no-drop rate, beside attacks at the ring's limit."""
     no_drop = memif.alone(1000, "--mode", "search", "--seconds", 0.5, "--no-ceiling")["no_drop"]["mpps"]
     media_pps = no_drop * 1e6 / 3
-    details = {"no_drop_mpps": no_drop, "media_mpps": media_pps / 1e6,
-               "share_of_time_stalled_over_20_us": max(host.stalls(core) for core in (host.RELAY_CORE, host.GENERATOR_CORE))}
+    details = {
+        "no_drop_mpps": no_drop,
+        "media_mpps": media_pps / 1e6,
+        "share_of_time_stalled_over_20_us": max(host.stalls(core) for core in (host.RELAY_CORE, host.GENERATOR_CORE)),
+    }
     worst = 0
     with memif.relay() as (scratch, socket, _server):
         details["no attack"] = under_attack(scratch, socket, None, media_pps, 0, options.rounds)
         for kind in ("bogus", "allocate", "malformed", "bombs", "bindings", "channels", "fragments", "users", "all"):
             within, past = around_the_limit(
-                lambda pps, kind=kind: under_attack(scratch, socket, kind, media_pps, pps, options.rounds))
+                lambda pps, kind=kind: under_attack(scratch, socket, kind, media_pps, pps, options.rounds)
+            )
             details[kind] = {"at the ring's limit": within, "past it": past}
             worst = max(worst, within["media_loss"]["median"])
     return worst, details
@@ -200,13 +270,20 @@ def two_workers(options):
     one, shared, apart = [], [], []
     for _ in range(3 * options.rounds):
         one.append(host.micro("pipeline", f"--benchmark_filter={name}$", flags)[name]["cycles"])
-        shared.append(host.micros("pipeline", [",".join(cores)], f"--benchmark_filter={name}/threads:2$", flags)[0]
-                      [f"{name}/threads:2"]["cycles"])
+        shared.append(
+            host.micros("pipeline", [",".join(cores)], f"--benchmark_filter={name}/threads:2$", flags)[0][
+                f"{name}/threads:2"
+            ]["cycles"]
+        )
         two = host.micros("pipeline", cores, f"--benchmark_filter={name}$", flags)
         apart.append(sum(each[name]["cycles"] for each in two) / 2)
     ratio = spread([a / b for a, b in zip(shared, apart)])
-    return ratio["median"], {"ratio": ratio, "one_worker_cycles": spread(one), "two_workers_cycles": spread(shared),
-                             "two_processes_cycles": spread(apart)}
+    return ratio["median"], {
+        "ratio": ratio,
+        "one_worker_cycles": spread(one),
+        "two_workers_cycles": spread(shared),
+        "two_processes_cycles": spread(apart),
+    }
 
 
 def over_coturn(options):
@@ -222,25 +299,34 @@ def over_testpmd_veth(options):
 ALL = {
     "memif_1k_over_testpmd": Bar("at least 0.68", "ChannelData, 160 bytes, 1,000 channels", over_testpmd(1000)),
     "memif_1k_cycles_added": Bar("under 70", "a packet's cycles more than testpmd's, in the same runs", cycles_added),
-    "memif_indications_over_testpmd": Bar("at least 0.60", "Send and Data, 1,000 permissions", over_testpmd(1000, True)),
+    "memif_indications_over_testpmd": Bar(
+        "at least 0.60", "Send and Data, 1,000 permissions", over_testpmd(1000, True)
+    ),
     "memif_100k_over_testpmd": Bar("at least 0.52", "ChannelData, 100,000 channels", over_testpmd(100000)),
     "memif_1m_over_testpmd": Bar("at least 0.42", "ChannelData, 1,000,000 channels", over_testpmd(1000000)),
-    "memif_v6_1k_over_testpmd": Bar("at least 0.62", "the same over IPv6, 1,000 channels", over_testpmd(1000, False, 6, 6)),
-    "memif_v6_100k_over_testpmd": Bar("at least 0.52", "over IPv6, 100,000 channels", over_testpmd(100000, False, 6, 6)),
+    "memif_v6_1k_over_testpmd": Bar(
+        "at least 0.62", "the same over IPv6, 1,000 channels", over_testpmd(1000, False, 6, 6)
+    ),
+    "memif_v6_100k_over_testpmd": Bar(
+        "at least 0.52", "over IPv6, 100,000 channels", over_testpmd(100000, False, 6, 6)
+    ),
     "memif_v4_to_v6_over_testpmd": Bar("at least 0.55", "clients on IPv4, peers on IPv6, 1,000 channels", v4_to_v6),
     "relayed_256_over_1": Bar("at least 0.95", "256 relayed addresses over one, 1,000 channels", relayed_256),
     "af_xdp_over_coturn": Bar("at least 3", "best delivered rate over the same veth", over_coturn),
     "af_xdp_over_testpmd": Bar("at least 0.85", "best delivered rate over the same veth", over_testpmd_veth),
-    "latency_added_p99_us": Bar("at most 20", "p99 above the looped generator's, at half of the no-drop rate",
-                                latency("added_p99_us")),
-    "residence_p99_us": Bar("at most 20", "a burst in the relay, from received to sent, in the same runs",
-                            latency("residence_p99_us")),
+    "latency_added_p99_us": Bar(
+        "at most 20", "p99 above the looped generator's, at half of the no-drop rate", latency("added_p99_us")
+    ),
+    "residence_p99_us": Bar(
+        "at most 20", "a burst in the relay, from received to sent, in the same runs", latency("residence_p99_us")
+    ),
     "request_p50_us": Bar("at most 60", "Refresh and ChannelBind beside media", requests("p50_us")),
     "request_p99_us": Bar("at most 300", "in the same runs", requests("p99_us")),
     "allocates_per_s": Bar("at least 100,000", "authenticated Allocates, CPU second of an engine shard", allocates),
     "bindings_per_s": Bar("at least 3,000,000", "Binding responses of one worker", bindings),
-    "bytes_per_allocation": Bar("at most 1,024", "with one permission and one channel, 1,000,000 of them",
-                                bytes_per_allocation),
+    "bytes_per_allocation": Bar(
+        "at most 1,024", "with one permission and one channel, 1,000,000 of them", bytes_per_allocation
+    ),
     "two_workers_over_two_processes": Bar("about 1", "cycles a packet: shared tables, nothing shared", two_workers),
     "media_loss_under_attack": Bar("at most 0.001", "media at a third of the no-drop rate", media_under_attack),
 }

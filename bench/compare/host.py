@@ -34,8 +34,9 @@ def need(program, package):
 
 def build():
     if not (BUILD / "build.ninja").exists():
-        subprocess.run(["meson", "setup", BUILD, ROOT, "-Dtests=false", "-Dbench=true"], check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["meson", "setup", BUILD, ROOT, "-Dtests=false", "-Dbench=true"], check=True, stdout=subprocess.DEVNULL
+        )
     subprocess.run(["meson", "configure", BUILD, "-Dbench=true"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "-C", BUILD], check=True, stdout=subprocess.DEVNULL)
 
@@ -50,12 +51,17 @@ def output(*command):
 def describe():
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     dpdk = output("pkg-config", "--modversion", "libdpdk")
-    return {"processor": model[1] if model else "unknown", "cores": os.cpu_count(), "kernel": os.uname().release,
-            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-            "turnpike": output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
-            "dpdk": dpdk, "coturn": output("dpkg-query", "-W", "-f", "${Version}", "coturn"),
-            "pinning": f"relay on core {RELAY_CORE}, generator on core {GENERATOR_CORE}, "
-                       "the relay's other threads on the cores that its workers leave"}
+    return {
+        "processor": model[1] if model else "unknown",
+        "cores": os.cpu_count(),
+        "kernel": os.uname().release,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "turnpike": output("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "dpdk": dpdk,
+        "coturn": output("dpkg-query", "-W", "-f", "${Version}", "coturn"),
+        "pinning": f"relay on core {RELAY_CORE}, generator on core {GENERATOR_CORE}, "
+        "the relay's other threads on the cores that its workers leave",
+    }
 
 
 class Hugepages:
@@ -155,18 +161,37 @@ next_hop = "02:00:00:00:00:02"
 exception = "none"
 """
 
-    def __init__(self, scratch, ports, allocations=4096, workers=1, netns=None, relayed=("10.203.0.1",), more="", limits="",
-                 number=0):
+    def __init__(
+        self,
+        scratch,
+        ports,
+        allocations=4096,
+        workers=1,
+        netns=None,
+        relayed=("10.203.0.1",),
+        more="",
+        limits="",
+        number=0,
+    ):
         """`number` tells relays that are up at once in one namespace from each other."""
         configuration = Path(scratch, f"relay-{number}.toml")
         ipv6 = any(":" in relay for relay in relayed)
-        addresses = [f'[[listener]]\naddress = "{listener}"' for listener in self.LISTENERS[:1 + ipv6]]
+        addresses = [f'[[listener]]\naddress = "{listener}"' for listener in self.LISTENERS[: 1 + ipv6]]
         addresses += [f'[[relay]]\naddress = "{relay}"' for relay in relayed]
         self.metrics_at = f"127.0.0.1:{9641 + number}"
         cores = ", ".join(str(i) for i in range(workers)) if workers > 1 else str(RELAY_CORE)
-        configuration.write_text(self.CONFIGURATION.format(
-            workers=workers, cores=cores, ports=ports, allocations=allocations, addresses="\n".join(addresses), more=more,
-            limits=limits, metrics=self.metrics_at))
+        configuration.write_text(
+            self.CONFIGURATION.format(
+                workers=workers,
+                cores=cores,
+                ports=ports,
+                allocations=allocations,
+                addresses="\n".join(addresses),
+                more=more,
+                limits=limits,
+                metrics=self.metrics_at,
+            )
+        )
         super().__init__([TURNPIKE, "--config", configuration], Path(scratch, f"relay-{number}.log"), netns=netns)
         self.await_log(" ready")
         self.netns = netns
@@ -181,8 +206,10 @@ exception = "none"
             text = output("ip", "netns", "exec", self.netns, "curl", "-fsS", url)
         else:
             text = urllib.request.urlopen(url, timeout=5).read().decode()
-        return {name: float(value) for name, _, value in
-                (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")}
+        return {
+            name: float(value)
+            for name, _, value in (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")
+        }
 
     def total(self, name):
         return sum(value for series, value in self.metrics().items() if series.split("{")[0] == f"turnpike_{name}")
@@ -194,10 +221,26 @@ class Testpmd(Process):
     def __init__(self, scratch, device, extra=(), netns=None):
         self.prefix = f"bench-testpmd-{os.getpid()}"
         super().__init__(
-            [need("dpdk-testpmd", "dpdk-dev"), "--in-memory", "--no-pci", "--lcores",
-             f"0@{GENERATOR_CORE},1@{RELAY_CORE}", "--log-level=error", f"--file-prefix={self.prefix}", *extra,
-             "--vdev", device, "--", "--forward-mode=5tswap", "--stats-period=3600", "--no-flush-rx",
-             "--total-num-mbufs=16384"], Path(scratch, "testpmd.log"), netns=netns)
+            [
+                need("dpdk-testpmd", "dpdk-dev"),
+                "--in-memory",
+                "--no-pci",
+                "--lcores",
+                f"0@{GENERATOR_CORE},1@{RELAY_CORE}",
+                "--log-level=error",
+                f"--file-prefix={self.prefix}",
+                *extra,
+                "--vdev",
+                device,
+                "--",
+                "--forward-mode=5tswap",
+                "--stats-period=3600",
+                "--no-flush-rx",
+                "--total-num-mbufs=16384",
+            ],
+            Path(scratch, "testpmd.log"),
+            netns=netns,
+        )
 
     def kill(self):
         super().kill()
@@ -213,9 +256,26 @@ class Generator(Process):
 
     def __init__(self, scratch, name, device, *flags, netns=None, light=True):
         self.answers = Path(scratch, f"{name}.json")
-        super().__init__([PKTGEN, "--port", device, "--core", GENERATOR_CORE, "--no-ceiling", "--slices", "0",
-                          "--pause", "--no-release", *(["--light"] if light else []), *flags], self.answers, netns=netns, stdin=subprocess.PIPE,
-                         stderr=open(Path(scratch, f"{name}.log"), "w"))
+        super().__init__(
+            [
+                PKTGEN,
+                "--port",
+                device,
+                "--core",
+                GENERATOR_CORE,
+                "--no-ceiling",
+                "--slices",
+                "0",
+                "--pause",
+                "--no-release",
+                *(["--light"] if light else []),
+                *flags,
+            ],
+            self.answers,
+            netns=netns,
+            stdin=subprocess.PIPE,
+            stderr=open(Path(scratch, f"{name}.log"), "w"),
+        )
         self.read = 0
 
     def slice(self, seconds, rate="", timeout=120):
@@ -248,8 +308,11 @@ def run_generator(device, *flags, netns=None, timeout=600):
 
 def generate(device, *flags, netns=None, timeout=600):
     """One run of turnpike-pktgen: its last report."""
-    lines = [line for line in run_generator(device, *flags, netns=netns, timeout=timeout).splitlines()
-             if line.startswith("{")]
+    lines = [
+        line
+        for line in run_generator(device, *flags, netns=netns, timeout=timeout).splitlines()
+        if line.startswith("{")
+    ]
     if not lines:
         raise RuntimeError("turnpike-pktgen reported nothing")
     return json.loads(lines[-1])
@@ -257,8 +320,15 @@ def generate(device, *flags, netns=None, timeout=600):
 
 def micros(name, cores, *flags):
     """Counters of a Google Benchmark program, by benchmark; run at once on each of `cores`, "0" or "0,1"."""
-    running = [subprocess.Popen(["taskset", "-c", core, MICRO / f"bench-{name}", "--benchmark_format=json", *flags],
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for core in cores]
+    running = [
+        subprocess.Popen(
+            ["taskset", "-c", core, MICRO / f"bench-{name}", "--benchmark_format=json", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for core in cores
+    ]
     answers = [process.communicate()[0] for process in running]
     if any(process.returncode != 0 for process in running):
         raise RuntimeError(f"bench-{name} failed")

@@ -33,28 +33,43 @@ def paired(pairs, allocations, indications=False, clients=4, peers=4):
     flags = flags_of(allocations, indications, clients, peers)
 
     def relay(scratch, socket):
-        return host.Turnpike(scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096),
-                             relayed=relayed_for(allocations, 6 in (clients, peers)))
+        return host.Turnpike(
+            scratch,
+            host.Turnpike.MEMIF.format(socket=socket),
+            max(allocations, 4096),
+            relayed=relayed_for(allocations, 6 in (clients, peers)),
+        )
 
     def swapper(scratch, socket):
-        return host.Testpmd(scratch, f"net_memif0,role=server,socket-abstract=no,socket={socket}", ["--single-file-segments"])
+        return host.Testpmd(
+            scratch, f"net_memif0,role=server,socket-abstract=no,socket={socket}", ["--single-file-segments"]
+        )
 
     details = in_turns(pairs, {"turnpike": (relay, flags), "testpmd": (swapper, ["--raw", *flags])})
-    added = [hz / (ours * 1e6) - hz / (theirs * 1e6) for hz, ours, theirs in
-             zip(details.pop("hertz"), details.pop("turnpike"), details.pop("testpmd"))]
+    added = [
+        hz / (ours * 1e6) - hz / (theirs * 1e6)
+        for hz, ours, theirs in zip(details.pop("hertz"), details.pop("turnpike"), details.pop("testpmd"))
+    ]
     return {**details, "cycles_added": spread(added)}
 
 
 def many_relayed(pairs, allocations=1000, addresses=256):
     """One relay with many relayed addresses, and one with a single one."""
+
     def relay(number, relayed):
         return lambda scratch, socket: host.Turnpike(
-            scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096), relayed=[relayed], number=number)
+            scratch, host.Turnpike.MEMIF.format(socket=socket), max(allocations, 4096), relayed=[relayed], number=number
+        )
 
     flags = flags_of(allocations)
     many = f"relayed_{addresses}"
-    details = in_turns(pairs, {many: (relay(0, f"10.203.1.0/{32 - (addresses - 1).bit_length()}"), flags),
-                               "relayed_1": (relay(1, "10.203.0.1"), flags)})
+    details = in_turns(
+        pairs,
+        {
+            many: (relay(0, f"10.203.1.0/{32 - (addresses - 1).bit_length()}"), flags),
+            "relayed_1": (relay(1, "10.203.0.1"), flags),
+        },
+    )
     for raw in (many, "relayed_1", "hertz"):
         details.pop(raw)
     return details
@@ -89,7 +104,8 @@ def work(before, after):
     """Of a relay's worker between two looks at its metrics: (busy cycles a packet, packets a burst)."""
     busy, packets, bursts = (
         sum(after[s] - before.get(s, 0) for s in after if s.split("{")[0] == f"turnpike_worker_{name}")
-        for name in ("busy_cycles_total", "received_packets_total", "bursts_total"))
+        for name in ("busy_cycles_total", "received_packets_total", "bursts_total")
+    )
     return busy / max(1, packets), packets / max(1, bursts)
 
 
@@ -122,7 +138,8 @@ def compare(pairs, turns):
     for name in names:
         details[f"{name}_mpps"] = spread(rates[name])
         details[f"{name}_cycles_per_packet"] = spread(
-            cycles[name] or [hz / (mpps * 1e6) for hz, mpps in zip(hertz, rates[name])])
+            cycles[name] or [hz / (mpps * 1e6) for hz, mpps in zip(hertz, rates[name])]
+        )
         if fills[name]:
             details[f"{name}_burst_fill"] = spread(fills[name])
         details[f"generator_idle_{name}"] = spread([report["generator_idle"] for report in reports[name]])
@@ -169,8 +186,9 @@ def percentile(before, after, name, share):
 def watched(allocations, rate, seconds):
     """One run of the generator, every packet stamped, and what the relay says of the same seconds: (report, relay's)."""
     with relay(allocations) as (scratch, socket, server):
-        generator = host.Generator(scratch, "watched", device(socket), "--allocations", allocations, "--payload", 160,
-                                   light=False)
+        generator = host.Generator(
+            scratch, "watched", device(socket), "--allocations", allocations, "--payload", 160, light=False
+        )
         try:
             generator.slice(0.3, rate)
             before = server.metrics()
@@ -181,8 +199,18 @@ def watched(allocations, rate, seconds):
             time.sleep(0.2)  # for the relay to see that its peer has gone
 
     def stalls(over):
-        return sum(after[s] - before.get(s, 0) for s in after
-                   if s.split("{")[0] == "turnpike_worker_stalls_total" and f'over="{over}"' in s) / seconds
-    return report, {"residence_p50_us": percentile(before, after, "burst_seconds", 0.5) * 1e6,
-                    "residence_p99_us": percentile(before, after, "burst_seconds", 0.99) * 1e6,
-                    "stalls_over_20us_per_s": stalls("20us"), "stalls_over_100us_per_s": stalls("100us")}
+        return (
+            sum(
+                after[s] - before.get(s, 0)
+                for s in after
+                if s.split("{")[0] == "turnpike_worker_stalls_total" and f'over="{over}"' in s
+            )
+            / seconds
+        )
+
+    return report, {
+        "residence_p50_us": percentile(before, after, "burst_seconds", 0.5) * 1e6,
+        "residence_p99_us": percentile(before, after, "burst_seconds", 0.99) * 1e6,
+        "stalls_over_20us_per_s": stalls("20us"),
+        "stalls_over_100us_per_s": stalls("100us"),
+    }

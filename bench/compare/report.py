@@ -13,9 +13,14 @@ def number(value):
 
 def table(results):
     machine = results["machine"]
-    lines = [f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, DPDK {machine['dpdk']}, "
-             f"coturn {machine['coturn']}, Turnpike {machine['turnpike']}", machine["pinning"], "",
-             f"| {'bar':32} | {'measured':>12} | {'aim':20} | what |", f"| {'-' * 32} | {'-' * 11}: | {'-' * 20} | --- |"]
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, DPDK {machine['dpdk']}, "
+        f"coturn {machine['coturn']}, Turnpike {machine['turnpike']}",
+        machine["pinning"],
+        "",
+        f"| {'bar':32} | {'measured':>12} | {'aim':20} | what |",
+        f"| {'-' * 32} | {'-' * 11}: | {'-' * 20} | --- |",
+    ]
     for name, bar in bars.ALL.items():
         if name in results["bars"]:
             lines.append(f"| {name:32} | {number(results['bars'][name]):>12} | {bar.aim:20} | {bar.what} |")
@@ -34,15 +39,19 @@ def plot(results):
     rows = rows or [("nothing measured", 0, 0, 0)]
     most = max(max(row[1:]) for row in rows) or 1
     left, width, step = 380, 420, 26
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{step * len(rows) + 50}" '
-             'font-family="sans-serif" font-size="12">',
-             '<text x="10" y="20" font-size="14">Million packets per second, median and quartiles</text>']
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{step * len(rows) + 50}" '
+        'font-family="sans-serif" font-size="12">',
+        '<text x="10" y="20" font-size="14">Million packets per second, median and quartiles</text>',
+    ]
     for i, (label, median, low, high) in enumerate(rows):
         y = 36 + i * step
         colour = "#2a6f97" if label.endswith("turnpike") else "#a9a9a9"
-        parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
-                     f'<rect x="{left}" y="{y + 2}" width="{median / most * width:.1f}" height="16" fill="{colour}"/>'
-                     f'<line x1="{left + low / most * width:.1f}" x2="{left + high / most * width:.1f}" y1="{y + 10}" '
-                     f'y2="{y + 10}" stroke="black"/>'
-                     f'<text x="{left + high / most * width + 6:.1f}" y="{y + 14}">{median:.2f}</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
+            f'<rect x="{left}" y="{y + 2}" width="{median / most * width:.1f}" height="16" fill="{colour}"/>'
+            f'<line x1="{left + low / most * width:.1f}" x2="{left + high / most * width:.1f}" y1="{y + 10}" '
+            f'y2="{y + 10}" stroke="black"/>'
+            f'<text x="{left + high / most * width + 6:.1f}" y="{y + 14}">{median:.2f}</text>'
+        )
     return "\n".join([*parts, "</svg>", ""])

@@ -11,5 +11,8 @@ def quantile(values, at):
 
 def spread(values):
     """{"median", "quartiles", "n"} of some values."""
-    return {"median": round(quantile(values, 0.5), 4),
-            "quartiles": [round(quantile(values, 0.25), 4), round(quantile(values, 0.75), 4)], "n": len(values)}
+    return {
+        "median": round(quantile(values, 0.5), 4),
+        "quartiles": [round(quantile(values, 0.25), 4), round(quantile(values, 0.75), 4)],
+        "n": len(values),
+    }

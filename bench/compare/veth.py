@@ -31,11 +31,32 @@ class Link:
     def __enter__(self):
         def ip(*words):
             subprocess.run(["ip", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
         for name in (self.gen, self.srv):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        ip("link", "add", "g0", "netns", self.gen, "numrxqueues", "1", "numtxqueues", "1", "type", "veth", "peer", "name", "s0",
-           "netns", self.srv, "numrxqueues", "1", "numtxqueues", "1")
+        ip(
+            "link",
+            "add",
+            "g0",
+            "netns",
+            self.gen,
+            "numrxqueues",
+            "1",
+            "numtxqueues",
+            "1",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "s0",
+            "netns",
+            self.srv,
+            "numrxqueues",
+            "1",
+            "numtxqueues",
+            "1",
+        )
         ip("-n", self.srv, "addr", "add", "10.203.0.1/24", "dev", "s0")
         ip("-n", self.gen, "link", "set", "g0", "up")
         ip("-n", self.srv, "link", "set", "s0", "up")
@@ -52,15 +73,42 @@ def start_turnpike(driver):
     def start(scratch, link):
         port = f'[[port]]\ndevice = "{driver}:s0"\n'
         return host.Turnpike(scratch, port, netns=link.srv)
+
     return start
 
 
 def start_coturn(scratch, link):
     process = host.Process(
-        ["taskset", "-c", host.RELAY_CORE, host.need("turnserver", "coturn"), "-n", "-L", "10.203.0.1", "-E", "10.203.0.1",
-         "--lt-cred-mech", "-u", "alice:secret", "-r", "example.org", "-m", "1", "--no-cli", "--no-tls", "--no-dtls",
-         "--log-file", "stdout", "--pidfile", f"{scratch}/coturn.pid", "--db", f"{scratch}/coturn.db"],
-        Path(scratch, "coturn.log"), netns=link.srv)
+        [
+            "taskset",
+            "-c",
+            host.RELAY_CORE,
+            host.need("turnserver", "coturn"),
+            "-n",
+            "-L",
+            "10.203.0.1",
+            "-E",
+            "10.203.0.1",
+            "--lt-cred-mech",
+            "-u",
+            "alice:secret",
+            "-r",
+            "example.org",
+            "-m",
+            "1",
+            "--no-cli",
+            "--no-tls",
+            "--no-dtls",
+            "--log-file",
+            "stdout",
+            "--pidfile",
+            f"{scratch}/coturn.pid",
+            "--db",
+            f"{scratch}/coturn.db",
+        ],
+        Path(scratch, "coturn.log"),
+        netns=link.srv,
+    )
     time.sleep(1.5)
     return process
 
@@ -71,8 +119,12 @@ def start_testpmd(scratch, link):
     return process
 
 
-SERVERS = {"turnpike af_xdp": (start_turnpike("af_xdp"), ()), "turnpike af_packet": (start_turnpike("af_packet"), ()),
-           "coturn": (start_coturn, ()), "testpmd": (start_testpmd, ("--raw", "--gateway-mac"))}
+SERVERS = {
+    "turnpike af_xdp": (start_turnpike("af_xdp"), ()),
+    "turnpike af_packet": (start_turnpike("af_packet"), ()),
+    "coturn": (start_coturn, ()),
+    "testpmd": (start_testpmd, ("--raw", "--gateway-mac")),
+}
 
 
 def sweep(link, scratch, name):
@@ -95,10 +147,23 @@ def sweep(link, scratch, name):
     try:
         flags = list(flags)
         if "--gateway-mac" in flags:
-            shown = subprocess.run(["ip", "-n", link.srv, "-br", "link", "show", "s0"], capture_output=True, text=True, check=True)
+            shown = subprocess.run(
+                ["ip", "-n", link.srv, "-br", "link", "show", "s0"], capture_output=True, text=True, check=True
+            )
             flags.append(shown.stdout.split()[2])
-        generator = host.Generator(scratch, "generator", "af_xdp:g0", "--address", "10.203.0.254", "--allocations", ALLOCATIONS,
-                                   "--payload", 160, *flags, netns=link.gen)
+        generator = host.Generator(
+            scratch,
+            "generator",
+            "af_xdp:g0",
+            "--address",
+            "10.203.0.254",
+            "--allocations",
+            ALLOCATIONS,
+            "--payload",
+            160,
+            *flags,
+            netns=link.gen,
+        )
         rate = LEAST_PPS
         while try_rate(rate):
             rate = round(rate * STEP)
@@ -122,9 +187,16 @@ def compare(rounds):
                 mpps, seconds = sweep(link, scratch, name)
                 best[name].append(mpps)
                 cpu[name].append(seconds)
+
     def ratio(other):
         return spread([a / b for a, b in zip(best["turnpike af_xdp"], best[other])])
-    return {**{name.replace(" ", "_") + "_mpps": spread(values) for name, values in best.items()},
-            **{name.replace(" ", "_") + "_cpu_s_per_million": spread([v for v in values if v is not None])
-               for name, values in cpu.items()},
-            "ratio_to_coturn": ratio("coturn"), "ratio_to_testpmd": ratio("testpmd")}
+
+    return {
+        **{name.replace(" ", "_") + "_mpps": spread(values) for name, values in best.items()},
+        **{
+            name.replace(" ", "_") + "_cpu_s_per_million": spread([v for v in values if v is not None])
+            for name, values in cpu.items()
+        },
+        "ratio_to_coturn": ratio("coturn"),
+        "ratio_to_testpmd": ratio("testpmd"),
+    }

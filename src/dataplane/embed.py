@@ -9,5 +9,5 @@ with open(target, "w") as file:
     file.write("// Made by embed.py.\n#pragma once\n")
     file.write(f"alignas(8) inline constexpr unsigned char {name}[] = {{\n")
     for at in range(0, len(data), 16):
-        file.write("  " + ", ".join(str(byte) for byte in data[at:at + 16]) + ",\n")
+        file.write("  " + ", ".join(str(byte) for byte in data[at : at + 16]) + ",\n")
     file.write("};\n")

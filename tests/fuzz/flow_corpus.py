@@ -24,8 +24,9 @@ def peer(address, port):
     raw = ipaddress.ip_address(address).packed
     key = struct.pack("!I", COOKIE) + ID
     family = 1 if len(raw) == 4 else 2
-    return attribute(0x0012, struct.pack("!BBH", 0, family, port ^ COOKIE >> 16) +
-                     bytes(a ^ b for a, b in zip(raw, key)))
+    return attribute(
+        0x0012, struct.pack("!BBH", 0, family, port ^ COOKIE >> 16) + bytes(a ^ b for a, b in zip(raw, key))
+    )
 
 
 def message(kind, *attributes):
@@ -50,14 +51,36 @@ def checksum(data):
 
 def ipv4(source, destination, protocol, rest, flags=0):
     def header(total):
-        return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(rest), 1, flags, 64, protocol, total,
-                           ipaddress.ip_address(source).packed, ipaddress.ip_address(destination).packed)
+        return struct.pack(
+            "!BBHHHBBH4s4s",
+            0x45,
+            0,
+            20 + len(rest),
+            1,
+            flags,
+            64,
+            protocol,
+            total,
+            ipaddress.ip_address(source).packed,
+            ipaddress.ip_address(destination).packed,
+        )
+
     return header(checksum(header(0))) + rest
 
 
 def ipv6(source, destination, protocol, rest):
-    return struct.pack("!IHBB16s16s", 6 << 28, len(rest), protocol, 64,
-                       ipaddress.ip_address(source).packed, ipaddress.ip_address(destination).packed) + rest
+    return (
+        struct.pack(
+            "!IHBB16s16s",
+            6 << 28,
+            len(rest),
+            protocol,
+            64,
+            ipaddress.ip_address(source).packed,
+            ipaddress.ip_address(destination).packed,
+        )
+        + rest
+    )
 
 
 def udp(source, destination, payload):

@@ -26,11 +26,9 @@ def message(kind, *attributes, fingerprint=False):
 
 
 def signed(kind, *attributes, sha256=False, name=None):
-    credentials = [name or attribute(0x0006, b"user"), attribute(0x0014, b"example.org"),
-                   attribute(0x0015, NONCE)]
+    credentials = [name or attribute(0x0006, b"user"), attribute(0x0014, b"example.org"), attribute(0x0015, NONCE)]
     if sha256:
-        credentials += [attribute(0x8002, bytes([0, 2, 0, 0, 0, 1, 0, 0])),
-                        attribute(0x001D, bytes([0, 2, 0, 0]))]
+        credentials += [attribute(0x8002, bytes([0, 2, 0, 0, 0, 1, 0, 0])), attribute(0x001D, bytes([0, 2, 0, 0]))]
     integrity = attribute(0x001C, bytes(32)) if sha256 else attribute(0x0008, bytes(20))
     return message(kind, *attributes, *credentials, integrity)
 
@@ -52,8 +50,14 @@ SEEDS = {
     "allocate-sha256": signed(0x0003, UDP, sha256=True),
     "allocate-userhash": signed(0x0003, UDP, sha256=True, name=attribute(0x001E, bytes(32))),
     "allocate-everything": signed(
-        0x0003, UDP, attribute(0x0018, b"\x80"), attribute(0x001A, b""), attribute(0x0017, b"\x02\0\0\0"),
-        attribute(0x8000, b"\x02\0\0\0"), attribute(0x0022, bytes(8))),
+        0x0003,
+        UDP,
+        attribute(0x0018, b"\x80"),
+        attribute(0x001A, b""),
+        attribute(0x0017, b"\x02\0\0\0"),
+        attribute(0x8000, b"\x02\0\0\0"),
+        attribute(0x0022, bytes(8)),
+    ),
     "allocate-error": message(0x0113, attribute(0x0009, b"\0\0\x04\x01Unauthenticated")),
     "refresh": signed(0x0004, attribute(0x000D, bytes(4))),
     "create-permission": signed(0x0008, PEER, PEER6),

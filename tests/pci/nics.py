@@ -53,11 +53,18 @@ def arguments(models, iommu, taps):
                     device += f",mq=on,vectors={2 * count + 2},rss=on"
                 if iommu and end == RELAY and model == "virtio":
                     device += ",iommu_platform=on"
-                backend = (f"tap,ifname={tap(model, side, end)},script=no,downscript=no,vhost=off,queues={count}" if taps
-                           else f"hubport,hubid={slot(model, side, RELAY)}")
-                words += ["-netdev", f"{backend},id=net{number}",
-                          "-device", f"{device},netdev=net{number},id={name(model, side, end)},romfile=,"
-                                     f"addr={number:#x},mac=02:00:00:00:01:{number:02x}"]
+                backend = (
+                    f"tap,ifname={tap(model, side, end)},script=no,downscript=no,vhost=off,queues={count}"
+                    if taps
+                    else f"hubport,hubid={slot(model, side, RELAY)}"
+                )
+                words += [
+                    "-netdev",
+                    f"{backend},id=net{number}",
+                    "-device",
+                    f"{device},netdev=net{number},id={name(model, side, end)},romfile=,"
+                    f"addr={number:#x},mac=02:00:00:00:01:{number:02x}",
+                ]
     return words
 
 
@@ -70,7 +77,9 @@ def make_taps(models):
             lines.append(f"ip link add {bridge} up type bridge mcast_snooping 0")
             for end in (RELAY, HOST):
                 several = "multi_queue" if queues(model, end, True) > 1 else ""
-                lines += [f"ip tuntap add {tap(model, side, end)} mode tap vnet_hdr {several}",
-                          f"ip link set {tap(model, side, end)} mtu 9216 master {bridge} up"]
+                lines += [
+                    f"ip tuntap add {tap(model, side, end)} mode tap vnet_hdr {several}",
+                    f"ip link set {tap(model, side, end)} mtu 9216 master {bridge} up",
+                ]
             lines.append(f"ip link set {bridge} mtu 9216")
     return "\n".join(lines)

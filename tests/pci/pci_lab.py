@@ -35,7 +35,20 @@ def monitor(command):
 def tag(host, interface, tags, addresses):
     """The kernel's interfaces for these tags, outermost first; the addresses go to the innermost."""
     for protocol, number in tags:
-        host.ip("link", "add", "link", interface, "name", f"{interface}.{number}", "type", "vlan", "proto", protocol, "id", str(number))
+        host.ip(
+            "link",
+            "add",
+            "link",
+            interface,
+            "name",
+            f"{interface}.{number}",
+            "type",
+            "vlan",
+            "proto",
+            protocol,
+            "id",
+            str(number),
+        )
         interface = f"{interface}.{number}"
         host.ip("link", "set", interface, "up")
     for address in addresses:
@@ -59,19 +72,26 @@ class PciLab(Lab):
             bind(nics.address(self.model, side))
             self.set_link(side, True)
         for host, side, addresses, gateways in (
-                (self.client, nics.NORTH, (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
-                (self.peer, nics.SOUTH, (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6))):
+            (self.client, nics.NORTH, (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
+            (self.peer, nics.SOUTH, (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6)),
+        ):
             device = DEVICES / nics.address(self.model, side, nics.HOST)
-            name = wait_for(lambda: next(device.glob("virtio*/net/*"), None), 10, f"{device.name}'s interface is here").name
+            name = wait_for(
+                lambda: next(device.glob("virtio*/net/*"), None), 10, f"{device.name}'s interface is here"
+            ).name
             lab.run("ip", "link", "set", name, "netns", host.name, "name", "eth0")
             # All at once: under emulation a process takes long to start.
-            host.exec("sh", "-ec", f"""  # one process of Python's: each takes long here
+            host.exec(
+                "sh",
+                "-ec",
+                f"""  # one process of Python's: each takes long here
                 ip link set eth0 mtu 1500 up
                 ip addr add {addresses[0]} dev eth0
                 ip addr add {addresses[1]} dev eth0 nodad
                 ip route add default via {gateways[0]}
                 ip route add default via {gateways[1]}
-            """)
+            """,
+            )
             self.leave_checksums(host, False)
 
     @staticmethod
@@ -102,12 +122,16 @@ class PciLab(Lab):
             with contextlib.suppress(OSError):
                 print("".join(f"{series} {value}\n" for series, value in relay.metrics().items() if value))
         for host in (self.client, self.peer):
-            print(host.name, host.exec("nstat", "-as", "UdpNoPorts", "UdpRcvbufErrors", "IpReasmFails", check=False).stdout)
+            print(
+                host.name,
+                host.exec("nstat", "-as", "UdpNoPorts", "UdpRcvbufErrors", "IpReasmFails", check=False).stdout,
+            )
 
     def write_config(self, directory, workers=1, top="", port="", devices=None, gateways=()):
         north, south = devices or [nics.address(self.model, side) for side in (nics.NORTH, nics.SOUTH)]
         path = Path(directory) / "pci.toml"
-        path.write_text(f"""
+        path.write_text(
+            f"""
 workers = {workers}
 idle_sleep_us = 1000
 {top}
@@ -120,7 +144,8 @@ device = "{south}"
 addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
 gateway = {list(gateways)}
 {port}
-""")
+"""
+        )
         return path
 
     def start_relay(self, *flags, directory, expect_ready=True, **configuration):

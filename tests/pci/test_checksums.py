@@ -18,8 +18,14 @@ def binding_answered(lab, checksum):
         link.bind(("eth0", 0))
         link.settimeout(1)
         request = struct.pack("!HHI12s", 1, 0, 0x2112A442, b"twelve bytes")
-        link.send(bytes(Ether(src=own, dst=mac) / IP(src=lab.CLIENT4, dst=lab.SERVER4)
-                        / UDP(sport=4000, dport=3478, chksum=checksum) / Raw(request)))
+        link.send(
+            bytes(
+                Ether(src=own, dst=mac)
+                / IP(src=lab.CLIENT4, dst=lab.SERVER4)
+                / UDP(sport=4000, dport=3478, chksum=checksum)
+                / Raw(request)
+            )
+        )
         deadline = time.monotonic() + 3
         while time.monotonic() < deadline:
             try:

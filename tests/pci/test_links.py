@@ -17,10 +17,21 @@ def test_vlans(owned_lab, tmp_path):
     lab = owned_lab
     lab.start_relay(directory=tmp_path)
     for host, theirs, interface, ours, tags in (
-            (lab.client, (lab.CLIENT4 + "/24", lab.CLIENT6 + "/64"), "tpk0", (lab.SERVER4 + "/24", lab.SERVER6 + "/64"),
-             [("802.1Q", 100)]),
-            (lab.peer, (lab.PEER4 + "/24", lab.PEER6 + "/64"), "tpk1", (lab.RELAY4 + "/24", lab.RELAY6 + "/64"),
-             [("802.1ad", 200), ("802.1Q", 300)])):
+        (
+            lab.client,
+            (lab.CLIENT4 + "/24", lab.CLIENT6 + "/64"),
+            "tpk0",
+            (lab.SERVER4 + "/24", lab.SERVER6 + "/64"),
+            [("802.1Q", 100)],
+        ),
+        (
+            lab.peer,
+            (lab.PEER4 + "/24", lab.PEER6 + "/64"),
+            "tpk1",
+            (lab.RELAY4 + "/24", lab.RELAY6 + "/64"),
+            [("802.1ad", 200), ("802.1Q", 300)],
+        ),
+    ):
         for end, name, given in ((host, "eth0", theirs), (lab.relay, interface, ours)):
             end.ip("addr", "flush", "dev", name, "scope", "global")
             tag(end, name, tags, given)
@@ -48,8 +59,11 @@ def test_link_down_and_up(owned_lab, tmp_path):
 
     def told():
         """By carrier, readiness and metric."""
-        return ("LOWER_UP" in lab.relay.ip("link", "show", "dev", "tpk0").stdout, relay.get("/readyz")[0] == 200,
-                relay.total("turnpike_port_up", port=port) == 1)
+        return (
+            "LOWER_UP" in lab.relay.ip("link", "show", "dev", "tpk0").stdout,
+            relay.get("/readyz")[0] == 200,
+            relay.total("turnpike_port_up", port=port) == 1,
+        )
 
     assert told() == (True, True, True)
     lab.set_link(nics.NORTH, False)
@@ -58,8 +72,11 @@ def test_link_down_and_up(owned_lab, tmp_path):
     assert "link_down" in relay.get("/readyz")[1]
     lab.set_link(nics.NORTH, True)
     wait_for(lambda: told() == (True, True, True), 10, "the link is up")
-    wait_for(lambda: "1 received" in lab.client.exec("ping", "-c", "1", "-W", "1", lab.SERVER4, check=False).stdout, 20,
-             "the link carries again")
+    wait_for(
+        lambda: "1 received" in lab.client.exec("ping", "-c", "1", "-W", "1", lab.SERVER4, check=False).stdout,
+        20,
+        "the link carries again",
+    )
     assert one.refresh(600).message_class == turn.SUCCESS
     relay_and_back(lab, lab.SERVER4, lab.CLIENT4, lab.PEER4)
 

@@ -21,7 +21,9 @@ def test_relays_and_stops(owned_lab, tmp_path, workers):
     lab.start_peer()
     loses_nothing(lab.client, lab.SERVER4)
     loses_nothing(lab.client, lab.SERVER6)
-    assert f"UDP reflexive addr: {lab.CLIENT4}" in lab.client.exec("turnutils_stunclient", lab.SERVER4, check=False).stdout
+    assert (
+        f"UDP reflexive addr: {lab.CLIENT4}" in lab.client.exec("turnutils_stunclient", lab.SERVER4, check=False).stdout
+    )
     uclient(lab, "-m", "4")
     uclient(lab, "-x", server=lab.SERVER6, peer=lab.PEER6)
     assert relay.total("turnpike_relayed_packets_total") > 0
@@ -55,10 +57,17 @@ def test_two_workers_share_what_arrives(owned_lab, model, tmp_path):
         wait_for(lambda: "doesn't share UDP out among queues" in relay.output(), 5, "the warning")
 
 
-@pytest.mark.parametrize("wrong, why", [("0000:00:1c.7", "nothing at that address"),
-                                        (nics.address(MODELS[0], nics.NORTH, nics.HOST), "bound to virtio-pci")])
+@pytest.mark.parametrize(
+    "wrong, why",
+    [
+        ("0000:00:1c.7", "nothing at that address"),
+        (nics.address(MODELS[0], nics.NORTH, nics.HOST), "bound to virtio-pci"),
+    ],
+)
 def test_wrong_devices_are_told(owned_lab, model, tmp_path, wrong, why):
     """One that isn't there, and one that the kernel has."""
-    relay = owned_lab.start_relay(directory=tmp_path, devices=(wrong, nics.address(model, nics.SOUTH)), expect_ready=False)
+    relay = owned_lab.start_relay(
+        directory=tmp_path, devices=(wrong, nics.address(model, nics.SOUTH)), expect_ready=False
+    )
     assert relay.process.wait(timeout=60) != 0
     assert f"{wrong}: DPDK has no such device" in relay.output() and why in relay.output()

@@ -63,8 +63,14 @@ class Actor:
         six = self.random.random() < 0.3
         lab = self.lab
         sock = lab.client.udp(lab.CLIENT6 if six else lab.CLIENT4)
-        return TurnClient(sock, (lab.SERVER6 if six else lab.SERVER4, 3478), user, password,
-                          sha256=self.random.random() < 0.3, userhash=self.random.random() < 0.2)
+        return TurnClient(
+            sock,
+            (lab.SERVER6 if six else lab.SERVER4, 3478),
+            user,
+            password,
+            sha256=self.random.random() < 0.3,
+            userhash=self.random.random() < 0.2,
+        )
 
 
 class Vanishing(Actor):
@@ -75,8 +81,14 @@ class Vanishing(Actor):
     def act(self):
         one, lab = self.client(), self.lab
         with one.sock:
-            extra = self.random.choice([[], [], [(turn.ADDITIONAL_ADDRESS_FAMILY, bytes([2, 0, 0, 0]))],
-                                        [(turn.REQUESTED_ADDRESS_FAMILY, bytes([2, 0, 0, 0]))]])
+            extra = self.random.choice(
+                [
+                    [],
+                    [],
+                    [(turn.ADDITIONAL_ADDRESS_FAMILY, bytes([2, 0, 0, 0]))],
+                    [(turn.REQUESTED_ADDRESS_FAMILY, bytes([2, 0, 0, 0]))],
+                ]
+            )
             answer = one.allocate(*extra)
             self.count("allocated" if answer.error is None else f"allocate {answer.error}")
             if answer.error is not None:
@@ -124,8 +136,11 @@ class Rebinding(Actor):
         """A datagram of three pieces in any order, now and then without one of them."""
         source, destination = one.sock.getsockname()[:2], one.server[0]
         body = os.urandom(3000)
-        parts = pieces(source[0], destination,
-                       udp(source[0], destination, source[1], 3478, struct.pack("!HH", 0x4000, len(body)) + body))
+        parts = pieces(
+            source[0],
+            destination,
+            udp(source[0], destination, source[1], 3478, struct.pack("!HH", 0x4000, len(body)) + body),
+        )
         self.random.shuffle(parts)
         if self.random.random() < 0.3:
             parts.pop()
@@ -166,10 +181,15 @@ class Hostile(Actor):
         """Over an allocation's 256, and faster than requests may come."""
         for _ in range(120):
             identity = os.urandom(12)
-            peers = [(turn.XOR_PEER_ADDRESS, turn.xor_address(f"10.201.{self.random.randrange(256)}.{host}", 0, identity))
-                     for host in range(1, 20)]
-            one.send_raw(turn.build(turn.CREATE_PERMISSION, turn.REQUEST, identity, peers + one.credentials(),
-                                    one.key, one.sha256))
+            peers = [
+                (turn.XOR_PEER_ADDRESS, turn.xor_address(f"10.201.{self.random.randrange(256)}.{host}", 0, identity))
+                for host in range(1, 20)
+            ]
+            one.send_raw(
+                turn.build(
+                    turn.CREATE_PERMISSION, turn.REQUEST, identity, peers + one.credentials(), one.key, one.sha256
+                )
+            )
         self.count("permission flood", 120)
 
     def many_channels(self, one):
@@ -205,18 +225,40 @@ class Stranger(Actor):
         self.flood_at = time.monotonic() + 5
 
     def act(self):
-        {0: self.allocate, 1: self.bomb, 2: self.classic, 3: self.garbage, 4: self.fragments,
-         5: self.icmp_error, 6: self.relayed}[self.random.choice([0, 1, 2, 3, 4, 5, 6] if self.lab.fragments
-                                                              else [0, 1, 2, 3, 5, 6])]()
+        {
+            0: self.allocate,
+            1: self.bomb,
+            2: self.classic,
+            3: self.garbage,
+            4: self.fragments,
+            5: self.icmp_error,
+            6: self.relayed,
+        }[self.random.choice([0, 1, 2, 3, 4, 5, 6] if self.lab.fragments else [0, 1, 2, 3, 5, 6])]()
         if self.flood and self.flood.poll() is not None:
             self.count("flooded", int(self.flood.communicate()[0]))
             self.lab.stranger.processes.remove(self.flood)
             self.flood, self.flood_at = None, time.monotonic() + self.random.uniform(4, 12)
         if self.flood is None and time.monotonic() > self.flood_at:
-            message = self.random.choice([self.an_allocate(), self.a_bomb(), os.urandom(200),
-                                          turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), [])])
-            self.flood = self.lab.stranger.start(sys.executable, FLOOD, self.lab.STRANGER4, 40000, *self.server, 5000,
-                                                 10000, 2, message.hex(), stdout=subprocess.PIPE)
+            message = self.random.choice(
+                [
+                    self.an_allocate(),
+                    self.a_bomb(),
+                    os.urandom(200),
+                    turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), []),
+                ]
+            )
+            self.flood = self.lab.stranger.start(
+                sys.executable,
+                FLOOD,
+                self.lab.STRANGER4,
+                40000,
+                *self.server,
+                5000,
+                10000,
+                2,
+                message.hex(),
+                stdout=subprocess.PIPE,
+            )
 
     def rest(self):
         if self.flood:
@@ -247,8 +289,15 @@ class Stranger(Actor):
         self.send("classic", struct.pack("!HH", method, 0) + os.urandom(16))
 
     def garbage(self):
-        data = self.random.choice([os.urandom(self.random.randrange(1400)), self.an_allocate()[:-5], b"",
-                                   b"\x40\x00\xff\xff", turn.build(77, turn.REQUEST, os.urandom(12), [])])
+        data = self.random.choice(
+            [
+                os.urandom(self.random.randrange(1400)),
+                self.an_allocate()[:-5],
+                b"",
+                b"\x40\x00\xff\xff",
+                turn.build(77, turn.REQUEST, os.urandom(12), []),
+            ]
+        )
         self.send("garbage", data)
 
     def fragments(self):
@@ -256,7 +305,7 @@ class Stranger(Actor):
         data = udp(self.lab.STRANGER4, self.lab.SERVER4, 40001, 3478, os.urandom(4000))
         parts = pieces(self.lab.STRANGER4, self.lab.SERVER4, data, self.random.choice([1448, 800]))
         self.random.shuffle(parts)
-        parts = parts[:self.random.randrange(1, len(parts) + 1)] + parts[:self.random.randrange(2)]
+        parts = parts[: self.random.randrange(1, len(parts) + 1)] + parts[: self.random.randrange(2)]
         with raw(self.lab.stranger, self.lab.SERVER4) as send:
             for part in parts:
                 send(part)
@@ -267,8 +316,9 @@ class Stranger(Actor):
         flow = self.random.choice([flow for flow in self.media.flows if flow.relayed_family == 4])
         port = flow.relayed[1] if self.random.random() < 0.7 else self.random.randrange(1024, 65536)
         to = self.random.choice([flow.peer[0], flow.peer[0], "198.51.100.1"])
-        quote = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + 160, 1, 0, 60, 17, 0,
-                            *map(socket.inet_aton, (self.lab.RELAY4, to)))
+        quote = struct.pack(
+            "!BBHHHBBH4s4s", 0x45, 0, 28 + 160, 1, 0, 60, 17, 0, *map(socket.inet_aton, (self.lab.RELAY4, to))
+        )
         quote += struct.pack("!HHHH", port, flow.peer[1], 168, 0)
         kind, code = self.random.choice([(3, 3), (3, 4), (3, 1), (11, 0), (5, 0)])
         message = struct.pack("!BBHHH", kind, code, 0, 0, self.random.choice([0, 68, 576, 1280])) + quote

@@ -57,9 +57,14 @@ class Flow:
         for method in (turn.REFRESH, turn.CHANNEL_BIND if self.by_channel else turn.CREATE_PERMISSION):
             identity = os.urandom(12)
             peer = turn.xor_address(self.peer[0], self.peer[1] if self.by_channel else 0, identity)
-            attributes = {turn.REFRESH: [], turn.CREATE_PERMISSION: [(turn.XOR_PEER_ADDRESS, peer)],
-                          turn.CHANNEL_BIND: [(turn.CHANNEL_NUMBER, struct.pack("!HH", CHANNEL, 0)),
-                                              (turn.XOR_PEER_ADDRESS, peer)]}[method]
+            attributes = {
+                turn.REFRESH: [],
+                turn.CREATE_PERMISSION: [(turn.XOR_PEER_ADDRESS, peer)],
+                turn.CHANNEL_BIND: [
+                    (turn.CHANNEL_NUMBER, struct.pack("!HH", CHANNEL, 0)),
+                    (turn.XOR_PEER_ADDRESS, peer),
+                ],
+            }[method]
             one.send_raw(turn.build(method, turn.REQUEST, identity, attributes + one.credentials(), one.key))
 
     def send(self, now):
@@ -102,12 +107,21 @@ class Media:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
         four, six = (lab.CLIENT4, lab.SERVER4), (lab.CLIENT6, lab.SERVER6)
-        self.flows = [Flow(number, lab.client, *client, 6 if ":" in peer else 4,
-                           self.peers[peer].getsockname()[:2], by_channel)
-                      for number, (client, peer, by_channel) in enumerate([
-                          (four, lab.PEER4, True), (four, far4, True), (four, lab.PEER4, False),
-                          (four, far4, False), (six, lab.PEER6, True), (six, far6, False),
-                          (four, lab.PEER6, True), (six, far4, False)])]
+        self.flows = [
+            Flow(number, lab.client, *client, 6 if ":" in peer else 4, self.peers[peer].getsockname()[:2], by_channel)
+            for number, (client, peer, by_channel) in enumerate(
+                [
+                    (four, lab.PEER4, True),
+                    (four, far4, True),
+                    (four, lab.PEER4, False),
+                    (four, far4, False),
+                    (six, lab.PEER6, True),
+                    (six, far6, False),
+                    (four, lab.PEER6, True),
+                    (six, far4, False),
+                ]
+            )
+        ]
         self.error = None
 
     def start(self):

@@ -17,10 +17,16 @@ class IoVec(ctypes.Structure):
 
 
 class Header(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_void_p), ("name_size", ctypes.c_uint32),
-                ("iov", ctypes.POINTER(IoVec)), ("iov_size", ctypes.c_size_t),
-                ("control", ctypes.c_void_p), ("control_size", ctypes.c_size_t), ("flags", ctypes.c_size_t),
-                ("sent", ctypes.c_size_t)]  # an int and its padding, each
+    _fields_ = [
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("iov", ctypes.POINTER(IoVec)),
+        ("iov_size", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_size_t),
+        ("sent", ctypes.c_size_t),
+    ]  # an int and its padding, each
 
 
 def main(source, source_port, server, server_port, per_second, most, seconds, message):

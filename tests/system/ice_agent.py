@@ -14,11 +14,20 @@ MESSAGES = 50
 
 async def main(role, server, policy):
     turn = {"turn_server": (server, 3478), "turn_username": "alice", "turn_password": "secret"} if server != "-" else {}
-    connection = Connection(ice_controlling=role == "controlling", transport_policy=TransportPolicy[policy], use_ipv6=False,
-                            **turn)
+    connection = Connection(
+        ice_controlling=role == "controlling", transport_policy=TransportPolicy[policy], use_ipv6=False, **turn
+    )
     await connection.gather_candidates()
-    print(json.dumps({"user": connection.local_username, "password": connection.local_password,
-                      "candidates": [candidate.to_sdp() for candidate in connection.local_candidates]}), flush=True)
+    print(
+        json.dumps(
+            {
+                "user": connection.local_username,
+                "password": connection.local_password,
+                "candidates": [candidate.to_sdp() for candidate in connection.local_candidates],
+            }
+        ),
+        flush=True,
+    )
     other = json.loads(await asyncio.get_event_loop().run_in_executor(None, sys.stdin.readline))
     connection.remote_username, connection.remote_password = other["user"], other["password"]
     for candidate in other["candidates"]:

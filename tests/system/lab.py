@@ -20,15 +20,20 @@ import pytest
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
-BINARY = os.environ.get("TURNPIKE", str(
-    Path(__file__).resolve().parents[2] / "build" / "src" / "turnpike"))
+BINARY = os.environ.get("TURNPIKE", str(Path(__file__).resolve().parents[2] / "build" / "src" / "turnpike"))
 # An emulated machine is slow: there, nothing that must come is given up sooner.
 PATIENCE_S = int(os.environ.get("TURNPIKE_PATIENCE_S", 0))
 
 
 def run(*command, check=True, timeout=60):
-    return subprocess.run([str(word) for word in command], check=check, timeout=timeout,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.run(
+        [str(word) for word in command],
+        check=check,
+        timeout=timeout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def wait_for(condition, seconds, what):
@@ -142,12 +147,26 @@ class Lab:
             raise
 
     def connect(self):
-        self.join(self.client, "eth0", [self.CLIENT4 + "/24", self.CLIENT6 + "/64"],
-                  self.relay, "north", [self.SERVER4 + "/24", self.SERVER6 + "/64"])
-        self.join(self.peer, "eth0", [self.PEER4 + "/24", self.PEER6 + "/64"],
-                  self.relay, "south", [self.RELAY4 + "/24", self.RELAY6 + "/64"])
-        for host, gateway4, gateway6 in ((self.client, self.SERVER4, self.SERVER6),
-                                         (self.peer, self.RELAY4, self.RELAY6)):
+        self.join(
+            self.client,
+            "eth0",
+            [self.CLIENT4 + "/24", self.CLIENT6 + "/64"],
+            self.relay,
+            "north",
+            [self.SERVER4 + "/24", self.SERVER6 + "/64"],
+        )
+        self.join(
+            self.peer,
+            "eth0",
+            [self.PEER4 + "/24", self.PEER6 + "/64"],
+            self.relay,
+            "south",
+            [self.RELAY4 + "/24", self.RELAY6 + "/64"],
+        )
+        for host, gateway4, gateway6 in (
+            (self.client, self.SERVER4, self.SERVER6),
+            (self.peer, self.RELAY4, self.RELAY6),
+        ):
             host.ip("route", "add", "default", "via", gateway4)
             host.ip("-6", "route", "add", "default", "via", gateway6)
 
@@ -158,16 +177,38 @@ class Lab:
 
     @staticmethod
     def join(a, a_name, a_addresses, b, b_name, b_addresses):
-        run("ip", "link", "add", a_name, "netns", a.name, "numrxqueues", "1", "numtxqueues", "1",
-            "type", "veth", "peer", "name", b_name, "netns", b.name, "numrxqueues", "1", "numtxqueues", "1")
+        run(
+            "ip",
+            "link",
+            "add",
+            a_name,
+            "netns",
+            a.name,
+            "numrxqueues",
+            "1",
+            "numtxqueues",
+            "1",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            b_name,
+            "netns",
+            b.name,
+            "numrxqueues",
+            "1",
+            "numtxqueues",
+            "1",
+        )
         for host, name, addresses in ((a, a_name, a_addresses), (b, b_name, b_addresses)):
             for address in addresses:
                 extra = ["nodad"] if ":" in address else []
                 host.ip("addr", "add", address, "dev", name, *extra)
             host.ip("link", "set", name, "up")
 
-    def start_relay(self, *flags, driver="af_xdp", ports=("north", "south"), listen=None,
-                    relays=None, expect_ready=True):
+    def start_relay(
+        self, *flags, driver="af_xdp", ports=("north", "south"), listen=None, relays=None, expect_ready=True
+    ):
         relay = Relay(self, flags, driver, ports, listen, relays)
         self.relays.append(relay)
         if expect_ready:
@@ -184,7 +225,7 @@ class Lab:
 class RoutedLab(Lab):
     """The same network with a router on each side:
 
-        client --- 10.201.3.0/24 --- north router --- relay --- south router --- 10.201.4.0/24 --- peer
+    client --- 10.201.3.0/24 --- north router --- relay --- south router --- 10.201.4.0/24 --- peer
     """
 
     CLIENT4, CLIENT6 = "10.201.3.2", "fd20:3::2"
@@ -196,10 +237,22 @@ class RoutedLab(Lab):
             router = self.routers[end] = self.add(side)
             for key in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
                 router.exec("sysctl", "-qw", f"{key}=1")
-            self.join(router, "near", [f"10.201.{near}.2/24", f"fd20:{near}::2/64"],
-                      self.relay, side, [f"10.201.{near}.1/24", f"fd20:{near}::1/64"])
-            self.join(end, "eth0", [f"10.201.{far}.2/24", f"fd20:{far}::2/64"],
-                      router, "far", [f"10.201.{far}.1/24", f"fd20:{far}::1/64"])
+            self.join(
+                router,
+                "near",
+                [f"10.201.{near}.2/24", f"fd20:{near}::2/64"],
+                self.relay,
+                side,
+                [f"10.201.{near}.1/24", f"fd20:{near}::1/64"],
+            )
+            self.join(
+                end,
+                "eth0",
+                [f"10.201.{far}.2/24", f"fd20:{far}::2/64"],
+                router,
+                "far",
+                [f"10.201.{far}.1/24", f"fd20:{far}::1/64"],
+            )
             router.ip("route", "add", "default", "via", f"10.201.{near}.1")
             router.ip("-6", "route", "add", "default", "via", f"fd20:{near}::1")
             end.ip("route", "add", "default", "via", f"10.201.{far}.1")
@@ -222,7 +275,8 @@ class OwnedLab(Lab):
 
     def start_relay(self, *flags, directory, workers=1, gateways=()):
         config = Path(directory) / "owned.toml"
-        config.write_text(f"""
+        config.write_text(
+            f"""
 workers = {workers}
 idle_sleep_us = 50
 [[port]]
@@ -232,11 +286,13 @@ addresses = ["{self.SERVER4}/24", "{self.SERVER6}/64"]
 device = "tap:south"
 addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
 gateway = {list(gateways)}
-""")
+"""
+        )
         relay = super().start_relay("--config", config, *flags, ports=())
         for host, name, addresses, gateways in (
-                (self.client, "north", (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
-                (self.peer, "south", (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6))):
+            (self.client, "north", (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), (self.SERVER4, self.SERVER6)),
+            (self.peer, "south", (self.PEER4 + "/24", self.PEER6 + "/64"), (self.RELAY4, self.RELAY6)),
+        ):
             # The TAP's own MAC is the relay's.
             self.relay.ip("link", "set", name, "down")
             self.relay.ip("link", "set", name, "name", "eth0", "netns", host.name)
@@ -264,9 +320,20 @@ class Relay:
             command += ["--listen", address]
         for address in [lab.RELAY4, lab.RELAY6] if relays is None else relays:
             command += ["--relay", address]
-        command += ["--user", f"{self.USER}:{self.PASSWORD}", "--realm", self.REALM,
-                    "--allow-peer", "10.201.0.0/16", "--allow-peer", "fd20::/16",
-                    "--channel-numbers", "rfc5766", "--user-quota", "1000"]
+        command += [
+            "--user",
+            f"{self.USER}:{self.PASSWORD}",
+            "--realm",
+            self.REALM,
+            "--allow-peer",
+            "10.201.0.0/16",
+            "--allow-peer",
+            "fd20::/16",
+            "--channel-numbers",
+            "rfc5766",
+            "--user-quota",
+            "1000",
+        ]
         command += [*flags]
         self.command = command
         self.log = open(self.log_path, "w")
@@ -289,6 +356,7 @@ class Relay:
             except OSError as error:
                 answer = error
                 return False
+
         try:
             wait_for(ready, 30, "turnpike ready")
         except AssertionError as error:
@@ -318,8 +386,11 @@ class Relay:
     def total(self, name, **labels):
         """The sum of all series called `name` whose labels include `labels`."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        return sum(value for series, value in self.metrics().items()
-                   if series.split("{")[0] == name and all(w in series for w in wanted))
+        return sum(
+            value
+            for series, value in self.metrics().items()
+            if series.split("{")[0] == name and all(w in series for w in wanted)
+        )
 
     def stop(self, number=signal.SIGTERM, seconds=10):
         """Ends the relay; returns its exit status."""

@@ -14,11 +14,18 @@ gi.require_version("Nice", "0.1")
 from gi.repository import GLib, Nice  # noqa: E402
 
 # Its function for what arrives can't be used from Python's bindings: they don't know the buffer's length.
-RECEIVED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p,
-                            ctypes.c_void_p)
+RECEIVED = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p
+)
 LIBNICE = ctypes.CDLL("libnice.so.10")
-LIBNICE.nice_agent_attach_recv.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, RECEIVED,
-                                           ctypes.c_void_p]
+LIBNICE.nice_agent_attach_recv.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_uint,
+    ctypes.c_uint,
+    ctypes.c_void_p,
+    RECEIVED,
+    ctypes.c_void_p,
+]
 LIBNICE.nice_agent_send.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p]
 
 
@@ -53,13 +60,21 @@ def main():
 
     def gathered(*_):
         _, user, password = agent.get_local_credentials(stream)
-        tell({"user": user, "password": password, "candidates": [
-            agent.generate_local_candidate_sdp(one).split("candidate:")[1]
-            for one in agent.get_local_candidates(stream, 1)]})
+        tell(
+            {
+                "user": user,
+                "password": password,
+                "candidates": [
+                    agent.generate_local_candidate_sdp(one).split("candidate:")[1]
+                    for one in agent.get_local_candidates(stream, 1)
+                ],
+            }
+        )
         other = json.loads(sys.stdin.readline())
         agent.set_remote_credentials(stream, other["user"], other["password"])
-        agent.set_remote_candidates(stream, 1, [agent.parse_remote_candidate_sdp(stream, f"a=candidate:{text}")
-                                                for text in other["candidates"]])
+        agent.set_remote_candidates(
+            stream, 1, [agent.parse_remote_candidate_sdp(stream, f"a=candidate:{text}") for text in other["candidates"]]
+        )
 
     agent.connect("candidate-gathering-done", gathered)
     assert agent.gather_candidates(stream)

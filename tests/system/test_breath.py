@@ -43,12 +43,22 @@ def test_data_behind_a_request_is_not_lost(lab, relay, kind):
                 identity = os.urandom(12)
                 address = turn.xor_address(*peer.getsockname(), identity)
                 if kind == "channel":
-                    request = turn.build(turn.CHANNEL_BIND, turn.REQUEST, identity, [
-                        (turn.CHANNEL_NUMBER, struct.pack("!HH", 0x4000, 0)),
-                        (turn.XOR_PEER_ADDRESS, address)] + one.credentials(), one.key)
+                    request = turn.build(
+                        turn.CHANNEL_BIND,
+                        turn.REQUEST,
+                        identity,
+                        [(turn.CHANNEL_NUMBER, struct.pack("!HH", 0x4000, 0)), (turn.XOR_PEER_ADDRESS, address)]
+                        + one.credentials(),
+                        one.key,
+                    )
                 else:
-                    request = turn.build(turn.CREATE_PERMISSION, turn.REQUEST, identity, [
-                        (turn.XOR_PEER_ADDRESS, address)] + one.credentials(), one.key)
+                    request = turn.build(
+                        turn.CREATE_PERMISSION,
+                        turn.REQUEST,
+                        identity,
+                        [(turn.XOR_PEER_ADDRESS, address)] + one.credentials(),
+                        one.key,
+                    )
                 one.send_raw(request)
                 for number in range(DATA):
                     if kind == "channel":
@@ -59,8 +69,9 @@ def test_data_behind_a_request_is_not_lost(lab, relay, kind):
                 got += arrived(peer, DATA)
                 sent += DATA
                 one.refresh(0)
-    dropped = relay.total("turnpike_dropped_packets_total",
-                          reason="no_channel" if kind == "channel" else "no_permission")
+    dropped = relay.total(
+        "turnpike_dropped_packets_total", reason="no_channel" if kind == "channel" else "no_permission"
+    )
     print(f"{kind}: {sent - got} of {sent} lost, {dropped:.0f} dropped")
     # None, but where the engine is off its core for longer than data wait.
     assert got >= sent * 0.9, f"{sent - got} of {sent} lost"

@@ -21,9 +21,19 @@ def stranger(host, address, server):
     client = TurnClient(sock, (server, 3478))
     challenge = client.request(turn.ALLOCATE, authenticate=False)
     assert challenge.error == 401
-    message = turn.build(turn.ALLOCATE, turn.REQUEST, bytes(12), [
-        (turn.USERNAME, b"nobody"), (turn.USERHASH, bytes(32)), (turn.REALM, b"example.org"),
-        (turn.NONCE, challenge.get(turn.NONCE)), (turn.REQUESTED_TRANSPORT, b"\x11\0\0\0")], key=bytes(16))
+    message = turn.build(
+        turn.ALLOCATE,
+        turn.REQUEST,
+        bytes(12),
+        [
+            (turn.USERNAME, b"nobody"),
+            (turn.USERHASH, bytes(32)),
+            (turn.REALM, b"example.org"),
+            (turn.NONCE, challenge.get(turn.NONCE)),
+            (turn.REQUESTED_TRANSPORT, b"\x11\0\0\0"),
+        ],
+        key=bytes(16),
+    )
     port = sock.getsockname()[1]
     sock.close()
     return port, message
@@ -31,8 +41,19 @@ def stranger(host, address, server):
 
 def flood(attack, host, address, server, per_second, seconds):
     port, message = attack
-    return host.start(sys.executable, FLOOD, address, port, server, 3478, per_second,
-                      int(per_second * seconds), seconds, message.hex(), stdout=subprocess.PIPE)
+    return host.start(
+        sys.executable,
+        FLOOD,
+        address,
+        port,
+        server,
+        3478,
+        per_second,
+        int(per_second * seconds),
+        seconds,
+        message.hex(),
+        stdout=subprocess.PIPE,
+    )
 
 
 def call(lab):
@@ -65,8 +86,10 @@ def test_more_queues_than_workers_under_a_flood_of_requests(fresh_lab):
     lab = fresh_lab
     relay = lab.start_relay(listen=[f"{lab.SERVER4}:3478", f"{lab.RELAY4}:3478"], relays=[lab.RELAY4])
     client, peer = call(lab)
-    floods = [flood(stranger(host, address, server), host, address, server, 100_000, 3)
-              for host, address, server in ((lab.client, lab.CLIENT4, lab.SERVER4), (lab.peer, lab.PEER4, lab.RELAY4))]
+    floods = [
+        flood(stranger(host, address, server), host, address, server, 100_000, 3)
+        for host, address, server in ((lab.client, lab.CLIENT4, lab.SERVER4), (lab.peer, lab.PEER4, lab.RELAY4))
+    ]
     arrived = media_flows(client, peer)
     sent = [int(process.communicate(timeout=30)[0]) for process in floods]
     assert relay.process.poll() is None, relay.output()
@@ -82,7 +105,9 @@ def hostile_user(host, address, server):
     client.allocate()
     transaction = bytes(12)
     peers = [(turn.XOR_PEER_ADDRESS, turn.xor_address(f"198.51.100.{number}", 0, transaction)) for number in range(100)]
-    message = turn.build(turn.CREATE_PERMISSION, turn.REQUEST, transaction, peers + client.credentials(), key=client.key)
+    message = turn.build(
+        turn.CREATE_PERMISSION, turn.REQUEST, transaction, peers + client.credentials(), key=client.key
+    )
     port = sock.getsockname()[1]
     sock.close()
     return port, message
@@ -103,9 +128,13 @@ def test_others_are_answered_beside_a_flood_of_requests(fresh_lab, attacker):
     old.allocate()
     client, peer = call(lab)
     process = flood(attacker(lab.client, lab.CLIENT4, lab.SERVER4), lab.client, lab.CLIENT4, lab.SERVER4, 40_000, 4)
-    wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="request_limit")
-             + relay.total("turnpike_dropped_packets_total", reason="request_source_limit") > 1000,
-             10, "the flood is refused by name")
+    wait_for(
+        lambda: relay.total("turnpike_dropped_packets_total", reason="request_limit")
+        + relay.total("turnpike_dropped_packets_total", reason="request_source_limit")
+        > 1000,
+        10,
+        "the flood is refused by name",
+    )
     times = []
     for _ in range(20):
         times.append(answered_in(old, turn.REFRESH))

@@ -36,14 +36,27 @@ def pieces(source, destination, datagram, size=1448):
     identity = struct.unpack("!I", os.urandom(4))[0]
     out = []
     for offset in range(0, len(datagram), size):
-        part = datagram[offset:offset + size]
+        part = datagram[offset : offset + size]
         more = offset + size < len(datagram)
         if ":" in source:
             out.append(struct.pack("!BBHI", 17, 0, offset | more, identity) + part)
         else:
-            out.append(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), identity & 0xFFFF,
-                                   offset // 8 | (0x2000 if more else 0), 64, 17, 0,
-                                   socket.inet_aton(source), socket.inet_aton(destination)) + part)
+            out.append(
+                struct.pack(
+                    "!BBHHHBBH4s4s",
+                    0x45,
+                    0,
+                    20 + len(part),
+                    identity & 0xFFFF,
+                    offset // 8 | (0x2000 if more else 0),
+                    64,
+                    17,
+                    0,
+                    socket.inet_aton(source),
+                    socket.inet_aton(destination),
+                )
+                + part
+            )
     return out
 
 
@@ -64,12 +77,14 @@ ORDERS = [(2, 1, 0), (1, 2, 0), (1, 0, 2), (0, 2, 1)]
 
 def warm_up(one, peer, relayed):
     """Until both ways are open: a new link's first neighbour over IPv6 may take some seconds."""
+
     def comes_through():
         with contextlib.suppress(TimeoutError):
             one.channel_data(0x4000, b"warm")
             peer.sendto(b"warm", relayed)
             return peer.recv(100) == b"warm" and one.receive_any() == ("channel", 0x4000, b"warm")
         return False
+
     for sock in (one.sock, peer):
         sock.settimeout(0.3)
     wait_for(comes_through, 10, "a warm link")
@@ -85,12 +100,12 @@ def warm_up(one, peer, relayed):
 def call(request, lab, relay):
     """A client with a channel to a peer, all of one family."""
     six = request.param == "6"
-    client, server, peer_at = ((lab.CLIENT6, lab.SERVER6, lab.PEER6) if six
-                               else (lab.CLIENT4, lab.SERVER4, lab.PEER4))
+    client, server, peer_at = (lab.CLIENT6, lab.SERVER6, lab.PEER6) if six else (lab.CLIENT4, lab.SERVER4, lab.PEER4)
     with lab.client.udp(client) as sock, lab.peer.udp(peer_at) as peer:
         one = TurnClient(sock, (server, 3478))
-        relayed = one.allocate((turn.REQUESTED_ADDRESS_FAMILY, bytes([2 if six else 1, 0, 0, 0]))
-                               ).address(turn.XOR_RELAYED_ADDRESS)
+        relayed = one.allocate((turn.REQUESTED_ADDRESS_FAMILY, bytes([2 if six else 1, 0, 0, 0]))).address(
+            turn.XOR_RELAYED_ADDRESS
+        )
         assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
         warm_up(one, peer, relayed)
         yield one, peer, relayed
@@ -134,8 +149,11 @@ def test_atomic_fragments_are_whole(lab, call):
         (atom,) = pieces(source[0], destination, udp(source[0], destination, source[1], 3478, binding))
         send(atom)
         assert one.receive(identity).address(turn.XOR_MAPPED_ADDRESS) == source
-        (atom,) = pieces(source[0], destination, udp(source[0], destination, source[1], 3478,
-                                                     struct.pack("!HH", 0x4000, 5) + b"atoms"))
+        (atom,) = pieces(
+            source[0],
+            destination,
+            udp(source[0], destination, source[1], 3478, struct.pack("!HH", 0x4000, 5) + b"atoms"),
+        )
         send(atom)
     assert peer.recv(100) == b"atoms"
     with raw(lab.peer, relayed[0]) as send:

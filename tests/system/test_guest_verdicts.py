@@ -22,8 +22,13 @@ def start_core(tmp_path, script):
         qemu.write_text("#!/bin/sh\n" + script)
         qemu.chmod(0o755)
         path += ":" + os.environ["PATH"]
-    return subprocess.Popen([RUN, "core"], env={**os.environ, "PATH": path, "TURNPIKE_BUILD": str(tmp_path)}, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [RUN, "core"],
+        env={**os.environ, "PATH": path, "TURNPIKE_BUILD": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def run_core(tmp_path, script):

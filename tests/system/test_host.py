@@ -16,9 +16,11 @@ def readiness(relay):
 
 def not_ready_for(relay, *words, seconds=10):
     """Waits for /readyz to say 503 with all `words`."""
+
     def told():
         status, body = readiness(relay)
         return status == 503 and all(word in body for word in words)
+
     wait_for(told, seconds, f"503 with {words}")
 
 
@@ -33,8 +35,11 @@ def condition(relay, name):
 def start_unready(lab, *flags, **options):
     """A relay that runs, ready or not."""
     relay = lab.start_relay(*flags, expect_ready=False, **options)
-    wait_for(lambda: "] ready" in relay.output() or " ready\n" in relay.output() or relay.process.poll() is not None,
-             30, "running")
+    wait_for(
+        lambda: "] ready" in relay.output() or " ready\n" in relay.output() or relay.process.poll() is not None,
+        30,
+        "running",
+    )
     assert relay.process.poll() is None, relay.output()
     return relay
 
@@ -85,6 +90,7 @@ def test_relayed_address_that_goes_and_comes_back(fresh_lab):
             return peer.recvfrom(100)[0] == b"as before"
         except TimeoutError:
             return False
+
     wait_for(carried, 10, "media of the allocation that was there all the time")
 
 
@@ -146,8 +152,9 @@ def test_can_be_stopped_while_it_waits(fresh_lab):
 
 def test_one_external_address_for_several_of_the_interface(fresh_lab):
     fresh_lab.relay.ip("addr", "add", "10.201.1.11/24", "dev", "north")
-    relay = fresh_lab.start_relay("--external", "203.0.113.5", listen=[], relays=[], ports=["north"],
-                                  expect_ready=False)
+    relay = fresh_lab.start_relay(
+        "--external", "203.0.113.5", listen=[], relays=[], ports=["north"], expect_ready=False
+    )
     assert relay.process.wait(timeout=20) == 2
     assert "exactly one relayed address of this family" in relay.output() and "found 2" in relay.output()
 
@@ -163,8 +170,14 @@ def test_interface_without_ethernet_headers(fresh_lab, driver):
 
 
 def make_south_anew(lab):
-    lab.join(lab.peer, "eth0", [lab.PEER4 + "/24", lab.PEER6 + "/64"],
-             lab.relay, "south", [lab.RELAY4 + "/24", lab.RELAY6 + "/64"])
+    lab.join(
+        lab.peer,
+        "eth0",
+        [lab.PEER4 + "/24", lab.PEER6 + "/64"],
+        lab.relay,
+        "south",
+        [lab.RELAY4 + "/24", lab.RELAY6 + "/64"],
+    )
 
 
 @pytest.mark.parametrize("driver", ["af_xdp", "af_packet"])
@@ -200,6 +213,7 @@ def test_interface_down_and_up(fresh_lab, driver):
             return peer.recvfrom(100)[0] == b"as before"
         except TimeoutError:
             return False
+
     wait_for(carried, 10, "media of the allocation that was there all the time")
     ready_again(relay)
 

@@ -13,8 +13,9 @@ PYTHON = "/usr/bin/python3"  # whose aioice is Debian's
 
 class Agent:
     def __init__(self, host, *words, program=AGENT):
-        self.process = host.start(PYTHON, program, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True)
+        self.process = host.start(
+            PYTHON, program, *words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def line(self):
         text = self.process.stdout.readline()
@@ -52,7 +53,9 @@ def meet(a, b, leave=False):
 
 
 def test_one_agent_behind_the_relay(lab, relay):
-    described, _ = meet(Agent(lab.client, "controlling", lab.SERVER4, "RELAY"), Agent(lab.peer, "controlled", "-", "ALL"))
+    described, _ = meet(
+        Agent(lab.client, "controlling", lab.SERVER4, "RELAY"), Agent(lab.peer, "controlled", "-", "ALL")
+    )
     assert all("typ relay" in candidate for candidate in described["candidates"]), described
 
 

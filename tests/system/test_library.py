@@ -23,9 +23,13 @@ def program(tmp_path_factory):
     place = tmp_path_factory.mktemp("installed")
     run("meson", "install", "-C", build, "--no-rebuild", "--tags", "devel", "--destdir", place, timeout=300)
     found = next(place.rglob("turnpike.pc"))
-    flags = subprocess.run(["pkg-config", "--static", "--cflags", "--libs", "turnpike"], check=True, text=True,
-                           env={"PATH": "/usr/bin:/bin", "PKG_CONFIG_PATH": str(found.parent),
-                                "PKG_CONFIG_SYSROOT_DIR": str(place)}, stdout=subprocess.PIPE).stdout
+    flags = subprocess.run(
+        ["pkg-config", "--static", "--cflags", "--libs", "turnpike"],
+        check=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "PKG_CONFIG_PATH": str(found.parent), "PKG_CONFIG_SYSROOT_DIR": str(place)},
+        stdout=subprocess.PIPE,
+    ).stdout
     assert str(ROOT) not in flags
     out = place / "turn_server"
     # Through a copy, so that no header of the checkout is found beside it.
@@ -42,8 +46,9 @@ def server(program):
     host = Host(f"tpk-{os.getpid()}-library")
     try:
         host.ip("link", "set", "lo", "up")
-        process = host.start(program, "127.0.0.1:3478", "example.org", "alice", "secret",
-                             stdout=subprocess.PIPE, text=True)
+        process = host.start(
+            program, "127.0.0.1:3478", "example.org", "alice", "secret", stdout=subprocess.PIPE, text=True
+        )
         wait_for(lambda: "listening" in process.stdout.readline(), 10, "the example listens")
         yield host
     finally:

@@ -16,8 +16,13 @@ FLAGS = {BOTH: "", STUN_ONLY: "stun_only = true", TURN_ONLY: "turn_only = true"}
 @pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
 def relay(request, lab, tmp_path_factory):
     config = tmp_path_factory.mktemp("listeners") / "turnpike.toml"
-    config.write_text("\n".join(f'[[listener]]\naddress = "{address}:{port}"\n{flag}'
-                                for address in (lab.SERVER4, f"[{lab.SERVER6}]") for port, flag in FLAGS.items()))
+    config.write_text(
+        "\n".join(
+            f'[[listener]]\naddress = "{address}:{port}"\n{flag}'
+            for address in (lab.SERVER4, f"[{lab.SERVER6}]")
+            for port, flag in FLAGS.items()
+        )
+    )
     relay = lab.start_relay("--config", config, driver=request.param, listen=[])
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-p", "3480")
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
@@ -36,8 +41,11 @@ def is_dropped(lab, relay, server, method):
     before = relay.total("turnpike_dropped_packets_total", reason="unknown_method")
     with lab.client.udp(lab.CLIENT6 if ":" in server[0] else lab.CLIENT4) as sock:
         sock.sendto(turn.build(method, turn.REQUEST, os.urandom(12), []), server)
-        wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="unknown_method") == before + 1, 5,
-                 "a request of a method that is none here counted")
+        wait_for(
+            lambda: relay.total("turnpike_dropped_packets_total", reason="unknown_method") == before + 1,
+            5,
+            "a request of a method that is none here counted",
+        )
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.recv(2000)
@@ -82,7 +90,10 @@ def test_an_allocation_is_of_the_listener_that_made_it(lab, relay):
         for port in (BOTH, STUN_ONLY):
             one.server = (lab.SERVER4, port)
             one.channel_data(0x4000, b"astray")
-        wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="no_allocation") == before + 2, 5,
-                 "data at other listeners counted")
+        wait_for(
+            lambda: relay.total("turnpike_dropped_packets_total", reason="no_allocation") == before + 2,
+            5,
+            "data at other listeners counted",
+        )
         one.server = (lab.SERVER4, TURN_ONLY)
         assert one.refresh(0).message_class == turn.SUCCESS

@@ -25,7 +25,7 @@ def test_permissions_for_the_whole_link_ask_for_nobody_and_are_given_back(fresh_
     before, used = entries(lab), hops(relay)
     peers = [f"10.201.2.{n}" for n in range(3, 3 + PERMISSIONS)]
     for first in range(0, PERMISSIONS, 20):
-        assert client.create_permission(*peers[first:first + 20]).message_class == turn.SUCCESS
+        assert client.create_permission(*peers[first : first + 20]).message_class == turn.SUCCESS
     assert hops(relay) >= used + PERMISSIONS - 20
     assert entries(lab) <= before + 2, "a permission is no packet"
     # 300 seconds are ten here; the allocation's 600 are twenty.

@@ -25,8 +25,9 @@ def state_of(host):
 def stale_runtime():
     """DPDK's runtime directories of relays that are gone."""
     names = os.listdir("/run/dpdk") if os.path.isdir("/run/dpdk") else []
-    return [name for name in names
-            if name.startswith("turnpike-") and not os.path.isdir(f"/proc/{name.rpartition('-')[2]}")]
+    return [
+        name for name in names if name.startswith("turnpike-") and not os.path.isdir(f"/proc/{name.rpartition('-')[2]}")
+    ]
 
 
 def echo_works(lab, server=None):
@@ -144,22 +145,38 @@ def test_rest_credentials(fresh_lab, tmp_path):
     def allocate(expires, key):
         name = f"{int(time.time()) + expires}:bob"
         password = base64.b64encode(hmac.digest(key, name.encode(), "sha1")).decode()
-        one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478),
-                         username=name, password=password)
+        one = TurnClient(
+            fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478), username=name, password=password
+        )
         return one.allocate()
 
     assert allocate(3600, b"north-star").message_class == turn.SUCCESS
     assert allocate(-10, b"north-star").error == 401
     assert allocate(3600, b"other").error == 401
-    output = fresh_lab.client.exec("turnutils_uclient", "-u", "carol", "-W", "north-star", "-y", "-n", "20",
-                                   "-m", "2", "-z", "5", fresh_lab.SERVER4, check=False).stdout
+    output = fresh_lab.client.exec(
+        "turnutils_uclient",
+        "-u",
+        "carol",
+        "-W",
+        "north-star",
+        "-y",
+        "-n",
+        "20",
+        "-m",
+        "2",
+        "-z",
+        "5",
+        fresh_lab.SERVER4,
+        check=False,
+    ).stdout
     assert "Total lost packets 0" in output, output[-2000:]
 
 
 def test_no_secret_in_log_or_metrics(fresh_lab):
     relay = fresh_lab.start_relay("--user", "dora:very-hidden-word")
-    one = TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478),
-                     username="dora", password="very-hidden-word")
+    one = TurnClient(
+        fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478), username="dora", password="very-hidden-word"
+    )
     assert one.allocate().message_class == turn.SUCCESS
     body = relay.get("/metrics")[1]
     assert "hidden" not in relay.output() and "hidden" not in body and "dora" not in body
@@ -182,12 +199,16 @@ def test_health_and_metrics_are_live(fresh_lab):
     assert relay.total("turnpike_relayed_bytes_total", direction="peer_out", family="ipv4") == 500
 
 
-@pytest.mark.parametrize("flags, words", [
-    (["--port", "af_xdp:nowhere0"], ["nowhere0"]),
-    (["--port", "carrier_pigeon:eth0"], ["carrier_pigeon"]),
-    (["--port", "af_xdp:north", "--listen", "10.201.1.1:99999"], ["99999"]),
-    (["--no-such-flag"], ["--no-such-flag"]),
-], ids=str)
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--port", "af_xdp:nowhere0"], ["nowhere0"]),
+        (["--port", "carrier_pigeon:eth0"], ["carrier_pigeon"]),
+        (["--port", "af_xdp:north", "--listen", "10.201.1.1:99999"], ["99999"]),
+        (["--no-such-flag"], ["--no-such-flag"]),
+    ],
+    ids=str,
+)
 def test_bad_command_line(lab, flags, words):
     result = lab.relay.exec(BINARY, *flags, "--user", "a:b", "--realm", "r", check=False)
     assert result.returncode in (1, 2) and result.returncode == (1 if "nowhere0" in words else 2), result.stdout
@@ -331,8 +352,12 @@ def test_what_the_receive_ring_loses_is_counted(fresh_lab, driver):
         wait_for(lambda: lost_by_ports(relay) > 0, 10, "losses counted")
 
     def accounted():
-        return (relay.total("turnpike_relayed_packets_total", direction="client_in") + lost_by_ports(relay)
-                + relay.total("turnpike_dropped_packets_total"))
+        return (
+            relay.total("turnpike_relayed_packets_total", direction="client_in")
+            + lost_by_ports(relay)
+            + relay.total("turnpike_dropped_packets_total")
+        )
+
     wait_for(lambda: accounted() >= sent, 10, f"all of {sent} accounted for: {accounted()}")
     assert accounted() <= sent + 20  # others on this network: neighbour discovery
     one.sock.close()

@@ -53,6 +53,7 @@ def test_fragments_for_the_kernel_reach_it(owned_lab, tmp_path):
                     return service.recv(5000)
                 except socket.timeout:
                     return None
+
             assert wait_for(arrives, 10, "a fragmented datagram to a socket of the relay's host") == payload
 
 
@@ -65,7 +66,10 @@ def test_two_workers(owned_lab, tmp_path):
 def test_peer_behind_a_tag(owned_lab, tmp_path):
     need_vlans()
     owned_lab.start_relay(directory=tmp_path)
-    for host, interface, address in ((owned_lab.relay, "tpk1", "10.201.3.1/24"), (owned_lab.peer, "eth0", "10.201.3.2/24")):
+    for host, interface, address in (
+        (owned_lab.relay, "tpk1", "10.201.3.1/24"),
+        (owned_lab.peer, "eth0", "10.201.3.2/24"),
+    ):
         host.ip("link", "add", "link", interface, "name", "tagged", "type", "vlan", "id", "300")
         host.ip("addr", "add", address, "dev", "tagged")
         host.ip("link", "set", "tagged", "up")
@@ -77,8 +81,23 @@ def test_peer_behind_a_tag(owned_lab, tmp_path):
 def test_uclient(owned_lab, tmp_path):
     relay = owned_lab.start_relay(directory=tmp_path)
     owned_lab.peer.start("turnutils_peer", "-L", owned_lab.PEER4)
-    output = owned_lab.client.exec("turnutils_uclient", "-u", relay.USER, "-w", relay.PASSWORD, "-e", owned_lab.PEER4,
-                                   "-n", "50", "-m", "5", "-z", "5", owned_lab.SERVER4, check=False).stdout
+    output = owned_lab.client.exec(
+        "turnutils_uclient",
+        "-u",
+        relay.USER,
+        "-w",
+        relay.PASSWORD,
+        "-e",
+        owned_lab.PEER4,
+        "-n",
+        "50",
+        "-m",
+        "5",
+        "-z",
+        "5",
+        owned_lab.SERVER4,
+        check=False,
+    ).stdout
     assert "Total lost packets 0" in output, output[-2000:]
 
 
@@ -115,6 +134,7 @@ def test_ssh_like_connection_by_the_exception_interface(owned_lab, tmp_path):
 def test_stop_and_kill_leave_no_interface(owned_lab, tmp_path):
     def links():
         return [line.split(": ")[1] for line in owned_lab.relay.ip("-o", "link").stdout.splitlines()]
+
     before = links()
     relay = owned_lab.start_relay(directory=tmp_path)
     assert "tpk0" in links()
@@ -143,6 +163,7 @@ def reaches(lab, server, client, far, address):
     assert one.allocate((turn.REQUESTED_ADDRESS_FAMILY, family)).message_class == turn.SUCCESS
     peer = far.udp(address)
     assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
+
     # Again and again: until its own link-local address is no longer tentative, the router solicits nobody.
     def there_and_back():
         one.channel_data(0x4000, b"far")
@@ -151,6 +172,7 @@ def reaches(lab, server, client, far, address):
             return one.receive_any() == ("channel", 0x4000, b"home")
         except TimeoutError:
             return False
+
     wait_for(there_and_back, 15, f"data to {address} and back")
     one.refresh(0)
     one.sock.close()

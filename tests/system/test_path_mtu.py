@@ -29,12 +29,14 @@ def relay(routed, request):
 
 def warm(one, peer, relayed):
     """Until neighbours are known both ways."""
+
     def answers():
         peer.sendto(b"warm", relayed)
         try:
             return one.receive_any()
         except socket.timeout:
             return None
+
     wait_for(answers, 10, "a first packet")
     one.sock.settimeout(0.3)
     try:
@@ -47,19 +49,21 @@ def warm(one, peer, relayed):
 
 def has_been_told(relay):
     """By a router, of a packet that was too big."""
-    return (relay.total("turnpike_dropped_packets_total", reason="path_mtu")
-            + relay.total("turnpike_worker_icmp_relayed_total")) > 0
+    return (
+        relay.total("turnpike_dropped_packets_total", reason="path_mtu")
+        + relay.total("turnpike_worker_icmp_relayed_total")
+    ) > 0
 
 
 @pytest.mark.parametrize("version", ["4", "6"])
 def test_client_behind_a_small_link(routed, relay, version):
     six = version == "6"
     routed.narrow(routed.client, 1280)
-    with routed.client.udp(routed.CLIENT6 if six else routed.CLIENT4) as sock, \
-            routed.peer.udp(routed.PEER4) as peer:
+    with routed.client.udp(routed.CLIENT6 if six else routed.CLIENT4) as sock, routed.peer.udp(routed.PEER4) as peer:
         one = TurnClient(sock, (routed.SERVER6 if six else routed.SERVER4, 3478))
-        relayed = one.allocate(*([(turn.REQUESTED_ADDRESS_FAMILY, bytes([1, 0, 0, 0]))] if six else [])
-                               ).address(turn.XOR_RELAYED_ADDRESS)
+        relayed = one.allocate(*([(turn.REQUESTED_ADDRESS_FAMILY, bytes([1, 0, 0, 0]))] if six else [])).address(
+            turn.XOR_RELAYED_ADDRESS
+        )
         assert one.channel_bind(0x4000, *peer.getsockname()).message_class == turn.SUCCESS
         warm(one, peer, relayed)
         came = lost = 0
@@ -79,11 +83,11 @@ def test_client_behind_a_small_link(routed, relay, version):
 def test_peer_behind_a_small_link(routed, relay, version):
     six = version == "6"
     routed.narrow(routed.peer, 1280)
-    with routed.client.udp(routed.CLIENT4) as sock, \
-            routed.peer.udp(routed.PEER6 if six else routed.PEER4) as peer:
+    with routed.client.udp(routed.CLIENT4) as sock, routed.peer.udp(routed.PEER6 if six else routed.PEER4) as peer:
         one = TurnClient(sock, (routed.SERVER4, 3478))
-        relayed = one.allocate((turn.REQUESTED_ADDRESS_FAMILY, bytes([2 if six else 1, 0, 0, 0]))
-                               ).address(turn.XOR_RELAYED_ADDRESS)
+        relayed = one.allocate((turn.REQUESTED_ADDRESS_FAMILY, bytes([2 if six else 1, 0, 0, 0]))).address(
+            turn.XOR_RELAYED_ADDRESS
+        )
         assert one.channel_bind(0x4000, *peer.getsockname()[:2]).message_class == turn.SUCCESS
         warm(one, peer, relayed)
         came = lost = 0

@@ -19,8 +19,9 @@ import pytest
 
 from lab import BINARY, wait_for
 
-PKTGEN = os.environ.get("TURNPIKE_PKTGEN", str(
-    Path(BINARY).resolve().parents[2] / "bench" / "pktgen" / "turnpike-pktgen"))
+PKTGEN = os.environ.get(
+    "TURNPIKE_PKTGEN", str(Path(BINARY).resolve().parents[2] / "bench" / "pktgen" / "turnpike-pktgen")
+)
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "bench" / "pktgen" / "scripts"
 
@@ -67,16 +68,23 @@ def relay_ready(time_scale=1, nonce_lifetime_s=3600):
     with tempfile.TemporaryDirectory() as scratch:
         socket = f"{scratch}/memif.sock"
         configuration = Path(scratch, "relay.toml")
-        configuration.write_text(CONFIGURATION.format(
-            socket=socket, time_scale=time_scale, nonce_lifetime_s=nonce_lifetime_s))
+        configuration.write_text(
+            CONFIGURATION.format(socket=socket, time_scale=time_scale, nonce_lifetime_s=nonce_lifetime_s)
+        )
         log = Path(scratch, "relay.log")
         with open(log, "w") as output:
-            relay = subprocess.Popen([BINARY, "--config", str(configuration)], stdin=subprocess.DEVNULL,
-                                     stdout=output, stderr=subprocess.STDOUT)
+            relay = subprocess.Popen(
+                [BINARY, "--config", str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         try:
+
             def ready():
                 assert relay.poll() is None, log.read_text()
                 return " ready\n" in log.read_text()
+
             wait_for(ready, 20, "turnpike ready")
             yield socket
             assert relay.poll() is None, log.read_text()
@@ -94,8 +102,13 @@ def link():
 
 def generate(*flags, status=0, timeout=90):
     """Runs the generator; returns its last line of JSON and what it said."""
-    result = subprocess.run([PKTGEN, "--no-hugepages", *map(str, flags)], capture_output=True, text=True,
-                            stdin=subprocess.DEVNULL, timeout=timeout)
+    result = subprocess.run(
+        [PKTGEN, "--no-hugepages", *map(str, flags)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+    )
     assert result.returncode == status, result.stderr
     lines = result.stdout.splitlines()
     return (json.loads(lines[-1]) if lines else None), result.stderr
@@ -111,20 +124,48 @@ def assert_all_arrived(report, at_least):
 
 
 def test_ten_thousand_allocations_of_both_families_lose_nothing(link):
-    report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--family", "both", "--peer-family", "both",
-                         "--allocations", 10000, "--rate", 10000, "--seconds", 2)
+    report, _ = generate(
+        "--port",
+        f"memif:{link}",
+        "--no-ceiling",
+        "--family",
+        "both",
+        "--peer-family",
+        "both",
+        "--allocations",
+        10000,
+        "--rate",
+        10000,
+        "--seconds",
+        2,
+    )
     assert_all_arrived(report, at_least=18000)
 
 
 def test_indications_of_mixed_sizes_lose_nothing(link):
-    report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--family", "both", "--indications",
-                         "--payload", "imix", "--allocations", 100, "--rate", 5000, "--seconds", 1)
+    report, _ = generate(
+        "--port",
+        f"memif:{link}",
+        "--no-ceiling",
+        "--family",
+        "both",
+        "--indications",
+        "--payload",
+        "imix",
+        "--allocations",
+        100,
+        "--rate",
+        5000,
+        "--seconds",
+        1,
+    )
     assert_all_arrived(report, at_least=4500)
 
 
 def test_light_mode_checks_samples(link):
-    report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--light", "--allocations", 100,
-                         "--rate", 20000, "--seconds", 1)
+    report, _ = generate(
+        "--port", f"memif:{link}", "--no-ceiling", "--light", "--allocations", 100, "--rate", 20000, "--seconds", 1
+    )
     assert report["delivered"] == report["sent"] >= 18000, report
     assert report["checked"] >= report["delivered"] / 64, report
     assert report["corrupted"] == report["wrong_receiver"] == report["foreign"] == 0, report
@@ -133,8 +174,19 @@ def test_light_mode_checks_samples(link):
 def test_refreshes_keep_media_flowing_beyond_every_lifetime():
     # A permission is gone after 2.5 s, an allocation and a channel after 5, a nonce after 2.
     with relay_ready(time_scale=120, nonce_lifetime_s=240) as link:
-        flags = ["--port", f"memif:{link}", "--no-ceiling", "--allocations", 50, "--lifetime", 600,
-                 "--rate", 2000, "--seconds", 7]
+        flags = [
+            "--port",
+            f"memif:{link}",
+            "--no-ceiling",
+            "--allocations",
+            50,
+            "--lifetime",
+            600,
+            "--rate",
+            2000,
+            "--seconds",
+            7,
+        ]
         report, _ = generate(*flags, "--refresh", 1)
         assert_all_arrived(report, at_least=12600)
         report, _ = generate(*flags, "--refresh", 1000)
@@ -142,10 +194,30 @@ def test_refreshes_keep_media_flowing_beyond_every_lifetime():
 
 
 def test_slices_run_when_told_and_keep_their_allocations(link):
-    result = subprocess.run([PKTGEN, "--no-hugepages", "--port", f"memif:{link}", "--no-ceiling", "--slices", "0",
-                             "--pause", "--warm-up", "0", "--slice-seconds", "0.1", "--rate", "10000",
-                             "--allocations", "20"],
-                            input="go\ngo 0.2\ngo 0.2 50000\nquit\n", capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [
+            PKTGEN,
+            "--no-hugepages",
+            "--port",
+            f"memif:{link}",
+            "--no-ceiling",
+            "--slices",
+            "0",
+            "--pause",
+            "--warm-up",
+            "0",
+            "--slice-seconds",
+            "0.1",
+            "--rate",
+            "10000",
+            "--allocations",
+            "20",
+        ],
+        input="go\ngo 0.2\ngo 0.2 50000\nquit\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert result.returncode == 0, result.stderr
     slices = [json.loads(line) for line in result.stdout.splitlines()]
     assert [round(one["seconds"], 1) for one in slices] == [0.1, 0.2, 0.2], result.stdout
@@ -155,23 +227,47 @@ def test_slices_run_when_told_and_keep_their_allocations(link):
 
 def test_a_second_run_takes_over_what_the_first_left_behind(link):
     for _ in range(2):
-        report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--no-release", "--allocations", 50,
-                             "--rate", 2000, "--seconds", 0.5)
+        report, _ = generate(
+            "--port",
+            f"memif:{link}",
+            "--no-ceiling",
+            "--no-release",
+            "--allocations",
+            50,
+            "--rate",
+            2000,
+            "--seconds",
+            0.5,
+        )
         assert_all_arrived(report, at_least=900)
 
 
 @pytest.mark.parametrize("attack", ["users", "fragments", "all"])
 def test_media_goes_on_beside_an_attack(link, attack):
-    report, _ = generate("--port", f"memif:{link}", "--no-ceiling", "--allocations", 50, "--rate", 2000,
-                         "--attack", attack, "--attack-rate", 2000, "--seconds", 1)
+    report, _ = generate(
+        "--port",
+        f"memif:{link}",
+        "--no-ceiling",
+        "--allocations",
+        50,
+        "--rate",
+        2000,
+        "--attack",
+        attack,
+        "--attack-rate",
+        2000,
+        "--seconds",
+        1,
+    )
     assert report["attack_sent"] > 1000, report
     assert (report["attack_answers"] > 16) == (attack != "fragments"), report
     assert_all_arrived(report, at_least=1800)
 
 
 def test_wrong_credentials_are_explained(link):
-    _, said = generate("--port", f"memif:{link}", "--no-ceiling", "--allocations", 5, "--password", "wrong",
-                       "--seconds", 0.1, status=1)
+    _, said = generate(
+        "--port", f"memif:{link}", "--no-ceiling", "--allocations", 5, "--password", "wrong", "--seconds", 0.1, status=1
+    )
     assert "check --user and --password" in said
 
 
@@ -219,8 +315,8 @@ def load_trex_profile():
 def read_pcap(data):
     frames, at = [], 24
     while at < len(data):
-        size = int.from_bytes(data[at + 8:at + 12], "little")
-        frames.append(data[at + 16:at + 16 + size])
+        size = int.from_bytes(data[at + 8 : at + 12], "little")
+        frames.append(data[at + 16 : at + 16 + size])
         at += 16 + size
     return frames
 

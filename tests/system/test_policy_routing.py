@@ -20,8 +20,14 @@ class TwoUplinks(Lab):
         super().connect()
         self.far = self.add("far")
         for host, number in ((self.client, 1), (self.peer, 2)):
-            self.join(self.far, f"up{number}", [f"10.201.10{number}.2/24", f"fd20:10{number}::2/64"],
-                      host, "far", [f"10.201.10{number}.1/24", f"fd20:10{number}::1/64"])
+            self.join(
+                self.far,
+                f"up{number}",
+                [f"10.201.10{number}.2/24", f"fd20:10{number}::2/64"],
+                host,
+                "far",
+                [f"10.201.10{number}.1/24", f"fd20:10{number}::1/64"],
+            )
             host.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
             host.ip("route", "add", f"{FAR4}/32", "via", f"10.201.10{number}.2")
             host.ip("-6", "route", "add", f"{FAR6}/128", "via", f"fd20:10{number}::2")
@@ -50,8 +56,22 @@ class TwoUplinks(Lab):
         self.far.exec("nft", "add", "chain", "inet", "count", "in", "{ type filter hook prerouting priority -300; }")
         for interface in ("up1", "up2"):
             self.far.exec("nft", "add", "counter", "inet", "count", interface)
-            self.far.exec("nft", "add", "rule", "inet", "count", "in", "iifname", interface,
-                          "meta", "l4proto", "udp", "counter", "name", interface)
+            self.far.exec(
+                "nft",
+                "add",
+                "rule",
+                "inet",
+                "count",
+                "in",
+                "iifname",
+                interface,
+                "meta",
+                "l4proto",
+                "udp",
+                "counter",
+                "name",
+                interface,
+            )
 
 
 @pytest.fixture
@@ -86,5 +106,6 @@ def test_packets_leave_by_the_uplink_of_their_source(uplinks, family):
         client.channel_data(0x4000, b"again")
         time.sleep(0.02)
         return lab.sent_by("up1") > 0
+
     wait_for(by_the_first, 5, "packets by the first uplink")
     assert relay.total("turnpike_dropped_packets_total", reason="no_route") == 0

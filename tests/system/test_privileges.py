@@ -66,12 +66,20 @@ def check_threads(relay, allowed):
     def named():
         names = statuses(relay.process.pid)
         return all(any(name.startswith(kind) for name in names) for kind in ("worker", "engine")) and names
+
     threads = wait_for(named, 10, "threads have names")
     for name, fields in threads.items():
         for kind in ("CapEff", "CapPrm", "CapInh"):
             assert int(fields[kind], 16) & ~allowed == 0, (name, kind, fields[kind])
-    wait_for(lambda: all(fields["Seccomp"] == "2" for name, fields in statuses(relay.process.pid).items()
-                         if name.startswith(("worker", "engine"))), 10, "filters of system calls")
+    wait_for(
+        lambda: all(
+            fields["Seccomp"] == "2"
+            for name, fields in statuses(relay.process.pid).items()
+            if name.startswith(("worker", "engine"))
+        ),
+        10,
+        "filters of system calls",
+    )
     mine = next(fields for name, fields in threads.items() if name.endswith(f" {relay.process.pid}"))
     assert int(mine["CapBnd"], 16) & ~allowed == 0
     assert mine["NoNewPrivs"] == "1"
@@ -122,8 +130,19 @@ def test_threads_without_a_filter_of_system_calls_are_told(lab, tmp_path, monkey
 
 @pytest.mark.parametrize("driver, capability", [("af_xdp", "bpf"), ("af_xdp", "net_raw"), ("af_packet", "net_admin")])
 def test_a_missing_capability_is_named(lab, driver, capability):
-    result = lab.relay.exec("setpriv", f"--bounding-set=-{capability}", f"--inh-caps=-{capability}", BINARY,
-                            "--port", f"{driver}:north", "--user", "a:b", "--realm", "r", check=False)
+    result = lab.relay.exec(
+        "setpriv",
+        f"--bounding-set=-{capability}",
+        f"--inh-caps=-{capability}",
+        BINARY,
+        "--port",
+        f"{driver}:north",
+        "--user",
+        "a:b",
+        "--realm",
+        "r",
+        check=False,
+    )
     assert result.returncode == 1
     assert re.search(rf"port north needs CAP_{capability.upper()} \(it ", result.stdout), result.stdout
 
@@ -131,8 +150,9 @@ def test_a_missing_capability_is_named(lab, driver, capability):
 def test_an_unknown_user_is_told(lab, tmp_path):
     config = tmp_path / "user.toml"
     config.write_text('user = "no-such-user"\n')
-    result = lab.relay.exec(BINARY, "--config", config, "--port", "af_xdp:north", "--user", "a:b", "--realm", "r",
-                            check=False)
+    result = lab.relay.exec(
+        BINARY, "--config", config, "--port", "af_xdp:north", "--user", "a:b", "--realm", "r", check=False
+    )
     assert result.returncode == 1 and "user no-such-user: there is no such user" in result.stdout
     assert "xdp" not in lab.relay.ip("link", "show", "north").stdout
 
@@ -141,8 +161,25 @@ def test_starts_as_another_user_with_the_capabilities_that_are_named(lab):
     """Ambient ones, as a service manager gives them; the clean-up's programs have theirs too."""
     wanted = "net_admin,net_raw,bpf,perfmon,sys_admin,ipc_lock"
     inherited = ",".join(f"+{name}" for name in wanted.split(","))
-    ready = lab.relay.exec("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", f"--inh-caps={inherited}",
-                           f"--ambient-caps={inherited}", "timeout", "-s", "TERM", "6", BINARY,
-                           "--port", "af_packet:north", "--user", "a:b", "--realm", "r", check=False)
+    ready = lab.relay.exec(
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        f"--inh-caps={inherited}",
+        f"--ambient-caps={inherited}",
+        "timeout",
+        "-s",
+        "TERM",
+        "6",
+        BINARY,
+        "--port",
+        "af_packet:north",
+        "--user",
+        "a:b",
+        "--realm",
+        "r",
+        check=False,
+    )
     assert re.search("ready$", ready.stdout, re.M) and re.search("stopped$", ready.stdout, re.M), ready.stdout
     assert "turnpike" not in lab.relay.exec("nft", "list", "tables").stdout

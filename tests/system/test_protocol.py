@@ -51,8 +51,9 @@ def test_challenge_offers_rfc8489(client):
     assert answer.get(turn.FINGERPRINT) is not None
 
 
-@pytest.mark.parametrize("options", [{}, {"sha256": True}, {"userhash": True},
-                                     {"sha256": True, "userhash": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"sha256": True}, {"userhash": True}, {"sha256": True, "userhash": True}], ids=str
+)
 def test_each_kind_of_credentials(client, options):
     one = client(**options)
     answer = one.allocate()
@@ -124,8 +125,7 @@ def test_no_permission_no_packet(client, peer, relay):
 def test_dual_allocation(client, lab):
     one = client()
     answer = one.allocate((turn.ADDITIONAL_ADDRESS_FAMILY, bytes([2, 0, 0, 0])))
-    faces = [turn.read_xor_address(value, answer.transaction)[0]
-             for value in answer.all(turn.XOR_RELAYED_ADDRESS)]
+    faces = [turn.read_xor_address(value, answer.transaction)[0] for value in answer.all(turn.XOR_RELAYED_ADDRESS)]
     assert sorted(faces) == sorted([lab.RELAY4, lab.RELAY6])
     peer = lab.peer.udp(lab.PEER6)
     one.create_permission(lab.PEER6, lab.PEER4)
@@ -142,15 +142,25 @@ def test_retransmitted_allocate_is_answered_alike(client):
     assert one.allocate().error == 437
 
 
-@pytest.mark.parametrize("attributes, code", [
-    ([], 400),
-    ([(turn.REQUESTED_TRANSPORT, bytes([6, 0, 0, 0]))], 442),
-    ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (turn.REQUESTED_ADDRESS_FAMILY, bytes([9, 0, 0, 0]))], 440),
-    ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (0x7001, b"what")], 420),
-    ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (turn.RESERVATION_TOKEN, bytes(8))], 508),
-    ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (turn.RESERVATION_TOKEN, bytes(8)),
-      (turn.EVEN_PORT, b"\x00")], 400),
-], ids=str)
+@pytest.mark.parametrize(
+    "attributes, code",
+    [
+        ([], 400),
+        ([(turn.REQUESTED_TRANSPORT, bytes([6, 0, 0, 0]))], 442),
+        ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (turn.REQUESTED_ADDRESS_FAMILY, bytes([9, 0, 0, 0]))], 440),
+        ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (0x7001, b"what")], 420),
+        ([(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])), (turn.RESERVATION_TOKEN, bytes(8))], 508),
+        (
+            [
+                (turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0])),
+                (turn.RESERVATION_TOKEN, bytes(8)),
+                (turn.EVEN_PORT, b"\x00"),
+            ],
+            400,
+        ),
+    ],
+    ids=str,
+)
 def test_refused_allocate(client, attributes, code):
     one = client()
     answer = one.request(turn.ALLOCATE, attributes)
@@ -222,12 +232,44 @@ def test_icmp_from_the_peer_is_passed_on(client, lab):
     assert message.get(turn.ICMP) == bytes([0, 0, 3, 3, 0, 0, 0, 0])
 
 
-REFUSED = ["0.0.0.1", "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.0.0.1",
-           "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1",
-           "240.0.0.1", "255.255.255.255", "168.63.129.16"]
-REFUSED6 = ["::", "::1", "64:ff9b::7f00:1", "100::1", "2001::1", "2002:7f00:1::", "fc00::1", "fe80::1", "ff02::1",
-            "2001:db8::1", "3fff::1", "5f00::1", "fec0::1", "64:ff9b:1::1", "::ffff:127.0.0.1",
-            "::127.0.0.1", "::ffff:0:127.0.0.1"]
+REFUSED = [
+    "0.0.0.1",
+    "10.0.0.1",
+    "100.64.0.1",
+    "127.0.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.0.0.1",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "168.63.129.16",
+]
+REFUSED6 = [
+    "::",
+    "::1",
+    "64:ff9b::7f00:1",
+    "100::1",
+    "2001::1",
+    "2002:7f00:1::",
+    "fc00::1",
+    "fe80::1",
+    "ff02::1",
+    "2001:db8::1",
+    "3fff::1",
+    "5f00::1",
+    "fec0::1",
+    "64:ff9b:1::1",
+    "::ffff:127.0.0.1",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
+]
 
 
 @pytest.mark.parametrize("address", REFUSED + REFUSED6)
@@ -260,6 +302,9 @@ def test_malformed_messages_are_dropped_by_name(client, relay):
     assert one.request(turn.BINDING, authenticate=False).message_class == turn.SUCCESS
     after = relay.metrics()
     for reason in ("bad_stun", "keepalive", "not_stun", "bad_channel_data"):
-        grown = sum(after[name] - before.get(name, 0) for name in after
-                    if name.startswith("turnpike_dropped_packets_total") and f'reason="{reason}"' in name)
+        grown = sum(
+            after[name] - before.get(name, 0)
+            for name in after
+            if name.startswith("turnpike_dropped_packets_total") and f'reason="{reason}"' in name
+        )
         assert grown == 1, reason

@@ -54,16 +54,17 @@ def test_passwords_of_a_file_are_nowhere_in_memory(tmp_path):
     lab = Lab()
     try:
         path = tmp_path / "secret.toml"
-        path.write_text(f"""
+        path.write_text(
+            f"""
 realm = "example.org"
 port = [{{ device = "af_xdp:north" }}]
 [auth]
 users = [{{ name = "dora", password = "{FILED}" }}, {{ name = "emil", password = "{SHORT}" }}]
-""")
+"""
+        )
         os.chmod(path, 0o644)
         log = open(tmp_path / "log", "w+")
-        process = lab.relay.start(BINARY, "--config", path,
-                                  stdout=log, stderr=log)
+        process = lab.relay.start(BINARY, "--config", path, stdout=log, stderr=log)
         wait_for(lambda: re.search("ready$", (tmp_path / "log").read_text(), re.M), 30, "ready")
         assert memory_has(process.pid, [FILED, SHORT]) == set()
         assert "everybody on this host can read it" in (tmp_path / "log").read_text()

@@ -78,8 +78,14 @@ class Call:
         """A request with data right behind it, which don't wait. A nonce that has ended is asked for again."""
         for _ in range(3):
             identity = os.urandom(12)
-            request = turn.build(method, turn.REQUEST, identity, attributes(identity) + self.client.credentials(),
-                                 self.client.key, self.client.sha256)
+            request = turn.build(
+                method,
+                turn.REQUEST,
+                identity,
+                attributes(identity) + self.client.credentials(),
+                self.client.key,
+                self.client.sha256,
+            )
             self.client.send_raw(request)
             for act in behind:
                 act()
@@ -148,8 +154,9 @@ def test_libjuice_like(lab, relay, peer, algorithm):
 def allocate_like_libjuice(one):
     mapped = one.request(turn.BINDING, authenticate=False).address(turn.XOR_MAPPED_ADDRESS)
     assert mapped == one.sock.getsockname()
-    challenge = one.request(turn.ALLOCATE, [(turn.REQUESTED_TRANSPORT, b"\x11\0\0\0"), (turn.SOFTWARE, b"libjuice")],
-                            authenticate=False)
+    challenge = one.request(
+        turn.ALLOCATE, [(turn.REQUESTED_TRANSPORT, b"\x11\0\0\0"), (turn.SOFTWARE, b"libjuice")], authenticate=False
+    )
     assert challenge.error == 401
     one.nonce, one.algorithms = challenge.get(turn.NONCE), challenge.get(turn.PASSWORD_ALGORITHMS)
     assert one.nonce.startswith(b"obMatJos2"), one.nonce  # the cookie; then bits: password algorithms, anonymity
@@ -175,10 +182,18 @@ def begin_in_one_breath(call, number, peer):
 
     behind += [lambda c=c: one.send(*peer.address, c) for c in checks]
     call.every(150, lambda: call.ask(turn.CREATE_PERMISSION, peer_of(peer), behind))
-    complete = all_came(checks, lambda a: a.address(turn.XOR_PEER_ADDRESS) == peer.address and a.get(turn.DATA_ATTRIBUTE))
+    complete = all_came(
+        checks, lambda a: a.address(turn.XOR_PEER_ADDRESS) == peer.address and a.get(turn.DATA_ATTRIBUTE)
+    )
     behind += [lambda e=e: one.channel_data(number, e) for e in early]
-    call.every(300, lambda: call.ask(
-        turn.CHANNEL_BIND, lambda t: [(turn.CHANNEL_NUMBER, struct.pack("!HH", number, 0)), *peer_of(peer)(t)], behind))
+    call.every(
+        300,
+        lambda: call.ask(
+            turn.CHANNEL_BIND,
+            lambda t: [(turn.CHANNEL_NUMBER, struct.pack("!HH", number, 0)), *peer_of(peer)(t)],
+            behind,
+        ),
+    )
     return all_came(early, lambda a: a[:2] == ("channel", number) and a[2]) and complete
 
 
@@ -189,6 +204,7 @@ def goes_on_like_libjuice(call, number, peer, relayed):
         indication = turn.build(turn.BINDING, turn.INDICATION, os.urandom(12), [])
         one.send_raw(indication)
         one.channel_data(number, indication)
+
     call.every(15, keep_alive)
     call.every(540, lambda: call.ask(turn.REFRESH, refresh_for(600)))
     call.run(lambda data: one.channel_data(number, data))
@@ -227,8 +243,12 @@ def test_libnice_like(lab, relay, peer):
         assert [answer.get(turn.DATA_ATTRIBUTE) for answer in answers] == peer.heard
         del call.back[:]
 
-        call.every(540, lambda: call.ask(
-            turn.CHANNEL_BIND, lambda t: [(turn.CHANNEL_NUMBER, struct.pack("!HH", number, 0)), *peer_of(peer)(t)]))
+        call.every(
+            540,
+            lambda: call.ask(
+                turn.CHANNEL_BIND, lambda t: [(turn.CHANNEL_NUMBER, struct.pack("!HH", number, 0)), *peer_of(peer)(t)]
+            ),
+        )
         call.every(540, lambda: call.ask(turn.REFRESH, refresh_for(600)))
         call.run(lambda data: one.channel_data(number, data))
         came = [entry for entry in call.back if isinstance(entry, tuple)]

@@ -31,8 +31,9 @@ def test_a_thousand_clients_of_one_address_are_challenged_at_once(lab, relay):
         for sock in clients:
             sock.connect((lab.SERVER4, 3478))
             sock.setblocking(False)
-            request = turn.build(turn.ALLOCATE, turn.REQUEST, os.urandom(12),
-                                 [(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0]))])
+            request = turn.build(
+                turn.ALLOCATE, turn.REQUEST, os.urandom(12), [(turn.REQUESTED_TRANSPORT, bytes([17, 0, 0, 0]))]
+            )
             waiting[sock.fileno()] = sock, request
             poll.register(sock, select.POLLIN)
         begin = time.monotonic()
@@ -55,8 +56,7 @@ def test_a_thousand_clients_of_one_address_are_challenged_at_once(lab, relay):
 
 def test_a_challenge_is_at_most_three_times_the_smallest_request(lab, relay):
     sock = lab.client.udp(lab.CLIENT4)
-    sock.sendto(turn.build(turn.ALLOCATE, turn.REQUEST, os.urandom(12), [], fingerprint=False),
-                (lab.SERVER4, 3478))
+    sock.sendto(turn.build(turn.ALLOCATE, turn.REQUEST, os.urandom(12), [], fingerprint=False), (lab.SERVER4, 3478))
     answer = sock.recv(2000)
     assert turn.Message(answer).error == 401
     assert 28 + len(answer) <= 3 * (28 + 20)
@@ -70,12 +70,20 @@ def test_classic_binding_is_answered(lab, relay):
         sock.sendto(struct.pack("!HH", 1, len(attributes)) + identity + attributes, (lab.SERVER4, 3478))
         answer = sock.recv(2000)
         port = struct.pack("!H", sock.getsockname()[1])
-        assert answer == (bytes.fromhex("0101000c") + identity + bytes.fromhex("000100080001") + port
-                          + bytes(map(int, lab.CLIENT4.split("."))))
+        assert answer == (
+            bytes.fromhex("0101000c")
+            + identity
+            + bytes.fromhex("000100080001")
+            + port
+            + bytes(map(int, lab.CLIENT4.split(".")))
+        )
     before = relay.total("turnpike_dropped_packets_total", reason="shared_secret")
     sock.sendto(struct.pack("!HH", 2, 0) + os.urandom(16), (lab.SERVER4, 3478))
-    wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="shared_secret") == before + 1, 5,
-             "a Shared Secret request counted")
+    wait_for(
+        lambda: relay.total("turnpike_dropped_packets_total", reason="shared_secret") == before + 1,
+        5,
+        "a Shared Secret request counted",
+    )
     sock.close()
 
 
@@ -91,8 +99,11 @@ def inside(lab):
     lab.join(host, "eth0", ["192.168.77.2/24"], lab.client, "inner", ["192.168.77.1/24"])
     host.ip("route", "add", "default", "via", "192.168.77.1")
     lab.client.exec("sysctl", "-q", "net.ipv4.ip_forward=1")
-    lab.client.exec("nft", "add table ip inside; add chain ip inside out { type nat hook postrouting priority 100; };"
-                    f" add rule ip inside out oifname eth0 ip saddr 192.168.77.0/24 snat to {lab.CLIENT4}")
+    lab.client.exec(
+        "nft",
+        "add table ip inside; add chain ip inside out { type nat hook postrouting priority 100; };"
+        f" add rule ip inside out oifname eth0 ip saddr 192.168.77.0/24 snat to {lab.CLIENT4}",
+    )
     yield host
     lab.client.exec("nft", "delete table ip inside")
     lab.client.ip("link", "del", "inner")
@@ -127,9 +138,15 @@ def test_messages_of_many_attributes_are_dropped_by_name_and_media_goes_on(lab, 
             payload = struct.pack("!I", i)
             one.channel_data(0x4000, payload)
             assert peer.recvfrom(100) == (payload, relayed)
-    wait_for(lambda: sum(relay.total("turnpike_dropped_packets_total", reason=reason)
-                         for reason in ("too_many_attributes", "no_allocation")) >= sent, 5,
-             "every one of them counted")
+    wait_for(
+        lambda: sum(
+            relay.total("turnpike_dropped_packets_total", reason=reason)
+            for reason in ("too_many_attributes", "no_allocation")
+        )
+        >= sent,
+        5,
+        "every one of them counted",
+    )
     one.refresh(0)
     for sock in (stranger, peer, one.sock):
         sock.close()

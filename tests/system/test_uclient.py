@@ -18,8 +18,27 @@ def relay(request, lab):
 
 
 def uclient(lab, *flags, server=None, peer=None, user=("alice", "secret")):
-    command = ["turnutils_uclient", "-u", user[0], "-w", user[1], "-e", peer or lab.PEER4, "-r", "3480",
-               "-n", "50", "-m", "2", "-l", "160", "-z", "5", *flags, server or lab.SERVER4]
+    command = [
+        "turnutils_uclient",
+        "-u",
+        user[0],
+        "-w",
+        user[1],
+        "-e",
+        peer or lab.PEER4,
+        "-r",
+        "3480",
+        "-n",
+        "50",
+        "-m",
+        "2",
+        "-l",
+        "160",
+        "-z",
+        "5",
+        *flags,
+        server or lab.SERVER4,
+    ]
     output = lab.client.exec(*command, check=False, timeout=60).stdout
     sent = re.findall(r"tot_send_msgs=(\d+)", output)
     received = re.findall(r"tot_recv_msgs=(\d+)", output)

@@ -20,9 +20,15 @@ def verify(tmp_path):
         unit = tmp_path / "turnpike.service"
         assert "/usr/local/bin/turnpike" in text
         unit.write_text(text.replace("/usr/local/bin/turnpike", BINARY))
-        result = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        result = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
         return result.stdout + ("" if result.returncode == 0 else f"status {result.returncode}")
+
     return verify
 
 

@@ -15,10 +15,21 @@ SOL_PACKET, PACKET_AUXDATA, TP_STATUS_VLAN_VALID = 263, 8, 0x10
 class VlanLab(Lab):
     def connect(self):
         for host, theirs, ours, tags, addresses in (
-                (self.client, (self.CLIENT4 + "/24", self.CLIENT6 + "/64"), "north", [("802.1Q", 100)],
-                 (self.SERVER4 + "/24", self.SERVER6 + "/64")),
-                (self.peer, (self.PEER4 + "/24", self.PEER6 + "/64"), "south", [("802.1ad", 200), ("802.1Q", 300)],
-                 (self.RELAY4 + "/24", self.RELAY6 + "/64"))):
+            (
+                self.client,
+                (self.CLIENT4 + "/24", self.CLIENT6 + "/64"),
+                "north",
+                [("802.1Q", 100)],
+                (self.SERVER4 + "/24", self.SERVER6 + "/64"),
+            ),
+            (
+                self.peer,
+                (self.PEER4 + "/24", self.PEER6 + "/64"),
+                "south",
+                [("802.1ad", 200), ("802.1Q", 300)],
+                (self.RELAY4 + "/24", self.RELAY6 + "/64"),
+            ),
+        ):
             self.join(host, "eth0", [], self.relay, ours, [])
             for end, name, given in ((host, "eth0", theirs), (self.relay, ours, addresses)):
                 end.ip("link", "set", name, "mtu", "1504")  # a veth's MTU has room for one tag
@@ -29,10 +40,34 @@ class VlanLab(Lab):
     @staticmethod
     def tag(host, name, tags, addresses):
         # The tags stand in the frames, as on a wire, and not beside them.
-        host.exec("ethtool", "-K", name, "txvlan", "off", "rxvlan", "off", "tx-vlan-stag-hw-insert", "off",
-                  "rx-vlan-stag-hw-parse", "off")
+        host.exec(
+            "ethtool",
+            "-K",
+            name,
+            "txvlan",
+            "off",
+            "rxvlan",
+            "off",
+            "tx-vlan-stag-hw-insert",
+            "off",
+            "rx-vlan-stag-hw-parse",
+            "off",
+        )
         for inner, (protocol, number) in zip(reversed(range(len(tags))), tags):
-            host.ip("link", "add", "link", name, "name", f"{name}.{number}", "type", "vlan", "proto", protocol, "id", str(number))
+            host.ip(
+                "link",
+                "add",
+                "link",
+                name,
+                "name",
+                f"{name}.{number}",
+                "type",
+                "vlan",
+                "proto",
+                protocol,
+                "id",
+                str(number),
+            )
             name = f"{name}.{number}"
             host.ip("link", "set", name, "up", "mtu", str(1500 + 4 * inner))
         for address in addresses:
@@ -124,5 +159,5 @@ def test_answers_carry_the_tags_of_the_request(fresh_lab, owned_lab, tmp_path, d
         assert struct.unpack("!H", bytes(answer[UDP].payload)[:2])[0] == expected
         assert answer.dst == own
         size = len(tags)
-        assert bytes(answer)[12:12 + size] == frame[12:12 + size], answer.show(dump=True)
+        assert bytes(answer)[12 : 12 + size] == frame[12 : 12 + size], answer.show(dump=True)
     link.close()

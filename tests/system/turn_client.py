@@ -27,15 +27,21 @@ def attribute(kind, value):
 
 
 def message_type(method, message_class):
-    return ((method & 0xF80) << 2 | (method & 0x70) << 1 | (method & 0x0F)
-            | (message_class & 2) << 7 | (message_class & 1) << 4)
+    return (
+        (method & 0xF80) << 2
+        | (method & 0x70) << 1
+        | (method & 0x0F)
+        | (message_class & 2) << 7
+        | (message_class & 1) << 4
+    )
 
 
 def xor_address(address, port, transaction):
     packed = ipaddress.ip_address(address).packed
     mask = struct.pack("!I", COOKIE) + transaction
-    return (struct.pack("!BBH", 0, 1 if len(packed) == 4 else 2, port ^ COOKIE >> 16)
-            + bytes(a ^ b for a, b in zip(packed, mask)))
+    return struct.pack("!BBH", 0, 1 if len(packed) == 4 else 2, port ^ COOKIE >> 16) + bytes(
+        a ^ b for a, b in zip(packed, mask)
+    )
 
 
 def read_xor_address(value, transaction):
@@ -51,8 +57,7 @@ def build(method, message_class, transaction, attributes, key=None, sha256=False
         return struct.pack("!HHI", message_type(method, message_class), len(body) + extra, COOKIE) + transaction
 
     if key is not None and sha256:
-        body += attribute(MESSAGE_INTEGRITY_SHA256,
-                          hmac.digest(key, header(36) + body, "sha256"))
+        body += attribute(MESSAGE_INTEGRITY_SHA256, hmac.digest(key, header(36) + body, "sha256"))
     elif key is not None:
         body += attribute(MESSAGE_INTEGRITY, hmac.digest(key, header(24) + body, "sha1"))
     if fingerprint:
@@ -69,10 +74,10 @@ class Message:
         self.method = (kind & 0x0F) | (kind >> 1 & 0x70) | (kind >> 2 & 0xF80)
         self.attributes, self.offsets, at = [], {}, 20
         while at < len(raw):
-            kind, size = struct.unpack("!HH", raw[at:at + 4])
-            self.attributes.append((kind, raw[at + 4:at + 4 + size]))
+            kind, size = struct.unpack("!HH", raw[at : at + 4])
+            self.attributes.append((kind, raw[at + 4 : at + 4 + size]))
             self.offsets.setdefault(kind, at)
-            assert not any(raw[at + 4 + size:at + 4 + size + -size % 4]), "padding is zero"
+            assert not any(raw[at + 4 + size : at + 4 + size + -size % 4]), "padding is zero"
             at += 4 + size + -size % 4
 
     def get(self, kind):
@@ -91,8 +96,7 @@ class Message:
         return None if value is None else value[2] * 100 + value[3]
 
     def integrity_holds(self, key, sha256=False):
-        kind, size, digest = ((MESSAGE_INTEGRITY_SHA256, 32, "sha256") if sha256
-                              else (MESSAGE_INTEGRITY, 20, "sha1"))
+        kind, size, digest = (MESSAGE_INTEGRITY_SHA256, 32, "sha256") if sha256 else (MESSAGE_INTEGRITY, 20, "sha1")
         if kind not in self.offsets:
             return False
         at = self.offsets[kind]
@@ -103,8 +107,9 @@ class Message:
 class TurnClient:
     """One five-tuple. `sha256`: RFC 8489 credentials with PASSWORD-ALGORITHM SHA-256; `userhash` likewise."""
 
-    def __init__(self, sock, server, username="alice", password="secret", realm="example.org",
-                 sha256=False, userhash=False):
+    def __init__(
+        self, sock, server, username="alice", password="secret", realm="example.org", sha256=False, userhash=False
+    ):
         self.sock, self.server = sock, server
         self.username, self.password, self.realm = username, password, realm
         self.sha256, self.userhash = sha256, userhash
@@ -118,12 +123,13 @@ class TurnClient:
 
     def credentials(self):
         name = f"{self.username}:{self.realm}".encode()
-        result = [(USERHASH, hashlib.sha256(name).digest()) if self.userhash
-                  else (USERNAME, self.username.encode()),
-                  (REALM, self.realm.encode()), (NONCE, self.nonce)]
+        result = [
+            (USERHASH, hashlib.sha256(name).digest()) if self.userhash else (USERNAME, self.username.encode()),
+            (REALM, self.realm.encode()),
+            (NONCE, self.nonce),
+        ]
         if self.sha256:
-            result += [(PASSWORD_ALGORITHMS, self.algorithms),
-                       (PASSWORD_ALGORITHM, struct.pack("!HH", 2, 0))]
+            result += [(PASSWORD_ALGORITHMS, self.algorithms), (PASSWORD_ALGORITHM, struct.pack("!HH", 2, 0))]
         return result
 
     def send_raw(self, raw):
@@ -177,18 +183,27 @@ class TurnClient:
         return self.request(REFRESH, given + list(extra))
 
     def create_permission(self, *peers):
-        return self.request(CREATE_PERMISSION, lambda t: [
-            (XOR_PEER_ADDRESS, xor_address(peer, 0, t)) for peer in peers])
+        return self.request(
+            CREATE_PERMISSION, lambda t: [(XOR_PEER_ADDRESS, xor_address(peer, 0, t)) for peer in peers]
+        )
 
     def channel_bind(self, number, peer, port):
-        return self.request(CHANNEL_BIND, lambda t: [
-            (CHANNEL_NUMBER, struct.pack("!HH", number, 0)), (XOR_PEER_ADDRESS, xor_address(peer, port, t))])
+        return self.request(
+            CHANNEL_BIND,
+            lambda t: [(CHANNEL_NUMBER, struct.pack("!HH", number, 0)), (XOR_PEER_ADDRESS, xor_address(peer, port, t))],
+        )
 
     def send(self, peer, port, data, *extra):
         transaction = os.urandom(12)
-        self.send_raw(build(SEND, INDICATION, transaction, [
-            (XOR_PEER_ADDRESS, xor_address(peer, port, transaction)), (DATA_ATTRIBUTE, data), *extra],
-            fingerprint=False))
+        self.send_raw(
+            build(
+                SEND,
+                INDICATION,
+                transaction,
+                [(XOR_PEER_ADDRESS, xor_address(peer, port, transaction)), (DATA_ATTRIBUTE, data), *extra],
+                fingerprint=False,
+            )
+        )
 
     def channel_data(self, number, data):
         self.send_raw(struct.pack("!HH", number, len(data)) + data)
@@ -199,4 +214,4 @@ class TurnClient:
         if data[0] < 4:
             return Message(data)
         number, size = struct.unpack("!HH", data[:4])
-        return "channel", number, data[4:4 + size]
+        return "channel", number, data[4 : 4 + size]

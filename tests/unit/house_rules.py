@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_LINES = 500
 # Rooms in which nothing may touch DPDK, a socket, a clock or a random source.
 PURE = {"include", "base", "wire", "turn"}
-IMPURE = re.compile(r"#include <(rte_|sys/socket|random|chrono|ctime|time\.h|unistd)|\b(getrandom|RAND_bytes|clock_gettime)\b")
+IMPURE = re.compile(
+    r"#include <(rte_|sys/socket|random|chrono|ctime|time\.h|unistd)|\b(getrandom|RAND_bytes|clock_gettime)\b"
+)
 
 
 def room_of(path):
@@ -40,7 +42,9 @@ def scripts(language):
             continue
         with path.open("rb") as file:
             first = file.readline(80)
-        if path.suffix == {"python": ".py", "sh": ".sh"}[language] or re.match(rb"#!.*\b(ba)?" + language.encode(), first):
+        if path.suffix == {"python": ".py", "sh": ".sh"}[language] or re.match(
+            rb"#!.*\b(ba)?" + language.encode(), first
+        ):
             yield path
 
 
@@ -86,7 +90,7 @@ def circles(arrows):
 
     def follow(one, way):
         if one in way:
-            found.append(" → ".join([*way[way.index(one):], one]))
+            found.append(" → ".join([*way[way.index(one) :], one]))
         elif one not in done:
             for other in sorted(arrows.get(one, ())):
                 follow(other, [*way, one])
@@ -98,8 +102,11 @@ def circles(arrows):
 
 
 def check_headers_go_one_way():
-    headers = {str(p.relative_to(ROOT / folder)): set(re.findall(r'^#include "([\w/]+\.h)"', p.read_text(), re.M))
-               for folder in ("include", "src") for p in sorted((ROOT / folder).rglob("*.h"))}
+    headers = {
+        str(p.relative_to(ROOT / folder)): set(re.findall(r'^#include "([\w/]+\.h)"', p.read_text(), re.M))
+        for folder in ("include", "src")
+        for p in sorted((ROOT / folder).rglob("*.h"))
+    }
     yield from (f"headers include each other in a circle: {circle}" for circle in circles(headers))
 
 
@@ -121,8 +128,9 @@ def check_headers_stand_alone():
     flags = ["-std=c++20", f"-I{ROOT}/include", f"-I{ROOT}/src", *shlex.split(dpdk)]
 
     def compile_alone(path):
-        result = subprocess.run(["g++", *flags, "-fsyntax-only", "-x", "c++", str(path)],
-                                capture_output=True, text=True)
+        result = subprocess.run(
+            ["g++", *flags, "-fsyntax-only", "-x", "c++", str(path)], capture_output=True, text=True
+        )
         return None if result.returncode == 0 else f"{path.relative_to(ROOT)}: not self-contained:\n{result.stderr}"
 
     with ThreadPoolExecutor(2) as pool:
@@ -135,8 +143,20 @@ def check_format():
     yield from (line for line in result.stderr.splitlines() if "error:" in line)
 
 
+def check_python():
+    result = subprocess.run(
+        ["black", "--check", "--quiet", "--diff", *map(str, scripts("python"))], capture_output=True, text=True
+    )
+    yield from re.findall(r"^--- (.*?)\t", result.stdout, re.M)
+    yield from result.stderr.splitlines()
+
+
 def check_shell():
-    result = subprocess.run(["shellcheck", "--external-sources", "--source-path=SCRIPTDIR", "--format=gcc", *map(str, scripts("sh"))], capture_output=True, text=True)
+    result = subprocess.run(
+        ["shellcheck", "--external-sources", "--source-path=SCRIPTDIR", "--format=gcc", *map(str, scripts("sh"))],
+        capture_output=True,
+        text=True,
+    )
     yield from result.stdout.splitlines() + result.stderr.splitlines()
 
 
@@ -144,8 +164,15 @@ def main():
     # A checker that finds nothing wrong anywhere checks nothing.
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a → b → c → a"]
     assert rooms_of("| `top/` | over | low |\n| `low/` | under | |\n")["top"] == {"low"}
-    checks = (check_arrows, check_headers_go_one_way, check_files, check_shell, check_format,
-              check_headers_stand_alone)
+    checks = (
+        check_arrows,
+        check_headers_go_one_way,
+        check_files,
+        check_shell,
+        check_python,
+        check_format,
+        check_headers_stand_alone,
+    )
     breaches = [breach for check in checks for breach in check()]
     print("\n".join(breaches))
     return 1 if breaches else 0

@@ -23,9 +23,12 @@ class TurnFlows:
         with open(options.flows, encoding="ascii") as lines:
             next(lines)  # about the links
             flows = [json.loads(line) for _, line in zip(range(options.most), lines)]
-        return [STLStream(packet=STLPktBuilder(pkt_buffer=self.frame(flow, side)),
-                          mode=STLTXCont(pps=options.pps / len(flows)))
-                for flow in flows]
+        return [
+            STLStream(
+                packet=STLPktBuilder(pkt_buffer=self.frame(flow, side)), mode=STLTXCont(pps=options.pps / len(flows))
+            )
+            for flow in flows
+        ]
 
     @staticmethod
     def frame(flow, side):
