@@ -30,7 +30,7 @@ struct AllocationFlow {
 // An address, not an endpoint: permissions ignore the port (RFC 8656 §2).
 struct PermissionFlow {
   AllocationSlot allocation{};
-  Address peer;  // the public face, where the peer is one of this node's relayed addresses
+  Address peer;  // the public address, where the peer is one of this node's relayed addresses
   std::uint32_t expires_s = 0;
 };
 

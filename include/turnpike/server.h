@@ -110,7 +110,7 @@ class ServerHost {
 struct RelayedAddress {
   Address internal;                 // on the wire of this node
   std::optional<Address> external;  // behind a 1:1 NAT: what clients and peers see
-  const Address& face() const { return external ? *external : internal; }
+  const Address& public_address() const { return external ? *external : internal; }
 
   friend bool operator==(const RelayedAddress&, const RelayedAddress&) = default;
 };

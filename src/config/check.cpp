@@ -28,7 +28,8 @@ bool same_network(const InterfaceAddress& own, const Address& other) {
   return network.contains(other);
 }
 
-// Two relayed addresses can't share a face: one that has none would be handed out as it is.
+// Two relayed addresses can't share a public address: one that has none would be handed out as it
+// is.
 std::string misfit_of(const Config& config, Family family) {
   const auto bare = std::count_if(config.relayed.begin(), config.relayed.end(),
                                   [family](const RelayedAddress& relayed) {
@@ -416,7 +417,7 @@ void fill_external(Config& config) {
     for (RelayedAddress& relayed : config.relayed) {
       if (!relayed.external && relayed.internal.family == external.family) {
         relayed.external = external;
-        break;  // two relayed addresses can't share a face: the others keep their own
+        break;  // two relayed addresses can't share a public address: the others keep their own
       }
     }
   }

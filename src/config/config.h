@@ -144,7 +144,7 @@ struct Config {
   std::vector<PortConfig> ports;
   std::vector<ListenerConfig> listeners;  // empty with one kernel-shared port: see fill_defaults()
   std::vector<RelayedAddress> relayed;    // likewise
-  // At most one per family: the face of relayed addresses without one.
+  // At most one per family: that of relayed addresses without one.
   std::vector<Address> external;
   std::string realm;
   std::string software = "Turnpike";
@@ -202,7 +202,7 @@ ConfigResult read_config(const Value& tree);
 
 // What control does once the addresses of the one kernel-shared port are known (link-local ones are
 // passed over): absent listeners are these at port 3478, absent relayed addresses these, and
-// `external` becomes their face. Returns what is wrong with that, or nothing.
+// `external` is theirs. Returns what is wrong with that, or nothing.
 std::string fill_defaults(Config& config, std::span<const Address> interface_addresses);
 
 }  // namespace turnpike::config

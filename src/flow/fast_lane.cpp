@@ -361,13 +361,13 @@ TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Ite
 // as if from our own public address. Too rare to be worth stages of its own.
 [[gnu::noinline]] bool FastLane::turn_back(std::uint32_t seconds, Item item, RelayPort own,
                                            const Address& peer, std::uint16_t peer_port) {
-  const std::uint32_t* target = tables_.faces.find(peer);
+  const std::uint32_t* target = tables_.by_address.find(peer);
   if (target == nullptr) return false;
-  const Address& face = tables_.relayed[own.relayed].address.face();
+  const Address& source = tables_.relayed[own.relayed].address.public_address();
   item.kind = Kind::kHairpin;
   item.relay_port = tables_.relay_port(*target, peer_port);
-  item.peer = words_of(face);
-  item.peer_family = face.family;
+  item.peer = words_of(source);
+  item.peer_family = source.family;
   item.peer_port = own.port;
   find_allocation(item);
   ChannelNumber number = 0;
@@ -376,8 +376,9 @@ TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Ite
   return with_families(item.family, client, [&](auto from, auto to) {
     constexpr Family kFrom = decltype(from)::value;
     constexpr Family kTo = decltype(to)::value;
-    return face.family == Family::kIpv4 ? to_client<kFrom, kTo, Family::kIpv4, true>(item, number)
-                                        : to_client<kFrom, kTo, Family::kIpv6, true>(item, number);
+    return source.family == Family::kIpv4
+               ? to_client<kFrom, kTo, Family::kIpv4, true>(item, number)
+               : to_client<kFrom, kTo, Family::kIpv6, true>(item, number);
   });
 }
 

@@ -68,10 +68,10 @@ class Here {
     return place != nullptr && place->relayed != kNotRelayed;
   }
   // The address by which peers know a relayed one; any other is its own.
-  Address face_of(const Address& address) const {
+  Address public_of(const Address& address) const {
     const Place* place = find(address);
     if (place == nullptr || place->relayed == kNotRelayed) return address;
-    return setup_.relayed[place->relayed].face();
+    return setup_.relayed[place->relayed].public_address();
   }
 
  private:

@@ -116,8 +116,8 @@ void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> 
   std::size_t n = 0;
   for (Packet& packet : burst) {
     if (packet.verdict != Verdict::kContinue || packet.lane != Lane::kSend) continue;
-    // Permissions are kept by the public face of our own addresses.
-    packet.peer.address = here_.face_of(packet.peer.address);
+    // Permissions are kept by the public address of our own addresses.
+    packet.peer.address = here_.public_of(packet.peer.address);
     keys[n] = {packet.allocation, packet.peer.address};
     whose[n++] = &packet;
   }
@@ -248,14 +248,14 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
 }
 
 // Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins
-// the peers' lane here, once, as if it had come from our public face.
+// the peers' lane here, once, as if it had come from our public address.
 void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
   const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);
   packet.hairpin = true;
   packet.lane = Lane::kPeer;
   packet.allocation = *target;
-  packet.peer = {here_.face_of(packet.relayed.address), packet.relayed.port};
+  packet.peer = {here_.public_of(packet.relayed.address), packet.relayed.port};
   counters_.hairpin.add();
   take_way_to_client(seconds, packet, find_channel(packet), find_permission(packet));
 }

@@ -89,7 +89,7 @@ struct alignas(64) Packet {
 
   // classify
   union {
-    Endpoint source;  // of UDP; when looped, our own public face
+    Endpoint source;  // of UDP; when looped, our own public address
   };
   union {
     Endpoint destination;

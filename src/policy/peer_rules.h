@@ -18,11 +18,11 @@ class PeerRules {
     std::vector<Prefix>
         nat64_prefixes;  // /32 … /96: IPv4 addresses inside are judged as IPv4 (RFC 6052); those
                          // in other parts of 64:ff9b:1::/48 at every place they could be
-    // Listening and metrics addresses, public faces too, and all others of this host: always
+    // Listening and metrics addresses, public addresses too, and all others of this host: always
     // refused. In any order.
     std::vector<Address> ourselves;
-    std::vector<Address>
-        relayed;  // our relayed addresses and their faces: allowed (hairpin) even if in `ourselves`
+    std::vector<Address> relayed;  // our relayed addresses, public ones too: allowed (hairpin) even
+                                   // if in `ourselves`
     std::vector<Address> broadcast;  // of connected networks: refused
   };
   explicit PeerRules(const Config& config);

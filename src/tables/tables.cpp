@@ -141,7 +141,7 @@ TableParts::TableParts(const TableLimits& table_limits,
       allocation_count(limits.shards * limits.allocations_per_shard),
       permission_count(limits.shards * limits.permissions_per_shard),
       channel_count(limits.shards * limits.channels_per_shard),
-      faces(2 * relayed_addresses.size()),
+      by_address(2 * relayed_addresses.size()),
       relay_ports(relayed_addresses.size() * kPorts),
       allocations(allocation_count),
       permissions(permission_count),
@@ -157,10 +157,10 @@ TableParts::TableParts(const TableLimits& table_limits,
   }
   for (std::size_t i = 0; i < relayed.size(); ++i) {
     if (relayed[i].address.external)
-      faces[*relayed[i].address.external] = static_cast<std::uint32_t>(i);
+      by_address[*relayed[i].address.external] = static_cast<std::uint32_t>(i);
   }
   for (std::size_t i = 0; i < relayed.size(); ++i)
-    faces[relayed[i].address.internal] = static_cast<std::uint32_t>(i);
+    by_address[relayed[i].address.internal] = static_cast<std::uint32_t>(i);
   for (std::size_t i = 0; i < limits.shards; ++i) {
     shards.push_back(std::make_unique<Shard>(limits));
   }

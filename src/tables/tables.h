@@ -236,7 +236,7 @@ class Tables {
 
   // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.
   std::optional<AllocationSlot> find_client(ListenerIndex listener, const Endpoint& client) const;
-  // By internal or external face.
+  // By internal or external address.
   std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, const Endpoint& peer) const;

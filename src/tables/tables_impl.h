@@ -98,9 +98,9 @@ struct TableParts {
     assert(slot < allocation_count);
     return limits.shards == 1 ? *shards[0] : *shards[slot / limits.allocations_per_shard];
   }
-  // Index into `relayed`, by internal or external face; relayed.size(): none of ours.
+  // Index into `relayed`, by internal or external address; relayed.size(): none of ours.
   std::size_t relayed_index(const Address& address) const {
-    const std::uint32_t* index = faces.find(address);
+    const std::uint32_t* index = by_address.find(address);
     return index == nullptr ? relayed.size() : *index;
   }
   // The place of a relay port in its index.
@@ -116,7 +116,8 @@ struct TableParts {
   std::uint32_t permission_count;
   std::uint32_t channel_count;
   std::vector<Relayed> relayed;
-  AddressMap<std::uint32_t> faces;  // index into relayed; where two are equal, internal ones count
+  AddressMap<std::uint32_t>
+      by_address;  // index into relayed; where two are equal, internal ones count
   std::vector<std::unique_ptr<Shard>> shards;
   LargeArray<std::atomic<std::uint32_t>> relay_ports;
   LargeArray<AllocationEntry> allocations;

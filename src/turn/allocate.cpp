@@ -40,9 +40,9 @@ std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
   return std::max(policy_->lifetime_min_s, std::min(wanted, policy_->lifetime_max_s));
 }
 
-Address Server::Impl::face_of(const Address& relayed) const {
+Address Server::Impl::public_of(const Address& relayed) const {
   for (const RelayedAddress& one : config_.relayed) {
-    if (one.internal == relayed) return one.face();
+    if (one.internal == relayed) return one.public_address();
   }
   return relayed;
 }
@@ -237,7 +237,7 @@ void Server::Impl::answer_allocate(const Request& request, const Allocation& all
   for (const auto& relayed : allocation.relayed) {
     if (relayed)
       writer.add_xor_address(Attribute::kXorRelayedAddress,
-                             {face_of(relayed->address), relayed->port});
+                             {public_of(relayed->address), relayed->port});
   }
   writer.add_u32(Attribute::kLifetime, allocation.lifetime_s);
   if (allocation.token) writer.add(Attribute::kReservationToken, *allocation.token);

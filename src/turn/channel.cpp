@@ -30,7 +30,7 @@ void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
                                : Refusal{400, "Peer Address Missing"});
   }
   if (given->port == 0) return refuse(request, {400, "Peer Port Is Zero"});
-  const PeerEndpoint peer{{face_of(given->address), given->port}};
+  const PeerEndpoint peer{{public_of(given->address), given->port}};
   if (const Refusal refusal = judge_peer(allocation, peer.address)) return refuse(request, refusal);
   if (const Refusal refusal = bind(allocation, *number, peer, request.now))
     return refuse(request, refusal);

@@ -33,7 +33,7 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
     if (attribute.type != static_cast<std::uint16_t>(Attribute::kXorPeerAddress)) return true;
     const auto peer = request.message.xor_address(attribute);
     malformed |= !peer;
-    if (peer) peers.insert(face_of(peer->address));
+    if (peer) peers.insert(public_of(peer->address));
     return !malformed && peers.size() <= config_.max_permissions_per_allocation;
   });
   if (malformed) return refuse(request, {400, "Peer Address Malformed"});

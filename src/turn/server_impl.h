@@ -100,7 +100,7 @@ class Server::Impl {
   Allocation* establish(const Request& request, const Claim& claimed);
   void answer_allocate(const Request& request, const Allocation& allocation);
   std::uint32_t lifetime(const stun::MessageView& message) const;
-  Address face_of(const Address& relayed) const;
+  Address public_of(const Address& relayed) const;
 
   // refresh.cpp
   void refresh(Request& request, Allocation& allocation);

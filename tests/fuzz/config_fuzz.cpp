@@ -42,7 +42,7 @@ void check_config(const config::Config& config) {
     require(!listener.anycast || !listener.alternates.empty());
   }
   for (const RelayedAddress& relayed : config.relayed) {
-    require(relayed.face().family == relayed.internal.family);
+    require(relayed.public_address().family == relayed.internal.family);
   }
   require(!config.turn_enabled() || (!config.realm.empty() && (!config.auth.users.empty() ||
                                                                !config.auth.rest_secrets.empty())));

@@ -363,11 +363,11 @@ class World final : private Surroundings {
     const ServerConfig& config = cluster_.config();
     for (const auto& [five_tuple, promised] : cluster_.model().allocations()) {
       for (const Endpoint& peer : kPeers)
-        promises.check_from_client(five_tuple, kNumbers[0], face_of(config, peer.address));
+        promises.check_from_client(five_tuple, kNumbers[0], public_of(config, peer.address));
     }
     for (const RelayEndpoint& relayed : cluster_.ports()) {
       for (const Endpoint& peer : kPeers)
-        promises.check_from_peer(relayed, {face_of(config, peer.address), peer.port});
+        promises.check_from_peer(relayed, {public_of(config, peer.address), peer.port});
     }
   }
 

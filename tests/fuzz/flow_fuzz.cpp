@@ -63,7 +63,8 @@ struct Worlds {
       const AllocationSlot other = world->add({{kClient4, 40001}}, 50002, 50003);
       for (const AllocationSlot allocation : {world->allocation_, other}) {
         for (const RelayedAddress& relayed : world->setup_.relayed)
-          world->writer_->publish_permission({allocation, relayed.face(), FlowWorld::kExpires});
+          world->writer_->publish_permission(
+              {allocation, relayed.public_address(), FlowWorld::kExpires});
       }
     }
   }

@@ -139,7 +139,7 @@ Codes Model::due_of_permit(const Allocation& allocation, const MessageView& requ
     if (attribute.type != static_cast<std::uint16_t>(Attribute::kXorPeerAddress)) return true;
     const auto given = request.xor_address(attribute);
     malformed |= !given;
-    if (given) peers.insert(face_of(config_, given->address));
+    if (given) peers.insert(public_of(config_, given->address));
     return true;
   });
   const bool too_many = peers.size() > config_.max_permissions_per_allocation;
@@ -161,7 +161,7 @@ Codes Model::due_of_bind(const Allocation& allocation, const MessageView& reques
   const auto given = request.xor_address(Attribute::kXorPeerAddress);
   if (!number || *number < 0x4000 || *number > config_.channel_max || !given || given->port == 0)
     return {400};
-  const Endpoint peer{face_of(config_, given->address), given->port};
+  const Endpoint peer{public_of(config_, given->address), given->port};
   if (const std::uint16_t code = objection(allocation, peer.address); code != 0) return {code};
   bool bound = false;
   for (const auto& [other, channel] : allocation.channels) {

@@ -199,7 +199,7 @@ void Model::permit(Instant now, Allocation& allocation, const MessageView& reque
     if (attribute.type != static_cast<std::uint16_t>(Attribute::kXorPeerAddress)) return true;
     const auto given = request.xor_address(attribute);
     require(given.has_value(), "a malformed peer is let in");
-    const Address peer = face_of(config_, given->address);
+    const Address peer = public_of(config_, given->address);
     check_peer(allocation, peer);
     allocation.permissions[peer] = expiry_s(now, config_.permission_lifetime_s);
     any = true;
@@ -216,7 +216,7 @@ void Model::bind(Instant now, Allocation& allocation, const MessageView& request
   require(number && *number >= 0x4000 && *number <= config_.channel_max,
           "a channel number out of range");
   require(given && given->port != 0, "a channel to nowhere");
-  const Endpoint peer{face_of(config_, given->address), given->port};
+  const Endpoint peer{public_of(config_, given->address), given->port};
   check_peer(allocation, peer.address);
   for (const auto& [other, channel] : allocation.channels)
     require((other == *number) == (channel.peer == peer), "a channel is bound twice");
@@ -242,10 +242,10 @@ bool Model::by_send(const FiveTuple& five_tuple, const Address& peer) const {
   return found != allocations_.end() && found->second.permissions.contains(peer);
 }
 
-std::optional<Model::Delivery> Model::from_peer(const Endpoint& relayed_face,
+std::optional<Model::Delivery> Model::from_peer(const Endpoint& public_relayed,
                                                 const Endpoint& peer) const {
   for (const auto& [five_tuple, allocation] : allocations_) {
-    if (allocation.relayed[family_index(relayed_face.address.family)] != relayed_face) continue;
+    if (allocation.relayed[family_index(public_relayed.address.family)] != public_relayed) continue;
     for (const auto& [number, channel] : allocation.channels) {
       if (channel.peer == peer) return Delivery{five_tuple, number};
     }

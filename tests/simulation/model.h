@@ -26,9 +26,9 @@ inline void require(bool condition, const char* what) {
 inline const Address kForbidden = Address::v4(10, 0, 0, 1);
 
 // How the world sees an address that may be one of the node's own.
-inline Address face_of(const ServerConfig& config, const Address& address) {
+inline Address public_of(const ServerConfig& config, const Address& address) {
   for (const RelayedAddress& relayed : config.relayed) {
-    if (relayed.internal == address) return relayed.face();
+    if (relayed.internal == address) return relayed.public_address();
   }
   return address;
 }
@@ -38,7 +38,7 @@ class Model {
   struct Allocation {
     std::string user;
     stun::TransactionId created_by{};
-    // By family_index(); the public faces.
+    // By family_index(); the public addresses.
     std::array<std::optional<Endpoint>, 2> relayed;
     std::array<std::uint32_t, 2> until_s{};
     std::map<Address, std::uint32_t> permissions;  // until when
@@ -85,7 +85,7 @@ class Model {
 
     friend bool operator==(const Delivery&, const Delivery&) = default;
   };
-  std::optional<Delivery> from_peer(const Endpoint& relayed_face, const Endpoint& peer) const;
+  std::optional<Delivery> from_peer(const Endpoint& public_relayed, const Endpoint& peer) const;
 
   const std::map<FiveTuple, Allocation>& allocations() const { return allocations_; }
 

@@ -51,8 +51,8 @@ class Promises {
     for (const FakeSink* sink : sinks_) {
       if (const auto to = sink->from_peer(relayed, peer, seconds_)) delivered = to;
     }
-    const Endpoint face{face_of(config_, relayed.address), relayed.port};
-    require(delivered == model_.from_peer(face, peer), "a peer's packet goes astray");
+    const Endpoint named{public_of(config_, relayed.address), relayed.port};
+    require(delivered == model_.from_peer(named, peer), "a peer's packet goes astray");
   }
 
  private:
@@ -63,10 +63,10 @@ class Promises {
         const Model::Allocation& promised = promise_to(flow.five_tuple);
         require(promised.until_s[family] == flow.expires_s[family],
                 "an allocation lives otherwise than promised");
-        require(
-            face_of(config_, flow.relayed[family]->address) == promised.relayed[family]->address &&
-                flow.relayed[family]->port == promised.relayed[family]->port,
-            "an allocation has another relayed address than promised");
+        require(public_of(config_, flow.relayed[family]->address) ==
+                        promised.relayed[family]->address &&
+                    flow.relayed[family]->port == promised.relayed[family]->port,
+                "an allocation has another relayed address than promised");
         ++families_;
       }
     }

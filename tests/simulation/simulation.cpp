@@ -371,7 +371,7 @@ class World final : private Surroundings {
     const ClientEndpoint client = where_[static_cast<int>(below(kClients))];
     const auto number = static_cast<ChannelNumber>(0x4000 + below(5));
     const Endpoint given = some_peer();
-    const Endpoint peer{face_of(cluster_.config(), given.address), given.port};
+    const Endpoint peer{public_of(cluster_.config(), given.address), given.port};
     promises.check_from_client(five_tuple(client), number, peer.address);
     const std::set<RelayEndpoint>& ports = cluster_.ports();
     if (ports.empty()) return;

@@ -128,13 +128,13 @@ def test_one_to_one_nat_shows_the_public_face(fresh_lab):
     lab.start_relay(relays=[f"{lab.RELAY4}=203.0.113.9"])
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     two = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
-    face = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
+    relayed = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
     other = two.allocate().address(turn.XOR_RELAYED_ADDRESS)
-    assert face[0] == other[0] == "203.0.113.9"
+    assert relayed[0] == other[0] == "203.0.113.9"
     one.channel_bind(0x4000, *other)
-    two.channel_bind(0x4001, *face)
-    one.channel_data(0x4000, b"via the public face")
-    assert two.receive_any() == ("channel", 0x4001, b"via the public face")
+    two.channel_bind(0x4001, *relayed)
+    one.channel_data(0x4000, b"via the public address")
+    assert two.receive_any() == ("channel", 0x4001, b"via the public address")
 
 
 def test_rest_credentials(fresh_lab, tmp_path):

@@ -125,8 +125,8 @@ def test_no_permission_no_packet(client, peer, relay):
 def test_dual_allocation(client, lab):
     one = client()
     answer = one.allocate((turn.ADDITIONAL_ADDRESS_FAMILY, bytes([2, 0, 0, 0])))
-    faces = [turn.read_xor_address(value, answer.transaction)[0] for value in answer.all(turn.XOR_RELAYED_ADDRESS)]
-    assert sorted(faces) == sorted([lab.RELAY4, lab.RELAY6])
+    relayed = [turn.read_xor_address(value, answer.transaction)[0] for value in answer.all(turn.XOR_RELAYED_ADDRESS)]
+    assert sorted(relayed) == sorted([lab.RELAY4, lab.RELAY6])
     peer = lab.peer.udp(lab.PEER6)
     one.create_permission(lab.PEER6, lab.PEER4)
     one.send(*peer.getsockname()[:2], b"over six")

@@ -96,8 +96,8 @@ TEST_F(CommandLine, EveryFlagReachesTheConfiguration) {
   EXPECT_EQ(config.ports.size(), 2u);
   EXPECT_EQ(config.listeners.size(), 2u);
   ASSERT_EQ(config.relayed.size(), 2u);
-  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.1");
-  EXPECT_EQ(config.relayed[1].face().to_string(), "2001:db8::2");
+  EXPECT_EQ(config.relayed[0].public_address().to_string(), "203.0.113.1");
+  EXPECT_EQ(config.relayed[1].public_address().to_string(), "2001:db8::2");
   EXPECT_EQ(config.auth.rest_secrets, (std::vector<std::string>{"south", "north-star"}));
   EXPECT_EQ(config.workers, 3);
   EXPECT_EQ(config.metrics.address.to_string(), "127.0.0.1:9999");

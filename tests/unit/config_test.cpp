@@ -133,16 +133,16 @@ TEST(Configuration, PrefixGivesEachOfItsAddressesForRelaying) {
   ASSERT_EQ(config.relayed.size(), 65u);
   EXPECT_EQ(config.relayed[0].internal.to_string(), "192.0.2.64");
   EXPECT_EQ(config.relayed[63].internal.to_string(), "192.0.2.127");
-  EXPECT_EQ(config.relayed[63].face().to_string(), "203.0.113.191");
-  EXPECT_EQ(config.relayed[64].face().to_string(), "2001:db8::1");
+  EXPECT_EQ(config.relayed[63].public_address().to_string(), "203.0.113.191");
+  EXPECT_EQ(config.relayed[64].public_address().to_string(), "2001:db8::1");
 }
 
-TEST(Configuration, ExternalIsTheFaceOfTheOneRelayedAddressOfItsFamily) {
+TEST(Configuration, ExternalIsThatOfTheOneRelayedAddressOfItsFamily) {
   const Config config = accepted("external = [\"203.0.113.5\"]\n" + kEnough +
                                  "[[relay]]\naddress = \"10.0.0.5\"\n"
                                  "[[relay]]\naddress = \"2001:db8::1\"\n");
   ASSERT_EQ(config.relayed.size(), 2u);
-  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.5");
+  EXPECT_EQ(config.relayed[0].public_address().to_string(), "203.0.113.5");
   EXPECT_FALSE(config.relayed[1].external);
 }
 
@@ -209,8 +209,8 @@ TEST(Configuration, AbsentListenersAndRelayedAddressesAreThePortsOwn) {
   EXPECT_EQ(config.listeners[0].endpoint.to_string(), "10.0.0.5:3478");
   EXPECT_EQ(config.listeners[1].endpoint.to_string(), "[2001:db8::5]:3478");
   ASSERT_EQ(config.relayed.size(), 2u);
-  EXPECT_EQ(config.relayed[0].face().to_string(), "203.0.113.5");
-  EXPECT_EQ(config.relayed[1].face().to_string(), "2001:db8::5");
+  EXPECT_EQ(config.relayed[0].public_address().to_string(), "203.0.113.5");
+  EXPECT_EQ(config.relayed[1].public_address().to_string(), "2001:db8::5");
 }
 
 // Written out, the same is refused by check_relations().

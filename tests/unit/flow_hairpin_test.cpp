@@ -19,7 +19,7 @@ class Loop : public testing::Test {
   AllocationSlot theirs_{};
 };
 
-TEST_F(Loop, ShowsPublicFacesHoweverThePeerIsNamed) {
+TEST_F(Loop, ShowsPublicAddressesHoweverThePeerIsNamed) {
   for (const Address& name : {kPublic, kRelay4}) {
     const Packet packet = world_.run(frame_of(send_to(world_, {name, 50002}, 21)));
     ASSERT_EQ(packet.verdict, Verdict::kTransmit);

@@ -96,7 +96,7 @@ TEST_F(TablesTest, FindsAPublishedAllocationFromBothSides) {
   EXPECT_EQ(tables_->usage(0).allocations, 1u);
 }
 
-TEST_F(TablesTest, PrefersAnInternalFaceToAnEqualExternalOne) {
+TEST_F(TablesTest, PrefersAnInternalAddressToAnEqualExternalOne) {
   const std::vector<RelayedAddress> relayed{{kRelay, kExternal}, {kExternal, std::nullopt}};
   Tables tables(small(1), relayed, {{kListener}}, kKey, {});
   TableWriter writer(tables, 0, qsbr_, routes_);
