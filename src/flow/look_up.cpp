@@ -105,7 +105,7 @@ void Pipeline::find_ways_by_channel(std::uint32_t seconds, std::span<Packet> bur
     packet.relayed = tables_.relayed(channel->relayed);
     packet.next_hop = next_hop(channel->peer_next_hop);
     packet.path_mtu = channel->path_mtu.at(seconds);
-    if (channel->to_ourselves) loop(seconds, packet, packet.peer);
+    if (channel->to_ourselves) hairpin(seconds, packet, packet.peer);
   }
 }
 
@@ -135,7 +135,7 @@ void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> 
     packet.relayed = tables_.relayed(allocation.relayed[family_index(family)]);
     packet.next_hop = next_hop(permission->peer_next_hop);
     packet.path_mtu = permission->path_mtu.at(seconds);
-    if (permission->to_ourselves) loop(seconds, packet, packet.peer);
+    if (permission->to_ourselves) hairpin(seconds, packet, packet.peer);
   }
 }
 
@@ -249,7 +249,7 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
 
 // Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins
 // the peers' lane here, once, as if it had come from our public address.
-void Pipeline::loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
+void Pipeline::hairpin(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
   const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);
   packet.hairpin = true;

@@ -65,7 +65,7 @@ struct alignas(64) Packet {
   Verdict verdict = Verdict::kContinue;
   Drop drop = Drop::kNone;
   Lane lane = Lane::kNone;
-  bool hairpin = false;  // has been looped once
+  bool hairpin = false;  // joined the peers' lane once
   Family family = Family::kIpv4;
   bool may_fragment = true;  // rewrite: DF is clear (v4): the transmit stage may cut it to the MTU
   std::uint8_t l3 = 0;       // offsets from data
@@ -89,7 +89,7 @@ struct alignas(64) Packet {
 
   // classify
   union {
-    Endpoint source;  // of UDP; when looped, our own public address
+    Endpoint source;  // of UDP; of a hairpin, our own public address
   };
   union {
     Endpoint destination;

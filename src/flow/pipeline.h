@@ -98,7 +98,7 @@ class Pipeline {
   const ChannelEntry* find_channel(const Packet& packet) const;
   const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);
-  void loop(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
+  void hairpin(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
 
   // rewrite.cpp
   void rewrite(Instant now, std::span<Packet> burst);

@@ -95,7 +95,7 @@ void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   if (!room_for(packet, to, framing, padding)) return drop(packet, Drop::kNoHeadroom);
 
   Carried carried = take_off(packet, to);
-  // A looped packet has been relayed twice.
+  // A hairpinned packet has been relayed twice.
   carried.ttl = ttl_left(carried.ttl, packet.hairpin ? 2 : 1);
   if (to == Family::kIpv4) carried.id = ip_ids_.take();
   carried.dont_fragment = dont_fragment(packet, carried, from, ip_size(to) + udp_size);

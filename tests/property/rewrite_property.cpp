@@ -168,7 +168,7 @@ void client_to_client() {
   const Packet packet = world.run(frame_of(in), one.ethernet, Checksum::kMaybePartial);
   RC_ASSERT(packet.verdict == Verdict::kTransmit);
   const auto out = read(packet);
-  --in.ttl;  // the loop is a hop more
+  --in.ttl;  // the hairpin is a hop more
   check_common(in, out, one.client, to, packet.length - 14);
   RC_ASSERT(out->destination == static_cast<const Endpoint&>(other));
   stun::MessageView view;

@@ -123,7 +123,7 @@ def test_routed_peer_behind_a_gateway(fresh_lab):
     assert data == b"two hops" and one.receive_any() == ("channel", 0x4000, b"home")
 
 
-def test_one_to_one_nat_shows_the_public_face(fresh_lab):
+def test_one_to_one_nat_shows_the_public_address(fresh_lab):
     lab = fresh_lab
     lab.start_relay(relays=[f"{lab.RELAY4}=203.0.113.9"])
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))

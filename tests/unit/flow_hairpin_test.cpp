@@ -6,9 +6,9 @@
 namespace turnpike::flow::test {
 namespace {
 
-class Loop : public testing::Test {
+class Hairpin : public testing::Test {
  protected:
-  Loop() {
+  Hairpin() {
     theirs_ = world_.add(other_, 50002, 50003);
     for (const AllocationSlot allocation : {world_.allocation_, theirs_}) {
       world_.writer_->publish_permission({allocation, kPublic, FlowWorld::kExpires});
@@ -19,7 +19,7 @@ class Loop : public testing::Test {
   AllocationSlot theirs_{};
 };
 
-TEST_F(Loop, ShowsPublicAddressesHoweverThePeerIsNamed) {
+TEST_F(Hairpin, ShowsPublicAddressesHoweverThePeerIsNamed) {
   for (const Address& name : {kPublic, kRelay4}) {
     const Packet packet = world_.run(frame_of(send_to(world_, {name, 50002}, 21)));
     ASSERT_EQ(packet.verdict, Verdict::kTransmit);
@@ -30,7 +30,7 @@ TEST_F(Loop, ShowsPublicAddressesHoweverThePeerIsNamed) {
   EXPECT_EQ(world_.counters_.hairpin.get(), 2U);
 }
 
-TEST_F(Loop, ArrivesAsChannelDataWhereTheOtherHasAChannel) {
+TEST_F(Hairpin, ArrivesAsChannelDataWhereTheOtherHasAChannel) {
   const auto permission = *world_.tables_->find_permission(theirs_, kPublic);
   world_.writer_->publish_channel(
       {theirs_, permission, 0x4ABC, PeerEndpoint{{kPublic, kRelayPort4}}, FlowWorld::kExpires});
@@ -42,11 +42,11 @@ TEST_F(Loop, ArrivesAsChannelDataWhereTheOtherHasAChannel) {
   EXPECT_EQ(get16(out->payload.data()), 0x4ABC);
 }
 
-TEST_F(Loop, ToAPortNobodyHasIsDropped) {
+TEST_F(Hairpin, ToAPortNobodyHasIsDropped) {
   EXPECT_EQ(world_.run(frame_of(send_to(world_, {kPublic, 50004}, 21))).drop, Drop::kNoRelay);
 }
 
-TEST_F(Loop, CountsAsAHop) {
+TEST_F(Hairpin, CountsAsAHop) {
   Datagram datagram = send_to(world_, {kPublic, 50002}, 21);
   datagram.ttl = 2;
   EXPECT_EQ(world_.run(frame_of(datagram)).verdict, Verdict::kTransmitBack) << "time exceeded";

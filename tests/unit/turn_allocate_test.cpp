@@ -8,7 +8,7 @@ namespace {
 
 using namespace test;
 
-TEST_F(TurnServer, AllocatesAndShowsThePublicFace) {
+TEST_F(TurnServer, AllocatesAndShowsThePublicAddress) {
   const Answer answer = allocate(1000);
   ASSERT_EQ(answer.code(), 0);
   const auto relayed = answer.view.xor_address(Attribute::kXorRelayedAddress);

@@ -56,7 +56,7 @@ TEST_F(TurnServer, APeerNamedTwiceCountsOnce) {
   EXPECT_EQ(world_.sink.permissions.size(), 1U);
 }
 
-TEST_F(TurnServer, ARelayedAddressAsAPeerIsKnownByItsPublicFace) {
+TEST_F(TurnServer, ARelayedAddressAsAPeerIsKnownByItsPublicAddress) {
   allocate(1000);
   EXPECT_EQ(permit(1000, {kRelay4}).code(), 0);
   EXPECT_EQ(bind(1000, 0x4000, {kRelay4, 50000}).code(), 0);
