@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "turnpike/counters.h"
-#include "turnpike/front_door.h"
 #include "turnpike/server.h"
+#include "turnpike/stateless_answers.h"
 
 namespace {
 
@@ -149,7 +149,7 @@ class TurnServer final : public ServerHost {
         nonces_({realm, 3600, true, true, random_key()}),
         tokens_(random_key()),
         quotas_(UserLimits(100), 0, false),
-        door_({realm}, nonces_),
+        stateless_({realm}, nonces_),
         server_(config(endpoint, realm), *this, nonces_, tokens_, quotas_) {
     keys_.username = keys_.quota_name = user_;
     keys_.md5 = {stun::long_term_key(stun::PasswordAlgorithm::kMd5, user_, realm, password)};
@@ -219,9 +219,11 @@ class TurnServer final : public ServerHost {
       return;
     }
     std::array<std::uint8_t, kAnswerMax> out;
-    const DoorResult result = door_.answer(now(), message, client, listener_, mine != 0, out);
-    if (result.door == Door::kAnswered) send_to(fd_, client, {out.data(), result.size});
-    if (result.door == Door::kAdmit)
+    const StatelessResult result =
+        stateless_.answer(now(), message, client, listener_, mine != 0, out);
+    if (result.verdict == StatelessVerdict::kAnswered)
+      send_to(fd_, client, {out.data(), result.size});
+    if (result.verdict == StatelessVerdict::kAdmit)
       server_.handle(now(), listener_.five_tuple(client), bytes, RequestToken{});
   }
 
@@ -274,7 +276,7 @@ class TurnServer final : public ServerHost {
   NonceKeeper nonces_;
   TokenSealer tokens_;
   QuotaLedger quotas_;
-  FrontDoor door_;
+  StatelessAnswers stateless_;
   Server server_;
   ClientEndpoint client_;  // whose request is being handled
   Buffer buffer_;

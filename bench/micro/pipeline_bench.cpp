@@ -133,7 +133,7 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
   setup.relayed = at.relayed;
   OneRoute routes;
   const NonceKeeper nonces({.realm = "example.org", .key = {1}});
-  WorkerPolicy policy(FrontDoor({.realm = "example.org"}, nonces));
+  WorkerPolicy policy(StatelessAnswers({.realm = "example.org"}, nonces));
   policy.strangers = {.per_source = {0}, .all = {0}};
   const TokenSealer tokens({2});
   WorkerCounters counters;

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 #include "turnpike/listener.h"
 #include "turnpike/stun.h"
 

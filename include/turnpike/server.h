@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 #include "turnpike/integrity.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"

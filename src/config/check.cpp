@@ -5,8 +5,8 @@
 #include <set>
 
 #include "config/value.h"
-#include "turnpike/front_door.h"
 #include "turnpike/integrity.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike::config {
 namespace {
@@ -337,9 +337,9 @@ class Checker {
       refuse("realm",
              "expected a realm (realm = \"example.org\", or --realm example.org), found none");
     }
-    if (FrontDoor::challenge_size(config_.realm.size()) > kAnswerMax) {
+    if (StatelessAnswers::challenge_size(config_.realm.size()) > kAnswerMax) {
       refuse("realm", "expected a realm of at most " +
-                          std::to_string(kAnswerMax - FrontDoor::challenge_size(0)) +
+                          std::to_string(kAnswerMax - StatelessAnswers::challenge_size(0)) +
                           " bytes, so that a challenge fits an IP packet of 576 bytes, found " +
                           std::to_string(config_.realm.size()));
     }

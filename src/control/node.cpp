@@ -35,10 +35,10 @@
 #include "log/log.h"
 #include "observe/conditions.h"
 #include "observe/metrics.h"
-#include "turnpike/front_door.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike::control {
 namespace {
@@ -271,9 +271,9 @@ void Node::say_what_runs() const {
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);
   // Without a realm of such a length a challenge is at most three times the smallest request.
-  if (config_.turn_enabled() && config_.realm.size() > FrontDoor::kRealmSmall) {
+  if (config_.turn_enabled() && config_.realm.size() > StatelessAnswers::kRealmSmall) {
     log::warning(
-        "realm: longer than " + std::to_string(FrontDoor::kRealmSmall) +
+        "realm: longer than " + std::to_string(StatelessAnswers::kRealmSmall) +
         " bytes: challenges can be more than three times their request, which is of use to "
         "whoever forges its source");
   }

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "policy/peer_rules.h"
-#include "turnpike/front_door.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike::control {
 namespace {
@@ -36,12 +36,13 @@ std::uint16_t channel_max(const config::Config& config) {
   return config.rfc5766_channels ? 0x7FFF : 0x4FFF;
 }
 
-FrontDoor::Config door_config(const config::Config& config, const auth::Credentials& credentials) {
-  FrontDoor::Config door;
-  door.realm = config.realm;
-  door.sha256_offered = credentials.sha256_offered();
-  door.classic = config.classic_stun;
-  return door;
+StatelessAnswers::Config stateless_config(const config::Config& config,
+                                          const auth::Credentials& credentials) {
+  StatelessAnswers::Config stateless;
+  stateless.realm = config.realm;
+  stateless.sha256_offered = credentials.sha256_offered();
+  stateless.classic = config.classic_stun;
+  return stateless;
 }
 
 policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
@@ -78,9 +79,9 @@ ServerPolicy server_policy(const config::Config& config, const auth::Credentials
   return policy;
 }
 
-flow::WorkerPolicy worker_policy(const config::Config& config, const FrontDoor& door,
+flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAnswers& stateless,
                                  const kernel::HostAddresses& host) {
-  flow::WorkerPolicy policy(door);
+  flow::WorkerPolicy policy(stateless);
   policy.broadcasts = flow::Broadcasts(host.broadcast());
   policy.channel_max = channel_max(config);
   policy.translated_mtu = config.translated_mtu;
@@ -212,9 +213,9 @@ NonceKeeper::Config nonce_config(const config::Config& config,
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
     const NonceKeeper& nonces, const kernel::HostAddresses& host) {
-  const FrontDoor door(door_config(config, *credentials), nonces);
+  const StatelessAnswers stateless(stateless_config(config, *credentials), nonces);
   return std::make_unique<const Policy>(
-      Policy{.worker = worker_policy(config, door, host),
+      Policy{.worker = worker_policy(config, stateless, host),
              .engine = {.peers = peer_rules(config, host),
                         .credentials = credentials,
                         .server = server_policy(config, *credentials)}});

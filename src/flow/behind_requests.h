@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 
 namespace turnpike::flow {
 

@@ -1,4 +1,4 @@
-// Asks the door, once, in nobody's name.
+// Asks StatelessAnswers, once, in nobody's name.
 #include "flow/binding_pattern.h"
 
 #include <array>
@@ -11,14 +11,15 @@ namespace turnpike::flow {
 
 using namespace wire;
 
-BindingPattern::BindingPattern(const FrontDoor& door) {
+BindingPattern::BindingPattern(const StatelessAnswers& stateless) {
   const std::array<std::uint8_t, stun::kHeaderSize> request = {0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42};
   stun::MessageView message;
   (void)stun::MessageView::parse(request, message);
   std::array<std::uint8_t, kAnswerMax> answer{};
   const Endpoint nobody{Address::v4(0, 0, 0, 0), 0};
-  const DoorResult result = door.answer(Instant{}, message, nobody, {nobody}, false, answer);
-  assert(result.answer == DoorAnswer::kBindingSuccess);
+  const StatelessResult result =
+      stateless.answer(Instant{}, message, nobody, {nobody}, false, answer);
+  assert(result.answer == StatelessAnswer::kBindingSuccess);
   bytes.assign(answer.begin(), answer.begin() + static_cast<std::ptrdiff_t>(result.size));
   store16(bytes.data() + kMappedPort, 0);
   store32(bytes.data() + kMappedAddress, 0);

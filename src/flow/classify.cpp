@@ -252,8 +252,8 @@ bool Pipeline::is_answerable(const Address& source) const {
 void Pipeline::answer_classic(Instant now, Packet& packet) {
   std::array<std::uint8_t, kAnswerMax> bytes;
   const stun::ClassicResult result =
-      policy_->door.answer_classic({packet.data + packet.payload, packet.payload_size},
-                                   packet.source, setup_.listeners[packet.listener], bytes);
+      policy_->stateless.answer_classic({packet.data + packet.payload, packet.payload_size},
+                                        packet.source, setup_.listeners[packet.listener], bytes);
   if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
@@ -322,7 +322,7 @@ void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& messa
                                message.method() == stun::Method::kCreatePermission);
 }
 
-// The front door needs to know whether the five-tuple is known: that alone is looked up at once.
+// StatelessAnswers needs to know whether the five-tuple is known: that alone is looked up at once.
 void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message) {
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   // A request without integrity can only be answered here; beyond the limit not even that work is
@@ -336,35 +336,35 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
   const auto known = tables_.find_client(packet.listener, packet.source);
   std::array<std::uint8_t, kAnswerMax> bytes;
   const Listener& listener = setup_.listeners[packet.listener];
-  const DoorResult result =
-      policy_->door.answer(now, message, packet.source, listener, known.has_value(), bytes);
-  switch (result.door) {
-    case Door::kIgnoreMalformed:
+  const StatelessResult result =
+      policy_->stateless.answer(now, message, packet.source, listener, known.has_value(), bytes);
+  switch (result.verdict) {
+    case StatelessVerdict::kIgnoreMalformed:
       return drop(packet, Drop::kUnknownMethod);
-    case Door::kIgnoreIndication:
+    case StatelessVerdict::kIgnoreIndication:
       return drop(packet, Drop::kBindingIndication);
-    case Door::kTooLong:
+    case StatelessVerdict::kTooLong:
       return drop(packet, Drop::kAnswerTooLong);
-    case Door::kAdmit:
+    case StatelessVerdict::kAdmit:
       return admit(now, packet, message, known);
-    case Door::kAnswered:
+    case StatelessVerdict::kAnswered:
       break;
   }
   if (result.to_stranger && !surely_stranger && !may_answer_stranger(now, packet)) return;
   answer(packet, std::span(bytes).first(result.size));
   if (packet.verdict != Verdict::kTransmitBack) return;
   switch (result.answer) {
-    case DoorAnswer::kBindingSuccess:
+    case StatelessAnswer::kBindingSuccess:
       return counters_.binding_success.add();
-    case DoorAnswer::k400:
+    case StatelessAnswer::k400:
       return counters_.answered_400.add();
-    case DoorAnswer::k401:
+    case StatelessAnswer::k401:
       return counters_.answered_401.add();
-    case DoorAnswer::k420:
+    case StatelessAnswer::k420:
       return counters_.answered_420.add();
-    case DoorAnswer::k438:
+    case StatelessAnswer::k438:
       return counters_.answered_438.add();
-    case DoorAnswer::kNone:
+    case StatelessAnswer::kNone:
       return;
   }
 }

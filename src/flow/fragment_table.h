@@ -32,7 +32,7 @@
 #include "flow/drop.h"
 #include "flow/packet.h"
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 #include "turnpike/time.h"
 #include "wire/headers.h"
 

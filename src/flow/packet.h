@@ -10,7 +10,7 @@
 #include "tables/next_hop.h"
 #include "tables/path_mtu.h"
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 #include "turnpike/listener.h"
 
 namespace turnpike::flow {

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "flow/drop.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 
 namespace turnpike::flow {
 

@@ -9,7 +9,7 @@
 #include "flow/broadcasts.h"
 #include "flow/request_limits.h"
 #include "flow/token_bucket.h"
-#include "turnpike/front_door.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike::flow {
 
@@ -23,16 +23,16 @@ struct StrangerRates {
 
 // What the fast lane reads comes first, in one line.
 struct alignas(64) WorkerPolicy {
-  explicit WorkerPolicy(const FrontDoor& front_door) : binding(front_door), door(front_door) {}
+  explicit WorkerPolicy(const StatelessAnswers& answers) : binding(answers), stateless(answers) {}
 
-  BindingPattern binding;  // of `door`
+  BindingPattern binding;  // of `stateless`
   Broadcasts broadcasts;   // from which, in whose name, nobody asks
   std::uint16_t channel_max = 0x4FFF;
   // RFC 7915 §4.1: what an IPv4 packet without DF becomes in IPv6 is cut into pieces of no more.
   std::uint16_t translated_mtu = 1280;
   bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
 
-  FrontDoor door;
+  StatelessAnswers stateless;
   StrangerRates strangers;
   RequestRates requests;
   // Our own errors: per worker, and of these to one receiver (IPv6: /64).

@@ -26,7 +26,7 @@
 #include "tables/next_hop.h"
 #include "tables/path_mtu.h"
 #include "turnpike/address.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 #include "turnpike/listener.h"
 #include "turnpike/server.h"
 

@@ -1,5 +1,5 @@
-// Who asks: the order of RFC 8489 §9.2.4 for requests whose nonce the front door has seen already,
-// and the waiting room for those whose user's keys have to be fetched.
+// Who asks: the order of RFC 8489 §9.2.4 for requests whose nonce StatelessAnswers has seen
+// already, and the waiting room for those whose user's keys have to be fetched.
 #include <algorithm>
 
 #include "turn/server_impl.h"

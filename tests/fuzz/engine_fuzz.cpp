@@ -5,7 +5,7 @@
 // question and what is due; at the end all time runs out, and nothing may be left.
 //
 // Unlike the simulation's, its sequences grow from those that reached something new, and nothing
-// stands before the server: what the front door would have turned away comes in.
+// stands before the server: what the stateless answers would have turned away comes in.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

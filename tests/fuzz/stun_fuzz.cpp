@@ -1,5 +1,5 @@
-// Any datagram at the STUN parser, every getter, both integrity checks and the front door; without
-// magic cookie at classic STUN.
+// Any datagram at the STUN parser, every getter, both integrity checks and the stateless answers;
+// without magic cookie at classic STUN.
 //
 // Besides not crashing: the index finds what a walk finds first, whatever parses is read the same
 // after having been written again, an answer is a sound STUN message that fits its buffer and has
@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
-#include "turnpike/front_door.h"
 #include "turnpike/integrity.h"
 #include "turnpike/nonce.h"
+#include "turnpike/stateless_answers.h"
 #include "turnpike/stun.h"
 #include "wire/attributes.h"
 
@@ -39,9 +39,9 @@ const NonceKeeper& nonces() {
   static const NonceKeeper keeper({.realm = "example.org", .key = {1, 2, 3}});
   return keeper;
 }
-const FrontDoor& front_door() {
-  static const FrontDoor door({.realm = "example.org"}, nonces());
-  return door;
+const StatelessAnswers& stateless_answers() {
+  static const StatelessAnswers stateless({.realm = "example.org"}, nonces());
+  return stateless;
 }
 
 void read_everything(const MessageView& view) {
@@ -122,10 +122,11 @@ void check_placements(const MessageView& answer) {
   });
 }
 
-void knock(const MessageView& view, bool known) {
+void ask(const MessageView& view, bool known) {
   std::array<std::uint8_t, kAnswerMax> out;
-  const DoorResult result = front_door().answer(kNow, view, kClient, {kServer}, known, out);
-  if (result.door == Door::kAnswered) {
+  const StatelessResult result =
+      stateless_answers().answer(kNow, view, kClient, {kServer}, known, out);
+  if (result.verdict == StatelessVerdict::kAnswered) {
     require(result.size <= out.size());
     MessageView answer;
     require(MessageView::parse(Bytes(out).first(result.size), answer) == stun::ParseError::kNone);
@@ -133,7 +134,7 @@ void knock(const MessageView& view, bool known) {
     require(answer.has_fingerprint() == view.has_fingerprint());
     check_placements(answer);
   }
-  if (result.door == Door::kAdmit) {
+  if (result.verdict == StatelessVerdict::kAdmit) {
     const auto nonce = view.text(Attribute::kNonce);
     require(nonce && nonces().check(kNow, kClient, kServer, *nonce) != NonceState::kInvalid);
   }
@@ -141,7 +142,7 @@ void knock(const MessageView& view, bool known) {
 
 // A MAC can't be guessed: a nonce of the right size is replaced by a real one, so that what lies
 // behind the check is reached too.
-void knock_with_a_real_nonce(const MessageView& view) {
+void ask_with_a_real_nonce(const MessageView& view) {
   std::array<char, NonceKeeper::kMaxSize> nonce;
   const std::size_t size = nonces().mint(kNow, kClient, kServer, nonce);
   const auto attribute = view.find(Attribute::kNonce);
@@ -149,12 +150,13 @@ void knock_with_a_real_nonce(const MessageView& view) {
   std::vector<std::uint8_t> bytes(view.bytes().begin(), view.bytes().end());
   std::copy_n(nonce.begin(), size, bytes.begin() + attribute->offset + 4);
   MessageView patched;
-  if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) knock(patched, true);
+  if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) ask(patched, true);
 }
 
 void ask_the_old_way(Bytes bytes) {
   std::array<std::uint8_t, kAnswerMax> out;
-  const stun::ClassicResult result = front_door().answer_classic(bytes, kClient, {kServer}, out);
+  const stun::ClassicResult result =
+      stateless_answers().answer_classic(bytes, kClient, {kServer}, out);
   require(result.size <= out.size());
   const bool answered =
       result.what == stun::Classic::kSuccess || result.what == stun::Classic::kUnknown;
@@ -170,7 +172,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (MessageView::parse({data, size}, view) != stun::ParseError::kNone) return 0;
   read_everything(view);
   write_again(view);
-  knock(view, false);
-  knock_with_a_real_nonce(view);
+  ask(view, false);
+  ask_with_a_real_nonce(view);
   return 0;
 }

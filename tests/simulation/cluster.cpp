@@ -183,7 +183,7 @@ const User* Cluster::named_in(const MessageView& request) const {
   return find_user(setup_.users, name);
 }
 
-// By a shard, or, nullptr, by the front door.
+// By a shard, or, nullptr, by the stateless answers.
 void Cluster::answered(const Shard* by, RequestToken token, stun::Bytes bytes) {
   const Sent sent = take(token);
   MessageView request;
@@ -201,7 +201,7 @@ void Cluster::answered(const Shard* by, RequestToken token, stun::Bytes bytes) {
   require(answer.message_class() == (answer.error_code() ? Class::kError : Class::kSuccess),
           "an answer is neither a success nor an error");
   if (answer.error_code()) return refused(by, sent, request, answer);
-  require(by != nullptr, "the front door lets nobody in");
+  require(by != nullptr, "StatelessAnswers lets nobody in");
   succeeded(*by, sent, request, answer);
 }
 

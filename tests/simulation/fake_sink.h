@@ -7,7 +7,7 @@
 #include <set>
 
 #include "model.h"
-#include "turnpike/flow.h"
+#include "turnpike/flow_sink.h"
 
 namespace turnpike::simulation {
 

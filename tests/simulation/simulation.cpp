@@ -1,8 +1,8 @@
-// Hundreds of clients and their peers against the front door and one or three shards, in virtual
-// time, from one seed: requests are lost, doubled, reordered, repeated minutes later, sent from a
-// rebound NAT address, forged or made of noise; keys come late or never, flow tables are full,
-// shards stall. Every answer is held against what the model says is due; after every few steps also
-// the flows that are open, and what a worker would do to packets.
+// Hundreds of clients and their peers against the stateless answers and one or three shards, in
+// virtual time, from one seed: requests are lost, doubled, reordered, repeated minutes later, sent
+// from a rebound NAT address, forged or made of noise; keys come late or never, flow tables are
+// full, shards stall. Every answer is held against what the model says is due; after every few
+// steps also the flows that are open, and what a worker would do to packets.
 //
 //   simulation SHARDS RUNS SEEDS-FILE
 //
@@ -20,7 +20,7 @@
 
 #include "cluster.h"
 #include "turnpike/counters.h"
-#include "turnpike/front_door.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike::simulation {
 namespace {
@@ -337,11 +337,11 @@ class World final : private Surroundings {
       const auto& [client, server, transport] = sent.five_tuple;
       const bool known = cluster_.owner_of(sent.five_tuple).has_value();
       std::array<std::uint8_t, 576> answer{};
-      const DoorResult result =
-          door_.answer(cluster_.now, message, client, {server}, known, answer);
-      if (result.door == Door::kAnswered)
+      const StatelessResult result =
+          stateless_.answer(cluster_.now, message, client, {server}, known, answer);
+      if (result.verdict == StatelessVerdict::kAnswered)
         cluster_.answered_by_door(sent, stun::Bytes(answer).first(result.size));
-      if (result.door == Door::kAdmit)
+      if (result.verdict == StatelessVerdict::kAdmit)
         cluster_.hand(sent, std::hash<std::string>()(client.to_string()) % cluster_.size());
     }
   }
@@ -399,7 +399,7 @@ class World final : private Surroundings {
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
   Cluster cluster_;
-  FrontDoor door_{{.realm = kRealm}, cluster_.nonces()};
+  StatelessAnswers stateless_{{.realm = kRealm}, cluster_.nonces()};
   std::map<int, ClientEndpoint> where_;
   std::map<int, Sent> said_;
   std::map<ClientEndpoint, std::string> nonce_;

@@ -148,7 +148,7 @@ class FlowWorld {
                      std::uint16_t port = kPort)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
         server_{client == Family::kIpv4 ? kServer4 : kServer6, port},
-        door_({.realm = "example.org"}, nonces_) {
+        stateless_({.realm = "example.org"}, nonces_) {
     setup_.ports.resize(1);
     setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.fast_lane = fast_lane;
@@ -208,8 +208,8 @@ class FlowWorld {
   Qsbr qsbr_;
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
-  FrontDoor door_;
-  WorkerPolicy policy_{door_};
+  StatelessAnswers stateless_;
+  WorkerPolicy policy_{stateless_};
   WorkerCounters counters_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<TableWriter> writer_;

@@ -15,7 +15,7 @@ FLOOD = Path(__file__).resolve().parent / "flood.py"
 
 
 def stranger(host, address, server):
-    """The source port of a five-tuple of `host`'s and a request that passes the front door and no further:
+    """The source port of a five-tuple of `host`'s and a request that passes the stateless answers and no further:
     nobody's user, with a nonce of its own."""
     sock = host.udp(address)
     client = TurnClient(sock, (server, 3478))

@@ -167,7 +167,7 @@ class Node : public ServerHost {
   Qsbr qsbr_;
   NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
   TokenSealer tokens_{{2}};
-  const flow::WorkerPolicy policy_{FrontDoor({.realm = "example.org"}, nonces_)};
+  const flow::WorkerPolicy policy_{StatelessAnswers({.realm = "example.org"}, nonces_)};
   flow::Tables tables_{flow::TableLimits{1, kAllocations, kPermissions, kChannels},
                        {{kRelay4, std::nullopt}},
                        {{kListener}},

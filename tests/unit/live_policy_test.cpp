@@ -70,7 +70,7 @@ engine::EnginePolicy engine_policy(std::uint32_t number) {
 }
 
 flow::WorkerPolicy worker_policy(std::uint32_t number, const NonceKeeper& nonces) {
-  flow::WorkerPolicy policy(FrontDoor({.realm = realm_of(number)}, nonces));
+  flow::WorkerPolicy policy(StatelessAnswers({.realm = realm_of(number)}, nonces));
   policy.resets_ttl = number % 2 != 0;
   policy.channel_max = number % 2 != 0 ? 0x7FFF : 0x4FFF;
   policy.strangers = {.per_source = {0}, .all = {0}};

@@ -60,9 +60,10 @@ class Challenge : public testing::Test {
     MessageView view;
     EXPECT_EQ(MessageView::parse(request, view), stun::ParseError::kNone);
     std::array<std::uint8_t, kAnswerMax> out;
-    const FrontDoor door({.realm = realm}, nonces);
-    const DoorResult result = door.answer(Instant{1'000'000}, view, client, {kServer}, false, out);
-    EXPECT_EQ(result.door, Door::kAnswered) << realm.size();
+    const StatelessAnswers stateless({.realm = realm}, nonces);
+    const StatelessResult result =
+        stateless.answer(Instant{1'000'000}, view, client, {kServer}, false, out);
+    EXPECT_EQ(result.verdict, StatelessVerdict::kAnswered) << realm.size();
     EXPECT_TRUE(result.to_stranger);
     return {out.begin(), out.begin() + static_cast<std::ptrdiff_t>(result.size)};
   }
@@ -78,7 +79,7 @@ class Challenge : public testing::Test {
 };
 
 TEST_F(Challenge, IsAtMostThreeTimesItsRequestForRealmsTo32Bytes) {
-  for (std::size_t size = 1; size <= FrontDoor::kRealmSmall; ++size) {
+  for (std::size_t size = 1; size <= StatelessAnswers::kRealmSmall; ++size) {
     const std::string realm(size, 'r');
     const auto request = allocate();
     EXPECT_LE(kIpUdpV4 + answer(realm, client4_, request).size(), 3 * (kIpUdpV4 + request.size()))
@@ -120,7 +121,7 @@ TEST_F(Challenge, SaysItsReasonWhereThereIsRoom) {
 
 TEST_F(Challenge, OfALongestRealmFitsAPacketOf576Bytes) {
   std::size_t longest = 0;
-  while (FrontDoor::challenge_size(longest + 1) <= kAnswerMax)
+  while (StatelessAnswers::challenge_size(longest + 1) <= kAnswerMax)
     ++longest;
   EXPECT_EQ(longest, 460U);
   const auto with_fingerprint =
@@ -146,15 +147,14 @@ class Strangers : public testing::Test {
                                                   world_.policy_, world_.tokens_, world_.counters_);
   }
 
-  Packet knock(const Address& source, std::uint16_t port,
-               const std::vector<std::uint8_t>& payload) {
+  Packet ask(const Address& source, std::uint16_t port, const std::vector<std::uint8_t>& payload) {
     return world_.run(frame_of({{source, port}, kServer, payload}));
   }
   // How many of `tries` requests of one source are answered.
   unsigned answered(const Address& source, unsigned tries) {
     unsigned count = 0;
     for (unsigned i = 0; i < tries; ++i) {
-      count += knock(source, static_cast<std::uint16_t>(1024 + i), allocate()).verdict ==
+      count += ask(source, static_cast<std::uint16_t>(1024 + i), allocate()).verdict ==
                        Verdict::kTransmitBack
                    ? 1
                    : 0;
@@ -182,25 +182,25 @@ TEST_F(Strangers, WithAValidNonceAreNeverCharged) {
   const Endpoint client{kClient4, 777};
   const auto request = signed_allocate(world_.nonces_, client, world_.now_);
   for (int i = 0; i < 100; ++i)
-    EXPECT_EQ(knock(kClient4, 777, request).verdict, Verdict::kEngine);
+    EXPECT_EQ(ask(kClient4, 777, request).verdict, Verdict::kEngine);
 }
 
 TEST_F(Strangers, WithAForgedNonceAreCharged) {
   const NonceKeeper other({.realm = "example.org", .key = {2}});
   const auto request = signed_allocate(other, {kClient4, 777}, world_.now_);
   for (int i = 0; i < 2000; ++i)
-    EXPECT_EQ(knock(kClient4, 777, request).verdict, Verdict::kTransmitBack);
-  EXPECT_EQ(knock(kClient4, 777, request).drop, Drop::kChallengeSourceLimit);
+    EXPECT_EQ(ask(kClient4, 777, request).verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(ask(kClient4, 777, request).drop, Drop::kChallengeSourceLimit);
 }
 
 TEST_F(Strangers, BindingsOfAnAddressWithoutTokensAreAnsweredAllTheSame) {
   answered(kClient4, 5000);
-  EXPECT_EQ(knock(kClient4, 777, message(Method::kBinding, [](MessageWriter&) {})).verdict,
+  EXPECT_EQ(ask(kClient4, 777, message(Method::kBinding, [](MessageWriter&) {})).verdict,
             Verdict::kTransmitBack);
   const auto unknown = message(Method::kBinding, [](MessageWriter& writer) {
     writer.add_u32(static_cast<Attribute>(0x0003), 0);
   });
-  EXPECT_EQ(knock(kClient4, 777, unknown).drop, Drop::kChallengeSourceLimit);
+  EXPECT_EQ(ask(kClient4, 777, unknown).drop, Drop::kChallengeSourceLimit);
 }
 
 class StrangersOfAllSources : public Strangers {
@@ -230,8 +230,8 @@ TEST_F(Strangers, SendIsNotReadBeforeItsAllocationIsFound) {
   std::memcpy(bomb.data() + 4, "\x21\x12\xA4\x42", 4);
   for (std::size_t at = 20; at < bomb.size(); at += 4)
     put16(bomb.data() + at, 0x8022);
-  EXPECT_EQ(knock(kClient4, 777, bomb).drop, Drop::kNoAllocation);
-  EXPECT_EQ(knock(kClient4, kClientPort, bomb).drop, Drop::kTooManyAttributes);
+  EXPECT_EQ(ask(kClient4, 777, bomb).drop, Drop::kNoAllocation);
+  EXPECT_EQ(ask(kClient4, kClientPort, bomb).drop, Drop::kTooManyAttributes);
 }
 
 TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
@@ -241,13 +241,13 @@ TEST_F(Strangers, RequestsOfNoClientsShapeAreDroppedByName) {
   std::memcpy(bomb.data() + 4, "\x21\x12\xA4\x42", 4);
   for (std::size_t at = 20; at < bomb.size(); at += 4)
     put16(bomb.data() + at, 0x8022);
-  EXPECT_EQ(knock(kClient4, 777, bomb).drop, Drop::kTooManyAttributes);
+  EXPECT_EQ(ask(kClient4, 777, bomb).drop, Drop::kTooManyAttributes);
   std::vector<std::uint8_t> giant(4104, 0);
   std::memcpy(giant.data(), bomb.data(), 20);
   put16(giant.data() + 2, static_cast<std::uint16_t>(giant.size() - 20));
   put16(giant.data() + 20, 0x8022);
   put16(giant.data() + 22, static_cast<std::uint16_t>(giant.size() - 24));
-  EXPECT_EQ(knock(kClient4, 777, giant).drop, Drop::kRequestTooLong);
+  EXPECT_EQ(ask(kClient4, 777, giant).drop, Drop::kRequestTooLong);
 }
 
 TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
@@ -256,8 +256,8 @@ TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
   for (const Address& source :
        {Address::v4(0, 0, 0, 1), Address::v4(127, 0, 0, 1), Address::v4(224, 0, 0, 1),
         Address::v4(255, 255, 255, 255), Address::v4(203, 0, 113, 255), kServer4, kRelay4}) {
-    EXPECT_EQ(knock(source, 777, binding).drop, Drop::kUnanswerable) << source.to_string();
-    EXPECT_EQ(knock(source, 777, allocate()).drop, Drop::kUnanswerable) << source.to_string();
+    EXPECT_EQ(ask(source, 777, binding).drop, Drop::kUnanswerable) << source.to_string();
+    EXPECT_EQ(ask(source, 777, allocate()).drop, Drop::kUnanswerable) << source.to_string();
   }
   const Endpoint server6{kServer6, kPort};
   for (const char* text : {"::", "::1", "ff02::1"}) {
@@ -268,13 +268,13 @@ TEST_F(Strangers, OfAddressesThatAreNoHostsAreNotAnswered) {
 
   // Another network now.
   const Address before = Address::v4(203, 0, 113, 255), after = Address::v4(198, 51, 100, 255);
-  EXPECT_EQ(knock(after, 777, binding).verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(ask(after, 777, binding).verdict, Verdict::kTransmitBack);
   WorkerPolicy next = world_.policy_;
   next.broadcasts = Broadcasts({after});
   world_.pipeline_->use(next);
-  EXPECT_EQ(knock(before, 777, binding).verdict, Verdict::kTransmitBack);
+  EXPECT_EQ(ask(before, 777, binding).verdict, Verdict::kTransmitBack);
   for (const auto& bytes : {binding, allocate()})
-    EXPECT_EQ(knock(after, 777, bytes).drop, Drop::kUnanswerable);
+    EXPECT_EQ(ask(after, 777, bytes).drop, Drop::kUnanswerable);
 }
 
 // --- Classic STUN.
@@ -287,7 +287,7 @@ std::vector<std::uint8_t> classic_binding() {
 }
 
 TEST_F(Strangers, OfClassicStunAreAnswered) {
-  const Packet packet = knock(kClient4, 777, classic_binding());
+  const Packet packet = ask(kClient4, 777, classic_binding());
   ASSERT_EQ(packet.verdict, Verdict::kTransmitBack);
   const auto out = read(packet);
   ASSERT_TRUE(out);
@@ -300,7 +300,7 @@ TEST_F(Strangers, OfClassicStunAreAnswered) {
 TEST_F(Strangers, OfClassicStunAreLimitedBySource) {
   unsigned count = 0;
   for (int i = 0; i < 3000; ++i)
-    count += knock(kClient4, 777, classic_binding()).verdict == Verdict::kTransmitBack ? 1 : 0;
+    count += ask(kClient4, 777, classic_binding()).verdict == Verdict::kTransmitBack ? 1 : 0;
   EXPECT_EQ(count, 2000U);
   EXPECT_EQ(world_.drops(Drop::kChallengeSourceLimit), 1000U);
 }
@@ -314,9 +314,9 @@ TEST_F(Strangers, OfClassicStunWithABadChecksumAreNot) {
 TEST_F(Strangers, WhoAskForASharedSecretAreDroppedByName) {
   auto bytes = classic_binding();
   bytes[1] = 2;
-  EXPECT_EQ(knock(kClient4, 777, bytes).drop, Drop::kSharedSecret);
+  EXPECT_EQ(ask(kClient4, 777, bytes).drop, Drop::kSharedSecret);
   bytes[1] = 3;
-  EXPECT_EQ(knock(kClient4, 777, bytes).drop, Drop::kNotStun);
+  EXPECT_EQ(ask(kClient4, 777, bytes).drop, Drop::kNotStun);
 }
 
 }  // namespace

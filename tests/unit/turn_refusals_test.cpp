@@ -1,7 +1,7 @@
 // Why a request is refused, in words: a developer of a client reads them in his log. And which of
 // several causes is told.
 #include "turn_world.h"
-#include "turnpike/front_door.h"
+#include "turnpike/stateless_answers.h"
 
 namespace turnpike {
 namespace {
@@ -162,17 +162,18 @@ TEST_F(Refusals, OfCredentialsSayTheirCause) {
             "403 Client Address Is A Tunnel's");
 }
 
-// The front door sees them first; a stranger gets no more than by any other question.
-TEST_F(Refusals, OfTheFrontDoorSayTheirCauseAndStaySmall) {
-  const FrontDoor door({.realm = "example.org"}, nonces_);
+// StatelessAnswers sees them first; a stranger gets no more than by any other question.
+TEST_F(Refusals, OfTheStatelessAnswersSayTheirCauseAndStaySmall) {
+  const StatelessAnswers stateless({.realm = "example.org"}, nonces_);
   std::array<std::uint8_t, 548> room{};
   const auto ask_door = [&] {
     const auto bytes = build(Method::kRefresh, from(1000), {});
     MessageView view;
     EXPECT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
     const FiveTuple who = from(1000);
-    const DoorResult result = door.answer(now_, view, who.client, {who.server}, false, room);
-    EXPECT_LT(result.size, FrontDoor::challenge_size(realm_.size()));
+    const StatelessResult result =
+        stateless.answer(now_, view, who.client, {who.server}, false, room);
+    EXPECT_LT(result.size, StatelessAnswers::challenge_size(realm_.size()));
     Answer answer{{room.begin(), room.begin() + static_cast<std::ptrdiff_t>(result.size)}, {}};
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
     return cause_of(answer);

@@ -4,7 +4,7 @@
 // Whoever forges a source has the answer sent there, so answers are small: SOFTWARE is left to the
 // engine's, which go to those who have proved themselves, and a challenge is at most three times
 // its request in IP bytes, if need be without a reason phrase (a SHOULD, RFC 8489 §14.8).
-#include "turnpike/front_door.h"
+#include "turnpike/stateless_answers.h"
 
 #include <algorithm>
 
@@ -36,51 +36,51 @@ bool credentials_complete(const MessageView& request) {
   return named && request.text(Attribute::kRealm) && request.text(Attribute::kNonce);
 }
 
-DoorAnswer answer_of(std::uint16_t code) {
+StatelessAnswer answer_of(std::uint16_t code) {
   switch (code) {
     case 400:
-      return DoorAnswer::k400;
+      return StatelessAnswer::k400;
     case 401:
-      return DoorAnswer::k401;
+      return StatelessAnswer::k401;
     case 420:
-      return DoorAnswer::k420;
+      return StatelessAnswer::k420;
     case 438:
-      return DoorAnswer::k438;
+      return StatelessAnswer::k438;
     default:
-      return DoorAnswer::kNone;
+      return StatelessAnswer::kNone;
   }
 }
 
 // The end that all answers share.
-DoorResult close(MessageWriter& writer, const MessageView& request, DoorAnswer answer,
-                 bool to_stranger) {
+StatelessResult close(MessageWriter& writer, const MessageView& request, StatelessAnswer answer,
+                      bool to_stranger) {
   if (request.has_fingerprint()) writer.add_fingerprint();
   const std::size_t size = writer.finish().size();
-  if (size == 0) return {Door::kTooLong, DoorAnswer::kNone, 0, to_stranger};
-  return {Door::kAnswered, answer, size, to_stranger};
+  if (size == 0) return {StatelessVerdict::kTooLong, StatelessAnswer::kNone, 0, to_stranger};
+  return {StatelessVerdict::kAnswered, answer, size, to_stranger};
 }
 
 // A cause is short: with it the answer is still smaller than a challenge.
-DoorResult refuse(const MessageView& request, std::uint16_t code, std::string_view cause,
-                  bool to_stranger, std::span<std::uint8_t> out) {
+StatelessResult refuse(const MessageView& request, std::uint16_t code, std::string_view cause,
+                       bool to_stranger, std::span<std::uint8_t> out) {
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
   writer.add_error_code(code, cause);
   return close(writer, request, answer_of(code), to_stranger);
 }
 
-DoorResult answer_binding(const MessageView& request, const Endpoint& client,
-                          std::span<std::uint8_t> out) {
+StatelessResult answer_binding(const MessageView& request, const Endpoint& client,
+                               std::span<std::uint8_t> out) {
   std::array<std::uint16_t, kUnknownMax> unknown;
   const std::size_t count = stun::unknown_attributes(request, unknown);
   if (count != 0) {
     MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
     writer.add_error_code(420);
     writer.add_unknown_attributes(std::span(unknown).first(count));
-    return close(writer, request, DoorAnswer::k420, true);
+    return close(writer, request, StatelessAnswer::k420, true);
   }
   MessageWriter writer(out, Class::kSuccess, request.method(), request.transaction_id());
   writer.add_xor_address(Attribute::kXorMappedAddress, client);
-  return close(writer, request, DoorAnswer::kBindingSuccess, false);
+  return close(writer, request, StatelessAnswer::kBindingSuccess, false);
 }
 
 constexpr std::size_t kAmplificationMax = 3;
@@ -96,14 +96,14 @@ constexpr std::size_t ip_udp_size(Family family) {
   return (family == Family::kIpv4 ? 20 : 40) + 8;
 }
 
-DoorResult challenge(std::uint16_t code, const MessageView& request, Family family,
-                     const FrontDoor::Config& config, std::string_view nonce,
-                     std::span<std::uint8_t> out) {
+StatelessResult challenge(std::uint16_t code, const MessageView& request, Family family,
+                          const StatelessAnswers::Config& config, std::string_view nonce,
+                          std::span<std::uint8_t> out) {
   const std::string_view reason = stun::reason_phrase(code);
   const std::size_t around = ip_udp_size(family);
   const std::size_t allowed =
       std::min(kAmplificationMax * (around + request.bytes().size()) - around, kAnswerMax);
-  const std::size_t bare = FrontDoor::challenge_size(config.realm.size()) -
+  const std::size_t bare = StatelessAnswers::challenge_size(config.realm.size()) -
                            (request.has_fingerprint() ? 0 : kFingerprintSize);
   const bool fits = bare + attribute_size(reason.size()) - 4 <= allowed;
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
@@ -114,14 +114,14 @@ DoorResult challenge(std::uint16_t code, const MessageView& request, Family fami
 
 }  // namespace
 
-std::size_t FrontDoor::challenge_size(std::size_t realm_size) {
+std::size_t StatelessAnswers::challenge_size(std::size_t realm_size) {
   return stun::kHeaderSize + attribute_size(4) + attribute_size(realm_size) +
          attribute_size(NonceKeeper::kSize) + kPasswordAlgorithmsSize + kFingerprintSize;
 }
 
-DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endpoint& client,
-                             const Listener& listener, bool known,
-                             std::span<std::uint8_t> room) const {
+StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request,
+                                         const Endpoint& client, const Listener& listener,
+                                         bool known, std::span<std::uint8_t> room) const {
   const std::span<std::uint8_t> out = room.first(std::min(room.size(), kAnswerMax));
   const std::uint16_t raw_method = request.raw_method();
   const bool binding = request.method() == Method::kBinding;
@@ -129,7 +129,7 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
     return {};
   }
   if (request.message_class() == Class::kIndication && binding) {
-    return {Door::kIgnoreIndication, DoorAnswer::kNone, 0, false};
+    return {StatelessVerdict::kIgnoreIndication, StatelessAnswer::kNone, 0, false};
   }
   if (request.message_class() != Class::kRequest) return {};
   if (binding) return answer_binding(request, client, out);
@@ -160,7 +160,7 @@ DoorResult FrontDoor::answer(Instant now, const MessageView& request, const Endp
   if (nonces_.config().password_algorithms && !stun::algorithms_untampered(request, offered)) {
     return refuse(request, 400, "Password Algorithms Altered", false, out);
   }
-  return {Door::kAdmit, DoorAnswer::kNone, 0, false};
+  return {StatelessVerdict::kAdmit, StatelessAnswer::kNone, 0, false};
 }
 
 }  // namespace turnpike

@@ -16,7 +16,7 @@
 
 namespace turnpike {
 
-enum class Door : std::uint8_t {
+enum class StatelessVerdict : std::uint8_t {
   kAnswered,          // the answer is in `out`
   kAdmit,             // for the engine: credentials are there and the nonce is ours and fresh
   kIgnoreMalformed,   // dropped silently: unknown method, or a class that no server takes
@@ -29,18 +29,18 @@ enum class Door : std::uint8_t {
 inline constexpr std::size_t kAnswerMax = 576 - 20 - 8;
 
 // Which answer it was, for the counters.
-enum class DoorAnswer : std::uint8_t { kNone, kBindingSuccess, k400, k401, k420, k438 };
+enum class StatelessAnswer : std::uint8_t { kNone, kBindingSuccess, k400, k401, k420, k438 };
 
-struct DoorResult {
-  Door door = Door::kIgnoreMalformed;
-  DoorAnswer answer = DoorAnswer::kNone;
+struct StatelessResult {
+  StatelessVerdict verdict = StatelessVerdict::kIgnoreMalformed;
+  StatelessAnswer answer = StatelessAnswer::kNone;
   std::size_t size = 0;  // of the answer in `out`
   // The request hasn't shown that its sender is where it says, and the answer costs more than it:
   // limited by source (docs/protocol.md 9).
   bool to_stranger = false;
 };
 
-class FrontDoor {
+class StatelessAnswers {
  public:
   struct Config {
     std::string realm;
@@ -48,15 +48,16 @@ class FrontDoor {
     bool md5_offered = true;
     bool classic = true;  // Binding without magic cookie is answered (RFC 3489)
   };
-  FrontDoor(const Config& config, const NonceKeeper& nonces) : config_(config), nonces_(nonces) {}
+  StatelessAnswers(const Config& config, const NonceKeeper& nonces)
+      : config_(config), nonces_(nonces) {}
 
   // `request` is a parsed message of class request or indication other than Send, which came to
   // `listener`. `known` says that the five-tuple has an allocation: then a nonce that is ours and
   // only stale is admitted, because the engine must first recognise a retransmission (it answers
   // 438 itself). `out` doesn't overlap the request and has at least kAnswerMax bytes. Any thread;
   // no allocation, no lock.
-  DoorResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
-                    const Listener& listener, bool known, std::span<std::uint8_t> out) const;
+  StatelessResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
+                         const Listener& listener, bool known, std::span<std::uint8_t> out) const;
 
   // Binding without magic cookie, where it is answered at all.
   stun::ClassicResult answer_classic(stun::Bytes bytes, const Endpoint& client,
