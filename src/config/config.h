@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "config/rules.h"
 #include "turnpike/address.h"
 #include "turnpike/server.h"
 
@@ -164,6 +165,7 @@ struct Config {
   AuthSection auth;
   PeersSection peers;
   LimitsSection limits;
+  PayloadSection payload;
   RelayPortsSection relay_ports;
   MetricsSection metrics;
   LogSection log;

@@ -104,6 +104,10 @@ Take secret(std::string& out, Parse parse, std::string_view expected) {
   };
 }
 
+struct PayloadSection;
+// The keys of [payload] (rules.cpp).
+Take read_payload(PayloadSection& payload);
+
 // A list; `item` says how to take one in, given the new place at the end of `out` for it.
 template <typename T, typename Item>
 Take list(std::vector<T>& out, Item item, std::string_view expected) {

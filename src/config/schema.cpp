@@ -296,6 +296,7 @@ Take read_root(Config& config) {
         {"auth", read_auth(config)},
         {"peers", read_peers(config)},
         {"limits", read_limits(config)},
+        {"payload", read_payload(config.payload)},
         {"metrics", read_metrics(config)},
         {"log", read_log(config)},
         {"test", read_test(config)},

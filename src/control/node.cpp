@@ -18,6 +18,7 @@
 #include "config/wipe.h"
 #include "control/accounts.h"
 #include "control/fit.h"
+#include "control/payload.h"
 #include "control/policy.h"
 #include "control/privileges.h"
 #include "control/service.h"
@@ -50,7 +51,7 @@ constexpr std::uint64_t kAddressesMs = 500;
 constexpr std::uint64_t kLossesMs = 100;
 constexpr std::uint64_t kLinksMs = 100;
 constexpr std::uint64_t kOldPolicyMs = 100;
-constexpr std::uint64_t kLoginNotesMs = 10'000;  // a line of each shard in that time, at most
+constexpr std::uint64_t kNotesMs = 10'000;  // a line of each shard in that time, at most
 // An interface that gets an XDP program may go down for a moment, and the kernel tells late that it
 // is up.
 constexpr std::uint64_t kLinksFirstMs = 3000;
@@ -92,6 +93,7 @@ class Node {
   const std::shared_ptr<const auth::Credentials> credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
+  const std::shared_ptr<const policy::PayloadRules> payload_;  // nullptr: none
   Published<Policy> policy_;
   QuotaLedger quotas_;
   flow::Tables tables_;
@@ -114,14 +116,15 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
       nonces_(nonce_config(config_, *credentials_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
-      policy_(make_policy(config_, credentials_, nonces_, addresses_)),
+      payload_(make_payload_rules(config_)),
+      policy_(make_policy(config_, credentials_, payload_, nonces_, addresses_)),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
   make_engines();
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
-                              conditions_});
+                              conditions_, payload_.get()});
   config::forget_secrets(config_);
 }
 
@@ -215,6 +218,7 @@ observe::MetricsSource Node::metrics_source() {
     return observe::Use{use.in_use, use.capacity};
   };
   source.next_hops = [this] { return observe::Use{next_hops_.in_use(), next_hops_.capacity()}; };
+  if (payload_) source.payload_rules = [this] { return use_of(*payload_); };
   source.conditions = &conditions_;
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
@@ -267,6 +271,11 @@ void Node::say_what_runs() const {
                    std::to_string(config_.metrics.address.port) + "\"");
     }
   }
+  if (payload_) {
+    log::info(std::to_string(payload_->rules().size()) + " payload rules, " +
+              std::to_string(payload_->bytes() >> 10) + " KiB compiled" +
+              (payload_->was_cached() ? ", from " + config_.payload.cache : ""));
+  }
   if (const std::string why = why_one_user_can_take_all(config_, limits_);
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);
@@ -294,7 +303,7 @@ void Node::tell_routes() {
 
 // What depends on the addresses that the host has.
 void Node::tell_addresses() {
-  policy_.publish(make_policy(config_, credentials_, nonces_, addresses_));
+  policy_.publish(make_policy(config_, credentials_, payload_, nonces_, addresses_));
   watch_->look_at_addresses();
 }
 
@@ -305,7 +314,7 @@ Timers Node::chores() {
   timers.add(now + nonce_life_ms, nonce_life_ms,
              [this] { nonces_.rotate(random_bytes<std::array<std::uint8_t, 16>>()); });
   timers.add(now, kAddressesMs, [this] { watch_->look_at_addresses(); });
-  timers.add(now, kLoginNotesMs, [this] { watch_->look_at_logins(); });
+  timers.add(now, kNotesMs, [this] { watch_->look_at_notes(); });
   timers.add(now, kOldPolicyMs, [this] { policy_.reclaim(); });
   timers.add(now, kLossesMs, [this] { dataplane_->count_losses(); });
   timers.add(now + kLinksFirstMs, kLinksMs, [this] { watch_->look(); });

@@ -212,10 +212,13 @@ NonceKeeper::Config nonce_config(const config::Config& config,
 
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
-    const NonceKeeper& nonces, const kernel::HostAddresses& host) {
+    const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
+    const kernel::HostAddresses& host) {
   const StatelessAnswers stateless(stateless_config(config, *credentials), nonces);
+  flow::WorkerPolicy worker = worker_policy(config, stateless, host);
+  worker.payload = payload;
   return std::make_unique<const Policy>(
-      Policy{.worker = worker_policy(config, stateless, host),
+      Policy{.worker = std::move(worker),
              .engine = {.peers = peer_rules(config, host),
                         .credentials = credentials,
                         .server = server_policy(config, *credentials)}});

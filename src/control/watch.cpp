@@ -216,8 +216,12 @@ void Watch::look_at_addresses() {
   }
 }
 
-void Watch::look_at_logins() {
+void Watch::look_at_notes() {
   for (const std::unique_ptr<engine::EngineThread>& engine : world_.engines) {
+    while (const auto ended = engine->take_end_note()) {
+      log::info("ended the allocation of " + ended->client.to_string() + ": payload rule " +
+                world_.payload->rules()[ended->rule - 1u].name);
+    }
     if (const auto note = engine->take_login_note()) log::info(engine::describe(*note));
     if (told_of_endless_ || !engine->saw_endless_credential()) continue;
     told_of_endless_ = true;

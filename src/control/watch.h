@@ -14,6 +14,7 @@
 #include "kernel/next_hops.h"
 #include "kernel/route_query.h"
 #include "observe/conditions.h"
+#include "policy/payload_rules.h"
 
 namespace turnpike::control {
 
@@ -32,6 +33,7 @@ class Watch {
     kernel::HostAddresses& addresses;
     const std::vector<std::unique_ptr<engine::EngineThread>>& engines;
     observe::Conditions& conditions;
+    const policy::PayloadRules* payload;  // nullptr: none
   };
   explicit Watch(const World& world);
 
@@ -40,7 +42,8 @@ class Watch {
   void look();
   // After each change of the host's addresses, and now and then.
   void look_at_addresses();
-  void look_at_logins();
+  // What engines have to tell of refused logins and of allocations that rules have ended.
+  void look_at_notes();
   // Once, at the start.
   void warn_of_short_reach() const;
 

@@ -169,10 +169,24 @@ bool Worker::round(Instant now) {
   busy |= take_fragments(now);
   busy |= take_exceptions();
   if (!busy) return false;
+  tell_of_ended();
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
   return true;
+}
+
+// Whoever finds the shard's ring full keeps his place until the next round.
+void Worker::tell_of_ended() {
+  flow::Police& police = pipeline_->police();
+  std::size_t told = 0;
+  for (const flow::Police::Ended& ended : police.ended()) {
+    if (!fabric_.engines[ended.shard]->notify(config_.number, ended.notice)) break;
+    ++told;
+  }
+  if (told == 0) return;
+  police.taken(told);
+  asked_engines_ = true;
 }
 
 // A system call for each engine that sleeps, so only now that all frames are sent.

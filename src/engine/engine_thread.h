@@ -14,7 +14,7 @@
 #include "base/published.h"
 #include "base/qsbr.h"
 #include "engine/engine_policy.h"
-#include "engine/login_notes.h"
+#include "engine/notes.h"
 #include "engine/random_source.h"
 #include "tables/tables.h"
 #include "turnpike/listener.h"
@@ -67,6 +67,8 @@ class EngineThread final : public ServerHost {
 
   // Control's thread: a refused login since the last call, if there was one.
   std::optional<LoginNote> take_login_note() { return login_notes_.take(); }
+  // Control's thread: an allocation that a payload rule has ended, if one is left to be told of.
+  std::optional<EndNote> take_end_note() { return end_notes_.take(); }
   // Any thread: whether a credential came whose end is more than ten years away.
   bool saw_endless_credential() const { return endless_.load(std::memory_order_relaxed); }
 
@@ -92,6 +94,7 @@ class EngineThread final : public ServerHost {
   RandomSource random_;
   Server server_;
   LoginNotes login_notes_;
+  EndNotes end_notes_;
   std::uint64_t expired_for_s_ = 0;       // the credential that find_keys() refused last
   std::atomic<bool> endless_{false};      // this thread: wo, control: ro
   std::atomic<bool> unsandboxed_{false};  // this thread: wo, control: ro

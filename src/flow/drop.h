@@ -43,6 +43,8 @@ namespace turnpike::flow {
   X(kBadSend, "bad_send",                                                                         \
     "Send indication without a peer address or data, or with unknown attributes")                 \
   X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \
+  X(kPayloadRule, "payload_rule", "of a flow whose first packets a payload rule refuses")         \
+  X(kPayloadLimit, "payload_limit", "above the rate of the payload rule that its flow matched")   \
   X(kTtlExpired, "ttl_expired", "TTL or hop limit would reach zero")                              \
   X(kTooBig, "too_big", "longer than the outgoing link's MTU and must not be fragmented")         \
   X(kNoHeadroom, "no_headroom", "no room to grow headers")                                        \

@@ -216,12 +216,21 @@ TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mt
   return Ip<kTo>::kSize + udp_size <= mtu;
 }
 
-// False: it is dropped.
+// False: it is dropped; or left to the general stages, which look into it.
 TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t* body,
                                             bool to_client) {
   if (!police_.watches()) return true;
-  const Drop refused =
-      police_.judge({AllocationSlot{item.allocation}, to_client, {body, item.body_size}});
+  const Passing passing{AllocationSlot{item.allocation},
+                        to_client,
+                        item.by_channel ? &channels_[item.entry].payload_verdict
+                                        : &permissions_[item.entry].payload_verdict,
+                        {body, item.body_size}};
+  return police_.passes_plainly(passing) || police_takes_watched(item, passing);
+}
+
+[[gnu::noinline]] bool FastLane::police_takes_watched(const Item& item, const Passing& passing) {
+  if (police_.is_open(passing)) return false;
+  const Drop refused = police_.judge(now_, passing);
   if (refused != Drop::kNone) drop(*item.packet, refused);
   return refused == Drop::kNone;
 }
@@ -358,11 +367,12 @@ TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Ite
 }
 
 // The peer is a relayed address of this node (docs/protocol.md 29): the packet comes to its client
-// as if from our own public address. Too rare to be worth stages of its own.
+// as if from our own public address. Too rare to be worth stages of its own, or two of the police's
+// judgements at once.
 [[gnu::noinline]] bool FastLane::turn_back(std::uint32_t seconds, Item item, RelayPort own,
                                            const Address& peer, std::uint16_t peer_port) {
   const std::uint32_t* target = tables_.by_address.find(peer);
-  if (target == nullptr) return false;
+  if (target == nullptr || police_.watches()) return false;
   const Address& source = tables_.relayed[own.relayed].address.public_address();
   item.kind = Kind::kHairpin;
   item.relay_port = tables_.relay_port(*target, peer_port);
@@ -444,8 +454,8 @@ void FastLane::count() {
   if (bindings_ != 0) counters_.binding_success.add(bindings_);
 }
 
-std::size_t FastLane::process(const WorkerPolicy& policy, std::uint32_t seconds,
-                              std::span<Packet> burst) {
+std::size_t FastLane::process(const WorkerPolicy& policy, Instant now, std::span<Packet> burst) {
+  const std::uint32_t seconds = now_s(now);
   assert(burst.size() <= kMaxBurst);
   std::array<Item, kMaxBurst> items;
   std::size_t n = 0;
@@ -453,6 +463,7 @@ std::size_t FastLane::process(const WorkerPolicy& policy, std::uint32_t seconds,
   bindings_ = 0;
   if (burst.empty()) return 0;
   policy_ = &policy;
+  now_ = now;
   ttl_mask_ = policy.resets_ttl ? 0U : 0xFFU;
   ttl_term_ = policy.resets_ttl ? 64U : ~0U;
   const std::uint16_t port = burst.front().port;

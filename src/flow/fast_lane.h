@@ -51,7 +51,7 @@ class FastLane {
   // At most 64 packets, fresh from the caller. What is relayed has verdict kTransmit, what is
   // answered kTransmitBack, what the police refuses kDrop; the rest is untouched. Returns how many
   // were relayed or answered.
-  std::size_t process(const WorkerPolicy& policy, std::uint32_t seconds, std::span<Packet> burst);
+  std::size_t process(const WorkerPolicy& policy, Instant now, std::span<Packet> burst);
 
  private:
   // kHairpin: from a client, and now on its way to another.
@@ -124,6 +124,7 @@ class FastLane {
   bool path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_fragment,
                   std::size_t udp_size) const;
   bool police_takes(const Item& item, const std::uint8_t* body, bool to_client);
+  bool police_takes_watched(const Item& item, const Passing& passing);
   std::uint32_t ttl_left(std::uint32_t ttl) const { return (ttl & ttl_mask_) + ttl_term_; }
   void count();
 
@@ -142,6 +143,7 @@ class FastLane {
   const BareBinding bare_binding_;
   // Of this burst.
   const WorkerPolicy* policy_ = nullptr;
+  Instant now_{};
   // What leaves has TTL (old & mask) + term: one less (of at least two), or always the same.
   std::uint32_t ttl_mask_ = 0, ttl_term_ = 0;
   Sums to_peers_{}, to_clients_{}, hairpins_{};

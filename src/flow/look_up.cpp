@@ -30,8 +30,8 @@ void Pipeline::look_up(Instant now, std::span<Packet> burst) {
     if (packet.lane == Lane::kTooBig) heed_too_big(seconds, packet);
     if (packet.lane == Lane::kSend) open_send(packet);
   }
-  find_ways_by_channel(seconds, burst);
-  find_ways_by_permission(seconds, burst);
+  find_ways_by_channel(now, burst);
+  find_ways_by_permission(now, burst);
   look_up_relays(burst);
   find_ways_to_clients(seconds, burst);
   for (Packet& packet : burst) {
@@ -81,7 +81,8 @@ void Pipeline::look_up_relays(std::span<Packet> burst) {
   }
 }
 
-void Pipeline::find_ways_by_channel(std::uint32_t seconds, std::span<Packet> burst) {
+void Pipeline::find_ways_by_channel(Instant now, std::span<Packet> burst) {
+  const std::uint32_t seconds = now_s(now);
   std::array<NumberKey, kMaxBurst> keys;
   std::array<ChannelSlot, kMaxBurst> found;
   std::array<Packet*, kMaxBurst> whose;
@@ -105,11 +106,13 @@ void Pipeline::find_ways_by_channel(std::uint32_t seconds, std::span<Packet> bur
     packet.relayed = tables_.relayed(channel->relayed);
     packet.next_hop = next_hop(channel->peer_next_hop);
     packet.path_mtu = channel->path_mtu.at(seconds);
-    if (channel->to_ourselves) hairpin(seconds, packet, packet.peer);
+    packet.payload_verdict = &channel->payload_verdict;
+    if (channel->to_ourselves) hairpin(now, packet, packet.peer);
   }
 }
 
-void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> burst) {
+void Pipeline::find_ways_by_permission(Instant now, std::span<Packet> burst) {
+  const std::uint32_t seconds = now_s(now);
   std::array<PermissionKey, kMaxBurst> keys;
   std::array<PermissionSlot, kMaxBurst> found;
   std::array<Packet*, kMaxBurst> whose;
@@ -135,7 +138,8 @@ void Pipeline::find_ways_by_permission(std::uint32_t seconds, std::span<Packet> 
     packet.relayed = tables_.relayed(allocation.relayed[family_index(family)]);
     packet.next_hop = next_hop(permission->peer_next_hop);
     packet.path_mtu = permission->path_mtu.at(seconds);
-    if (permission->to_ourselves) hairpin(seconds, packet, packet.peer);
+    packet.payload_verdict = &permission->payload_verdict;
+    if (permission->to_ourselves) hairpin(now, packet, packet.peer);
   }
 }
 
@@ -180,7 +184,9 @@ void Pipeline::take_way_to_client(std::uint32_t seconds, Packet& packet,
   if (refused != Drop::kNone) return drop(packet, refused);
   packet.next_hop = next_hop(allocation.client_next_hop);
   packet.path_mtu = allocation.path_mtu_at(seconds);
-  packet.channel = is_live(channel, seconds) ? channel->number : ChannelNumber{0};
+  const bool by_channel = is_live(channel, seconds);
+  packet.channel = by_channel ? channel->number : ChannelNumber{0};
+  packet.payload_verdict = by_channel ? &channel->payload_verdict : &permission->payload_verdict;
 }
 
 const ChannelEntry* Pipeline::channel_at(ChannelSlot slot) const {
@@ -248,8 +254,13 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
 }
 
 // Hairpin (docs/protocol.md 29): the peer is a relayed address of this node, so the packet joins
-// the peers' lane here, once, as if it had come from our public address.
-void Pipeline::hairpin(std::uint32_t seconds, Packet& packet, const Endpoint& peer) {
+// the peers' lane here, once, as if it had come from our public address. As its client's it is
+// judged before that; as a peer's, it will be with all others.
+void Pipeline::hairpin(Instant now, Packet& packet, const Endpoint& peer) {
+  if (police_.watches()) {
+    const Drop refused = judge(now, packet, false);
+    if (refused != Drop::kNone) return drop(packet, refused);
+  }
   const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);
   packet.hairpin = true;
@@ -257,7 +268,7 @@ void Pipeline::hairpin(std::uint32_t seconds, Packet& packet, const Endpoint& pe
   packet.allocation = *target;
   packet.peer = {here_.public_of(packet.relayed.address), packet.relayed.port};
   counters_.hairpin.add();
-  take_way_to_client(seconds, packet, find_channel(packet), find_permission(packet));
+  take_way_to_client(now_s(now), packet, find_channel(packet), find_permission(packet));
 }
 
 // A known five-tuple's shard is its allocation's; a reservation token names its own; any other is

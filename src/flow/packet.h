@@ -97,7 +97,8 @@ struct alignas(64) Packet {
   union {
     Endpoint peer;  // where the body goes, or came from
   };
-  // look up
+  // look up, of what is relayed: of the permission or channel that lets it pass
+  std::atomic<std::uint64_t>* payload_verdict;
   union {
     RelayEndpoint relayed;  // client lanes: what the peer sees
   };

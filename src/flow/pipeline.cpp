@@ -25,8 +25,9 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       icmp_receivers_(1024, setup.strangers.key),
       requests_(setup.requests,
                 std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
-      behind_requests_(std::size_t{tables.limits().shards} *
-                       tables.limits().allocations_per_shard) {
+      behind_requests_(std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
+      police_(tables, worker) {
+  police_.use(policy);
   for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
     own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
   if (setup.fast_lane)
@@ -36,26 +37,32 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
 
 void Pipeline::process(Instant now, std::span<Packet> burst) {
   assert(burst.size() <= kMaxBurst);
-  if (fast_lane_ && fast_lane_->process(*policy_, now_s(now), burst) == burst.size()) return;
+  if (fast_lane_ && fast_lane_->process(*policy_, now, burst) == burst.size()) return;
   classify(now, burst);
   look_up(now, burst);
-  if (police_.watches()) police(burst);
+  if (police_.watches()) police(now, burst);
   rewrite(now, burst);
   for (Packet& packet : burst)
     settle(packet);
 }
 
 // Of what is relayed, as look_up() has found it.
-void Pipeline::police(std::span<Packet> burst) {
+void Pipeline::police(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
     const bool media = packet.lane == Lane::kChannelData || packet.lane == Lane::kSend ||
                        packet.lane == Lane::kPeer;
     if (packet.verdict != Verdict::kContinue || !media) continue;
-    const Drop refused = police_.judge({packet.allocation,
-                                        packet.lane == Lane::kPeer,
-                                        {packet.data + packet.body, packet.body_size}});
+    const Drop refused = judge(now, packet, packet.lane == Lane::kPeer);
     if (refused != Drop::kNone) drop(packet, refused);
   }
+}
+
+Drop Pipeline::judge(Instant now, const Packet& packet, bool to_client) {
+  const Passing passing{packet.allocation,
+                        to_client,
+                        packet.payload_verdict,
+                        {packet.data + packet.body, packet.body_size}};
+  return police_.passes_plainly(passing) ? Drop::kNone : police_.judge(now, passing);
 }
 
 // In the burst's order: what stands behind a request there waits as well.

@@ -43,7 +43,10 @@ class Pipeline {
            std::uint16_t worker = 0);
 
   // From now on it goes by `policy`, which stays until the next call. Once a round.
-  void use(const WorkerPolicy& policy) { policy_ = &policy; }
+  void use(const WorkerPolicy& policy) {
+    policy_ = &policy;
+    police_.use(policy);
+  }
 
   // At most kMaxBurst packets. Wall time doesn't matter here: `now` is the engine's clock.
   void process(Instant now, std::span<Packet> burst);
@@ -64,9 +67,13 @@ class Pipeline {
   // to say answered() if its opens_way is set, when it has come back.
   BehindRequests& behind_requests() { return behind_requests_; }
 
+  // Whom payload rules have ended: the caller's to tell to the shards.
+  Police& police() { return police_; }
+
  private:
   void settle(Packet& packet);
-  void police(std::span<Packet> burst);
+  void police(Instant now, std::span<Packet> burst);
+  Drop judge(Instant now, const Packet& packet, bool to_client);
 
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
@@ -86,8 +93,8 @@ class Pipeline {
   void look_up(Instant now, std::span<Packet> burst);
   void look_up_clients(std::span<Packet> burst);
   void look_up_relays(std::span<Packet> burst);
-  void find_ways_by_channel(std::uint32_t seconds, std::span<Packet> burst);
-  void find_ways_by_permission(std::uint32_t seconds, std::span<Packet> burst);
+  void find_ways_by_channel(Instant now, std::span<Packet> burst);
+  void find_ways_by_permission(Instant now, std::span<Packet> burst);
   void find_ways_to_clients(std::uint32_t seconds, std::span<Packet> burst);
   void take_way_to_client(std::uint32_t seconds, Packet& packet, const ChannelEntry* channel,
                           const PermissionEntry* permission);
@@ -98,7 +105,7 @@ class Pipeline {
   const ChannelEntry* find_channel(const Packet& packet) const;
   const PermissionEntry* find_permission(const Packet& packet) const;
   void choose_shard(Packet& packet);
-  void hairpin(std::uint32_t seconds, Packet& packet, const Endpoint& peer);
+  void hairpin(Instant now, Packet& packet, const Endpoint& peer);
 
   // rewrite.cpp
   void rewrite(Instant now, std::span<Packet> burst);

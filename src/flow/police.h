@@ -1,13 +1,21 @@
-// Behind the law (admission.h): what may pass is judged by how much it is and what is in it. Meters
-// and rules of payload will stand here, before anything of the packet is overwritten. So far there
-// are none: nothing is watched, and nobody is asked.
+// Behind the law (admission.h): what may pass is judged by what is in it and how much it is, before
+// anything of the packet is overwritten. The fast lane asks what is known; what has to be looked
+// into it leaves to the general stages, which do that for a burst together.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "flow/drop.h"
+#include "flow/verdict.h"
+#include "flow/worker_policy.h"
+#include "tables/tables.h"
 #include "turnpike/flow_sink.h"
+#include "turnpike/request.h"
+#include "turnpike/time.h"
 
 namespace turnpike::flow {
 
@@ -15,19 +23,59 @@ namespace turnpike::flow {
 struct Passing {
   AllocationSlot allocation{};
   bool to_client = false;
-  std::span<const std::uint8_t> body;  // the application's bytes
+  std::atomic<std::uint64_t>* verdict = nullptr;  // its permission's or channel's
+  std::span<const std::uint8_t> body;             // the application's bytes
 };
 
-// One worker's.
+// One worker's, whose number is `worker`.
 class Police {
  public:
+  Police(const Tables& tables, std::uint16_t worker);
+
+  // From now on it goes by `policy`, which stays until the next call. Once a round.
+  void use(const WorkerPolicy& policy) {
+    rules_ = policy.payload.get();
+    plain_pass_ = rules_ == nullptr ? 0 : Finding::plain_pass(rules_->epoch());
+  }
   // Whether there is anything to judge by: asked first, so that an idle one costs a compare.
-  bool watches() const { return watches_; }
-  // Drop::kNone: it passes. Called once for each packet, by whichever schedule relays it.
-  Drop judge(const Passing& passing);
+  bool watches() const { return rules_ != nullptr; }
+
+  // Whether it passes without more ado, as nearly all do.
+  bool passes_plainly(const Passing& passing) const {
+    return verdict_half(passing.verdict->load(std::memory_order_relaxed), passing.to_client) ==
+           plain_pass_;
+  }
+  // Whether it has to be looked into.
+  bool is_open(const Passing& passing) const;
+  // Drop::kNone: it passes. Called once for each packet that watches() sees that doesn't pass
+  // plainly, by whichever schedule relays it.
+  Drop judge(Instant now, const Passing& passing);
+
+  // Allocations that rules have ended, each once, for their shards to be told; taken() forgets the
+  // first `count` of them.
+  struct Ended {
+    std::uint8_t shard = 0;
+    Notice notice;
+  };
+  std::span<const Ended> ended() const { return ended_; }
+  void taken(std::size_t count) {
+    ended_.erase(ended_.begin(), ended_.begin() + static_cast<std::ptrdiff_t>(count));
+  }
 
  private:
-  bool watches_ = false;
+  Finding look_into(const Passing& passing, Lot& lot);
+  bool end(const Passing& passing, policy::RuleNumber rule);
+  static void settle(const Passing& passing, const Finding& finding);
+
+  // More than a shard takes of a worker's at once (EngineRings): who finds no place here is ended
+  // by his next packet.
+  static constexpr std::size_t kMostEnded = 256;
+
+  const Tables& tables_;
+  const std::uint16_t worker_;
+  const policy::PayloadRules* rules_ = nullptr;
+  std::uint32_t plain_pass_ = 0;
+  std::vector<Ended> ended_;
 };
 
 }  // namespace turnpike::flow

@@ -179,6 +179,19 @@ void collect_answers(std::vector<MetricFamily>& out, const MetricsSource& source
   }
 }
 
+void collect_rules(std::vector<MetricFamily>& out, const std::vector<RuleUse>& rules) {
+  const auto family = [&](const char* name, const char* help, std::uint64_t RuleUse::*member) {
+    FamilyWriter writer(out, MetricType::Counter, name, help);
+    for (const RuleUse& rule : rules)
+      writer.add({{"rule", rule.name}}, rule.*member);
+  };
+  family("payload_rule_packets_total",
+         "Packets that a payload rule matched, or of flows that it has decided", &RuleUse::packets);
+  family("payload_rule_bytes_total", "Their bytes, without TURN's framing", &RuleUse::bytes);
+  family("payload_rule_flows_total", "Flows decided by a payload rule, each direction for itself",
+         &RuleUse::flows);
+}
+
 void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Worker = flow::WorkerCounters;
   struct Series {
@@ -391,6 +404,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_drops(out, source);
   if (source.ports) collect_ports(out, source.ports());
   collect_workers(out, source);
+  if (source.payload_rules) collect_rules(out, source.payload_rules());
   collect_stalls(out, source);
   collect_burst_times(out, source);
   collect_ratio(out, source, "worker_cycles_per_packet",

@@ -33,6 +33,12 @@ struct PortHealth {
   std::array<std::uint64_t, flow::kPortDropInfo.size()> lost{};
 };
 
+// What a rule of payload has met.
+struct RuleUse {
+  std::string name;
+  std::uint64_t packets = 0, bytes = 0, flows = 0;
+};
+
 struct Use {
   std::uint64_t in_use = 0, capacity = 0;
 };
@@ -46,6 +52,7 @@ struct MetricsSource {
   std::function<std::uint64_t()> now_ms;
   std::function<std::vector<PortHealth>()> ports;
   std::function<Use()> buffers, next_hops;
+  std::function<std::vector<RuleUse>()> payload_rules;  // none: there are none
   const Conditions* conditions = nullptr;  // none: nothing is watched
   std::uint64_t tsc_hz = 0;
   std::string version;

@@ -197,6 +197,7 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.path_mtu.forget();
+  entry.payload_verdict.store(0, std::memory_order_relaxed);
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
   entry.among_first = false;
@@ -224,6 +225,7 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
                             std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.path_mtu.forget();
+  entry.payload_verdict.store(0, std::memory_order_relaxed);
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);

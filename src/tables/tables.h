@@ -5,8 +5,8 @@
 //                (allocation, channel number) → channel.
 //   peer side:   [relayed address][port] → allocation, a direct index;
 //                (allocation, peer endpoint) → channel; (allocation, peer address) → permission.
-// An entry is immutable but for its expiry and next-hop words, and for what a path's MTU is told
-// to be. A withdrawn entry's slot waits on
+// An entry is immutable but for its expiry and next-hop words, for what a path's MTU is told to be,
+// and for what payload rules have found of its flow. A withdrawn entry's slot waits on
 // its shard's retire list until every worker has passed a quiescent state (base/qsbr.h): what a
 // reader has found stays what it was until that reader's next quiescent().
 #pragma once
@@ -142,7 +142,9 @@ struct alignas(64) PermissionEntry {
   std::uint32_t allocation = 0;
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
-  PathMtu path_mtu;           // to the peer
+  PathMtu path_mtu;  // to the peer
+  // flow/verdict.h; workers: rw, shard: 0 when it publishes the entry.
+  mutable std::atomic<std::uint64_t> payload_verdict{0};
   bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
   bool among_first = false;   // of its allocation's; shard: rw
 };
@@ -158,7 +160,8 @@ struct alignas(64) ChannelEntry {
   bool among_first = false;  // of its allocation's; shard: rw
   std::atomic<std::uint32_t> peer_next_hop{0};
   std::atomic<std::uint32_t> expires_s{0};
-  PathMtu path_mtu;  // to the peer
+  PathMtu path_mtu;                                       // to the peer
+  mutable std::atomic<std::uint64_t> payload_verdict{0};  // as a permission's
 };
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);

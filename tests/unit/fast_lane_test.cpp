@@ -32,7 +32,7 @@ class Lane : public FlowWorld {
     packet_.data = frame_.data() + kRoom;
     packet_.length = static_cast<std::uint32_t>(bytes.size());
     packet_.headroom = packet_.tailroom = kRoom;
-    const std::size_t taken = lane_.process(policy_, 1000, {&packet_, 1});
+    const std::size_t taken = lane_.process(policy_, Instant{1'000'000}, {&packet_, 1});
     EXPECT_EQ(taken, packet_.verdict == Verdict::kContinue ? 0U : 1U);
     return packet_.verdict;
   }
@@ -52,7 +52,7 @@ class Lane : public FlowWorld {
   Arrivals arrivals_;
   IpIds ip_ids_;
   TransactionIds ids_{{}, 0};
-  Police police_;
+  Police police_{*tables_, 0};
   FastLane lane_{setup_, here_, *tables_, hop_, &arrivals_, counters_, ip_ids_, ids_, police_};
   Bytes frame_;
 };
