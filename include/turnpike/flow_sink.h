@@ -25,6 +25,7 @@ struct AllocationFlow {
   // (RFC 8656 §7.3).
   std::array<std::optional<RelayEndpoint>, 2> relayed;
   std::array<std::uint32_t, 2> expires_s{};
+  std::uint32_t user = 0;  // the number of its owner, while he has anything (QuotaLedger)
 };
 
 // An address, not an endpoint: permissions ignore the port (RFC 8656 §2).

@@ -45,6 +45,14 @@ namespace turnpike::flow {
   X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \
   X(kPayloadRule, "payload_rule", "of a flow whose first packets a payload rule refuses")         \
   X(kPayloadLimit, "payload_limit", "above the rate of the payload rule that its flow matched")   \
+  X(kAllocationBandwidth, "allocation_bandwidth", "above limits.bandwidth_per_allocation")        \
+  X(kAllocationPacketRate, "allocation_packet_rate", "above limits.packet_rate_per_allocation")   \
+  X(kUserBandwidth, "user_bandwidth", "above limits.bandwidth_per_user")                          \
+  X(kUserPacketRate, "user_packet_rate", "above limits.packet_rate_per_user")                     \
+  X(kRealmBandwidth, "realm_bandwidth", "above limits.bandwidth_per_realm")                       \
+  X(kRealmPacketRate, "realm_packet_rate", "above limits.packet_rate_per_realm")                  \
+  X(kNodeBandwidth, "node_bandwidth", "above limits.bandwidth")                                   \
+  X(kNodePacketRate, "node_packet_rate", "above limits.packet_rate")                              \
   X(kTtlExpired, "ttl_expired", "TTL or hop limit would reach zero")                              \
   X(kTooBig, "too_big", "longer than the outgoing link's MTU and must not be fragmented")         \
   X(kNoHeadroom, "no_headroom", "no room to grow headers")                                        \

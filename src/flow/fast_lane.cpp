@@ -218,17 +218,21 @@ TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mt
 
 // False: it is dropped; or left to the general stages, which look into it.
 TURNPIKE_INLINE bool FastLane::police_takes(const Item& item, const std::uint8_t* body,
-                                            bool to_client) {
-  if (!police_.watches()) return true;
-  const Passing passing{AllocationSlot{item.allocation},
-                        to_client,
-                        item.by_channel ? &channels_[item.entry].payload_verdict
-                                        : &permissions_[item.entry].payload_verdict,
-                        {body, item.body_size}};
-  return police_.passes_plainly(passing) || police_takes_watched(item, passing);
+                                            bool to_client, Family peer) {
+  return !police_.watches() || watching_police_takes(item, body, to_client, peer);
 }
 
-[[gnu::noinline]] bool FastLane::police_takes_watched(const Item& item, const Passing& passing) {
+// Out of the way of those who have nothing to watch.
+[[gnu::noinline]] bool FastLane::watching_police_takes(const Item& item, const std::uint8_t* body,
+                                                       bool to_client, Family peer) {
+  const ChannelEntry& channel = channels_[item.by_channel ? item.entry : 0];
+  const PermissionEntry& permission = permissions_[item.by_channel ? 0 : item.entry];
+  const Passing passing{AllocationSlot{item.allocation},
+                        item.by_channel ? channel.generation : permission.generation,
+                        to_client,
+                        peer,
+                        item.by_channel ? &channel.payload_verdict : &permission.payload_verdict,
+                        {body, item.body_size}};
   if (police_.is_open(passing)) return false;
   const Drop refused = police_.judge(now_, passing);
   if (refused != Drop::kNone) drop(*item.packet, refused);
@@ -265,7 +269,7 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed, cons
         kHeaders > std::size_t{packet.headroom} + kPayloadAt<kFrom> + framing)
       return false;
   }
-  if (!police_takes(item, body, false)) return false;
+  if (!police_takes(item, body, false, kTo)) return false;
   if (framing != stun::kChannelDataHeaderSize) carried.sum += minus_behind(body, item);
   carried.ttl = ttl_left(carried.ttl);
   if constexpr (kTo == Family::kIpv4) carried.id = ip_ids_.take();
@@ -304,7 +308,7 @@ TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel
       kPayloadAt<kTo> + framing > packet.headroom + body_at || behind < padding ||
       (kHairpin && carried.ttl <= 2 && ttl_mask_ != 0) ||
       (kFrom == Family::kIpv4 && kTo == Family::kIpv6 && !carried.has_checksum) ||
-      !police_takes(item, body, true))
+      !police_takes(item, body, true, kPeer))
     return false;
 
   if constexpr (kHairpin) {

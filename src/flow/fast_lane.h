@@ -123,8 +123,9 @@ class FastLane {
   template <Family kFrom, Family kTo>
   bool path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_fragment,
                   std::size_t udp_size) const;
-  bool police_takes(const Item& item, const std::uint8_t* body, bool to_client);
-  bool police_takes_watched(const Item& item, const Passing& passing);
+  bool police_takes(const Item& item, const std::uint8_t* body, bool to_client, Family peer);
+  bool watching_police_takes(const Item& item, const std::uint8_t* body, bool to_client,
+                             Family peer);
   std::uint32_t ttl_left(std::uint32_t ttl) const { return (ttl & ttl_mask_) + ttl_term_; }
   void count();
 

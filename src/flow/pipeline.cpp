@@ -26,7 +26,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       requests_(setup.requests,
                 std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
       behind_requests_(std::size_t{tables.limits().shards} * tables.limits().allocations_per_shard),
-      police_(tables, worker) {
+      police_(setup, tables, worker) {
   police_.use(policy);
   for (std::size_t port = 0; port < own_arrivals_.size(); ++port)
     own_arrivals_[port].mac.store(mac_word(setup.ports[port].mac), std::memory_order_relaxed);
@@ -58,11 +58,12 @@ void Pipeline::police(Instant now, std::span<Packet> burst) {
 }
 
 Drop Pipeline::judge(Instant now, const Packet& packet, bool to_client) {
-  const Passing passing{packet.allocation,
-                        to_client,
-                        packet.payload_verdict,
-                        {packet.data + packet.body, packet.body_size}};
-  return police_.passes_plainly(passing) ? Drop::kNone : police_.judge(now, passing);
+  return police_.judge(now, {packet.allocation,
+                             tables_.allocation(packet.allocation).generation,
+                             to_client,
+                             packet.peer.address.family,
+                             packet.payload_verdict,
+                             {packet.data + packet.body, packet.body_size}});
 }
 
 // In the burst's order: what stands behind a request there waits as well.

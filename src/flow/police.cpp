@@ -3,11 +3,12 @@
 
 namespace turnpike::flow {
 
-Police::Police(const Tables& tables, std::uint16_t worker) : tables_(tables), worker_(worker) {
+Police::Police(const Setup& setup, const Tables& tables, std::uint16_t worker)
+    : tables_(tables), worker_(worker), meters_(tables, setup.listeners, setup.meters) {
   ended_.reserve(kMostEnded);
 }
 
-bool Police::is_open(const Passing& passing) const {
+bool Police::is_undecided(const Passing& passing) const {
   const std::uint64_t word = passing.verdict->load(std::memory_order_relaxed);
   return Finding(verdict_half(word, passing.to_client), rules_->epoch()).is_open();
 }
@@ -55,7 +56,7 @@ bool Police::end(const Passing& passing, policy::RuleNumber rule) {
   return true;
 }
 
-Drop Police::judge(Instant now, const Passing& passing) {
+Drop Police::judge_by_rules(Instant now, const Passing& passing) {
   const std::uint64_t word = passing.verdict->load(std::memory_order_relaxed);
   Finding finding(verdict_half(word, passing.to_client), rules_->epoch());
   Lot lot;

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "flow/drop.h"
+#include "flow/meters.h"
+#include "flow/setup.h"
 #include "flow/verdict.h"
 #include "flow/worker_policy.h"
 #include "tables/tables.h"
@@ -22,7 +24,9 @@ namespace turnpike::flow {
 // A packet that may pass, and will, unless it is refused here.
 struct Passing {
   AllocationSlot allocation{};
+  std::uint16_t generation = 0;  // the allocation's
   bool to_client = false;
+  Family peer{};  // by which IP the peer is reached
   std::atomic<std::uint64_t>* verdict = nullptr;  // its permission's or channel's
   std::span<const std::uint8_t> body;             // the application's bytes
 };
@@ -30,26 +34,34 @@ struct Passing {
 // One worker's, whose number is `worker`.
 class Police {
  public:
-  Police(const Tables& tables, std::uint16_t worker);
+  Police(const Setup& setup, const Tables& tables, std::uint16_t worker);
 
   // From now on it goes by `policy`, which stays until the next call. Once a round.
   void use(const WorkerPolicy& policy) {
     rules_ = policy.payload.get();
     plain_pass_ = rules_ == nullptr ? 0 : Finding::plain_pass(rules_->epoch());
+    meters_.use(policy.meters);
+    watches_ = rules_ != nullptr || meters_.watch();
   }
   // Whether there is anything to judge by: asked first, so that an idle one costs a compare.
-  bool watches() const { return rules_ != nullptr; }
+  bool watches() const { return watches_; }
 
-  // Whether it passes without more ado, as nearly all do.
-  bool passes_plainly(const Passing& passing) const {
-    return verdict_half(passing.verdict->load(std::memory_order_relaxed), passing.to_client) ==
-           plain_pass_;
-  }
   // Whether it has to be looked into.
-  bool is_open(const Passing& passing) const;
-  // Drop::kNone: it passes. Called once for each packet that watches() sees that doesn't pass
-  // plainly, by whichever schedule relays it.
-  Drop judge(Instant now, const Passing& passing);
+  bool is_open(const Passing& passing) const {
+    return rules_ != nullptr && !rules_pass(passing) && is_undecided(passing);
+  }
+  // Drop::kNone: it passes. Called once for each packet, by whichever schedule relays it, where
+  // something watches.
+  Drop judge(Instant now, const Passing& passing) {
+    if (rules_ != nullptr && !rules_pass(passing)) [[unlikely]] {
+      const Drop refused = judge_by_rules(now, passing);
+      if (refused != Drop::kNone) return refused;
+    }
+    if (!meters_.watch()) return Drop::kNone;
+    const std::size_t headers = passing.peer == Family::kIpv4 ? 28 : 48;
+    return meters_.take(now, passing.allocation, passing.generation, passing.to_client,
+                        static_cast<std::uint32_t>(headers + passing.body.size()));
+  }
 
   // Allocations that rules have ended, each once, for their shards to be told; taken() forgets the
   // first `count` of them.
@@ -63,6 +75,13 @@ class Police {
   }
 
  private:
+  // As nearly all do.
+  bool rules_pass(const Passing& passing) const {
+    return verdict_half(passing.verdict->load(std::memory_order_relaxed), passing.to_client) ==
+           plain_pass_;
+  }
+  bool is_undecided(const Passing& passing) const;
+  Drop judge_by_rules(Instant now, const Passing& passing);
   Finding look_into(const Passing& passing, Lot& lot);
   bool end(const Passing& passing, policy::RuleNumber rule);
   static void settle(const Passing& passing, const Finding& finding);
@@ -75,6 +94,8 @@ class Police {
   const std::uint16_t worker_;
   const policy::PayloadRules* rules_ = nullptr;
   std::uint32_t plain_pass_ = 0;
+  bool watches_ = false;
+  Meters meters_;
   std::vector<Ended> ended_;
 };
 

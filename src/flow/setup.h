@@ -26,6 +26,8 @@ struct SourceTable {
   HashKey key{};                // secret
 };
 
+class SharedMeters;
+
 struct Setup {
   std::vector<PortInfo> ports;
   std::vector<Listener> listeners;
@@ -33,6 +35,7 @@ struct Setup {
   std::uint8_t shard_count = 1;
   SourceTable strangers, requests;
   TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
+  SharedMeters* meters = nullptr;         // none: nothing is metered
   bool fast_lane = true;                  // false: to measure or test the general stages alone
 };
 

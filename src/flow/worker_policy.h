@@ -9,6 +9,7 @@
 
 #include "flow/binding_pattern.h"
 #include "flow/broadcasts.h"
+#include "flow/meters.h"
 #include "flow/request_limits.h"
 #include "flow/token_bucket.h"
 #include "policy/payload_rules.h"
@@ -41,6 +42,7 @@ struct alignas(64) WorkerPolicy {
   // Our own errors: per worker, and of these to one receiver (IPv6: /64).
   std::uint32_t icmp_per_second = 100;
   TokenRate icmp_per_receiver{10};
+  MeterRates meters;
   // None: packets aren't looked into. Those of one policy may be the next one's too.
   std::shared_ptr<const policy::PayloadRules> payload;
 };

@@ -13,7 +13,7 @@
 #include <variant>
 #include <vector>
 
-#include "policy/meter.h"
+#include "base/meter.h"
 #include "policy/patterns.h"
 #include "turnpike/counter.h"
 

@@ -162,6 +162,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.listener = impl_->listener_of(flow.five_tuple);
   entry.shard = impl_->index;
   ++entry.generation;
+  impl_->parts.users[*slot] = flow.user;
   entry.forget_path_mtu();
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
@@ -198,6 +199,7 @@ std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFl
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.path_mtu.forget();
   entry.payload_verdict.store(0, std::memory_order_relaxed);
+  entry.generation = impl_->parts.allocations[allocation].generation;
 
   impl_->shard.permissions.insert(impl_->parts.permission_hash(allocation, flow.peer), *slot);
   entry.among_first = false;
@@ -226,6 +228,7 @@ std::optional<ChannelSlot> TableWriter::publish_channel(const ChannelFlow& flow)
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.path_mtu.forget();
   entry.payload_verdict.store(0, std::memory_order_relaxed);
+  entry.generation = impl_->parts.allocations[allocation].generation;
 
   impl_->shard.channels_by_number.insert(impl_->parts.number_hash(allocation, flow.number), *slot);
   impl_->shard.channels_by_peer.insert(impl_->parts.peer_hash(allocation, flow.peer), *slot);

@@ -144,6 +144,7 @@ TableParts::TableParts(const TableLimits& table_limits,
       by_address(2 * relayed_addresses.size()),
       relay_ports(relayed_addresses.size() * kPorts),
       allocations(allocation_count),
+      users(allocation_count),
       permissions(permission_count),
       channels(channel_count),
       live_ports(std::move(live)) {
@@ -243,6 +244,11 @@ const AllocationEntry& Tables::allocation(AllocationSlot slot) const {
   return impl_->allocations[static_cast<std::uint32_t>(slot)];
 }
 
+std::uint32_t Tables::user(AllocationSlot slot) const {
+  assert(static_cast<std::uint32_t>(slot) < impl_->allocation_count);
+  return impl_->users[static_cast<std::uint32_t>(slot)];
+}
+
 const PermissionEntry& Tables::permission(PermissionSlot slot) const {
   assert(static_cast<std::uint32_t>(slot) < impl_->permission_count);
   return impl_->permissions[static_cast<std::uint32_t>(slot)];
@@ -270,7 +276,7 @@ Tables::Usage Tables::usage(std::uint8_t shard) const {
 }
 
 std::size_t Tables::bytes() const {
-  std::size_t total = impl_->allocation_count * sizeof(AllocationEntry) +
+  std::size_t total = impl_->allocation_count * (sizeof(AllocationEntry) + sizeof(std::uint32_t)) +
                       impl_->permission_count * sizeof(PermissionEntry) +
                       impl_->channel_count * sizeof(ChannelEntry) +
                       impl_->relayed.size() * TableParts::kPorts * sizeof(std::uint32_t);

@@ -145,7 +145,8 @@ struct alignas(64) PermissionEntry {
   PathMtu path_mtu;  // to the peer
   // flow/verdict.h; workers: rw, shard: 0 when it publishes the entry.
   mutable std::atomic<std::uint64_t> payload_verdict{0};
-  bool to_ourselves = false;  // the peer is a relayed address of this node: hairpin
+  std::uint16_t generation = 0;  // its allocation's
+  bool to_ourselves = false;     // the peer is a relayed address of this node: hairpin
   bool among_first = false;   // of its allocation's; shard: rw
 };
 static_assert(sizeof(PermissionEntry) == 64);
@@ -162,6 +163,7 @@ struct alignas(64) ChannelEntry {
   std::atomic<std::uint32_t> expires_s{0};
   PathMtu path_mtu;                                       // to the peer
   mutable std::atomic<std::uint64_t> payload_verdict{0};  // as a permission's
+  std::uint16_t generation = 0;                           // its allocation's
 };
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);
@@ -255,6 +257,8 @@ class Tables {
   void find_permissions(std::span<const PermissionKey> keys, std::span<PermissionSlot> out) const;
 
   const AllocationEntry& allocation(AllocationSlot slot) const;
+  // Its user's number (AllocationFlow).
+  std::uint32_t user(AllocationSlot slot) const;
   const PermissionEntry& permission(PermissionSlot slot) const;
   const ChannelEntry& channel(ChannelSlot slot) const;
   // As the wire of this node has it.

@@ -121,6 +121,7 @@ struct TableParts {
   std::vector<std::unique_ptr<Shard>> shards;
   LargeArray<std::atomic<std::uint32_t>> relay_ports;
   LargeArray<AllocationEntry> allocations;
+  LargeArray<std::uint32_t> users;  // by allocation; as published with it
   LargeArray<PermissionEntry> permissions;
   LargeArray<ChannelEntry> channels;
   const std::vector<std::atomic<std::uint64_t>*> live_ports;  // one per filter; may be empty

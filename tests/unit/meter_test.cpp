@@ -4,9 +4,9 @@
 #include <thread>
 #include <vector>
 
-#include "policy/meter.h"
+#include "base/meter.h"
 
-namespace turnpike::policy {
+namespace turnpike {
 namespace {
 
 // Takes `size` at a time, as often as there is something, with `workers` credits in turn.
@@ -88,4 +88,4 @@ TEST(Meter, OfManyThreadsIsExact) {
 }
 
 }  // namespace
-}  // namespace turnpike::policy
+}  // namespace turnpike

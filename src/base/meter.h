@@ -10,7 +10,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace turnpike::policy {
+namespace turnpike {
 
 class MeterRate {
  public:
@@ -69,6 +69,7 @@ class SharedMeter {
 // A worker's share. Of one thread.
 class Credit {
  public:
+  std::uint32_t left() const { return left_; }
   // Whether `units` are there, drawn now if need be; they stay until spend().
   bool has(std::uint64_t now_ms, const MeterRate& rate, SharedMeter& meter, std::uint32_t units) {
     if (left_ >= units) return true;
@@ -88,4 +89,4 @@ class Credit {
   std::uint32_t left_ = 0;
 };
 
-}  // namespace turnpike::policy
+}  // namespace turnpike

@@ -1,0 +1,87 @@
+// What is seldom: a slot has another owner, or a credit is used up.
+#include "flow/meters.h"
+
+#include <algorithm>
+
+namespace turnpike::flow {
+namespace {
+
+constexpr Drop kDrops[kMeterLevels][kMeterKinds] = {
+    {Drop::kAllocationBandwidth, Drop::kAllocationPacketRate},
+    {Drop::kUserBandwidth, Drop::kUserPacketRate},
+    {Drop::kRealmBandwidth, Drop::kRealmPacketRate},
+    {Drop::kNodeBandwidth, Drop::kNodePacketRate}};
+
+}  // namespace
+
+bool MeterRates::any() const {
+  return any(MeterKind::kBytes) || any(MeterKind::kPackets);
+}
+
+bool MeterRates::any(MeterKind kind) const {
+  return std::any_of(rates.begin(), rates.end(), [kind](const auto& level) {
+    return !level[static_cast<std::size_t>(kind)].unlimited();
+  });
+}
+
+bool MeterRates::any(MeterLevel level) const {
+  return !of(level, MeterKind::kBytes).unlimited() || !of(level, MeterKind::kPackets).unlimited();
+}
+
+Meters::Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared)
+    : tables_(tables),
+      listeners_(listeners),
+      shared_(shared),
+      states_(shared == nullptr ? 1 : shared->allocations()),
+      users_(shared == nullptr ? 1 : shared->users()) {}
+
+void Meters::use(const MeterRates& rates) {
+  rates_ = shared_ != nullptr && rates.any() ? &rates : nullptr;
+  for (std::size_t level = 0; level < kMeterLevels; ++level) {
+    for (std::size_t kind = 0; kind < kMeterKinds; ++kind)
+      masks_[level][kind] = rates.rates[level][kind].unlimited() ? 0 : 0xFFFF'FFFF;
+  }
+  user_mask_ = rates.any(MeterLevel::kUser) ? 0xFFFF'FFFF : 0;
+  counts_packets_ = rates.any(MeterKind::kPackets);
+}
+
+// The slot's buckets are made full for a new owner by whichever worker meets him first; another that
+// draws at the same moment may be given a quantum twice.
+void Meters::adopt(State& state, AllocationSlot slot, std::uint16_t generation) {
+  const AllocationEntry& entry = tables_.allocation(slot);
+  state = {};
+  state.generation = generation;
+  state.realm = listeners_[entry.listener].realm;
+  state.user = std::min<std::uint32_t>(tables_.user(slot),
+                                       static_cast<std::uint32_t>(users_.size() - 1));
+  SharedMeters::Buckets& buckets = shared_->allocation(slot);
+  std::uint32_t owner = buckets.generation.load(std::memory_order_relaxed);
+  if (owner == generation ||
+      !buckets.generation.compare_exchange_strong(owner, generation, std::memory_order_relaxed))
+    return;
+  for (auto& kind : buckets.meters) {
+    for (SharedMeter& meter : kind)
+      meter.reset();
+  }
+}
+
+Drop Meters::draw(Instant now, AllocationSlot slot, const State& state,
+                  const std::array<Credits*, kMeterLevels>& all, bool to_client,
+                  std::uint32_t bytes) {
+  const std::array<SharedMeters::Buckets*, kMeterLevels> buckets{
+      &shared_->allocation(slot), &shared_->user(state.user), &shared_->realm(state.realm),
+      &shared_->node()};
+  const std::array<std::uint32_t, kMeterKinds> cost{bytes, 1};
+  for (std::size_t level = 0; level < kMeterLevels; ++level) {
+    for (std::size_t kind = 0; kind < kMeterKinds; ++kind) {
+      const MeterRate& rate = rates_->rates[level][kind];
+      if (rate.unlimited()) continue;
+      if (!all[level]->left[kind][to_client].has(
+              now.ms, rate, buckets[level]->meters[kind][to_client], cost[kind]))
+        return kDrops[level][kind];
+    }
+  }
+  return Drop::kNone;
+}
+
+}  // namespace turnpike::flow

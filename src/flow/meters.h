@@ -1,0 +1,145 @@
+// How much an allocation, a user, a realm and the node may relay: bytes and packets in a second,
+// each direction for itself. Bytes are of IP, on the peers' side: what the relay pays for, whatever
+// the framing to the client. What is above a limit is dropped under its name, never queued.
+//
+// Buckets are shared by all workers (base/meter.h); a worker has credits of each, among them its own
+// state of each allocation, by slot, which knows by the generation whose it is.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/meter.h"
+#include "flow/drop.h"
+#include "tables/large_array.h"
+#include "tables/tables.h"
+#include "turnpike/flow_sink.h"
+#include "turnpike/listener.h"
+#include "turnpike/time.h"
+
+namespace turnpike::flow {
+
+enum class MeterLevel : std::uint8_t { kAllocation, kUser, kRealm, kNode };
+inline constexpr std::size_t kMeterLevels = 4;
+enum class MeterKind : std::uint8_t { kBytes, kPackets };
+inline constexpr std::size_t kMeterKinds = 2;
+
+// What a policy allows, by level and kind; alike for all of a level.
+struct MeterRates {
+  std::array<std::array<MeterRate, kMeterKinds>, kMeterLevels> rates{};
+
+  const MeterRate& of(MeterLevel level, MeterKind kind) const {
+    return rates[static_cast<std::size_t>(level)][static_cast<std::size_t>(kind)];
+  }
+  MeterRate& of(MeterLevel level, MeterKind kind) {
+    return rates[static_cast<std::size_t>(level)][static_cast<std::size_t>(kind)];
+  }
+  bool any() const;
+  bool any(MeterKind kind) const;
+  bool any(MeterLevel level) const;
+};
+
+// The node's buckets. Touched where credit is drawn.
+class SharedMeters {
+ public:
+  // Of one allocation, user or realm, or of the node; by kind and direction (to the client: 1).
+  struct alignas(64) Buckets {
+    std::array<std::array<SharedMeter, 2>, kMeterKinds> meters;
+    std::atomic<std::uint32_t> generation{0};  // an allocation's: whose they are
+  };
+
+  // So many allocations' slots, and users' numbers.
+  SharedMeters(std::size_t allocations, std::size_t users)
+      : allocations_(allocations), users_(users) {}
+
+  Buckets& allocation(AllocationSlot slot) {
+    return allocations_[static_cast<std::uint32_t>(slot)];
+  }
+  Buckets& user(std::uint32_t number) { return users_[number]; }
+  Buckets& realm(RealmIndex realm) { return realms_[realm]; }
+  Buckets& node() { return node_; }
+  std::size_t allocations() const { return allocations_.size(); }
+  std::size_t users() const { return users_.size(); }
+
+ private:
+  LargeArray<Buckets> allocations_, users_;
+  std::array<Buckets, 256> realms_;
+  Buckets node_;
+};
+
+// One worker's.
+class Meters {
+ public:
+  // `shared`: none, if nothing is ever metered.
+  Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared);
+
+  void use(const MeterRates& rates);
+  bool watch() const { return rates_ != nullptr; }
+
+  // A packet of `bytes` of IP, of the slot's `generation`th allocation. Drop::kNone: it passes, and
+  // is taken off.
+  Drop take(Instant now, AllocationSlot slot, std::uint16_t generation, bool to_client,
+            std::uint32_t bytes) {
+    State& state = states_[static_cast<std::uint32_t>(slot)];
+    if (state.generation != generation) [[unlikely]]
+      adopt(state, slot, generation);
+    const std::array<Credits*, kMeterLevels> all = credits(state);
+    bool enough = true;
+    for (std::size_t level = 0; level < kMeterLevels; ++level)
+      enough &= all[level]->left[0][to_client].left() >= (bytes & masks_[level][0]);
+    if (counts_packets_) {
+      for (std::size_t level = 0; level < kMeterLevels; ++level)
+        enough &= all[level]->left[1][to_client].left() >= (1 & masks_[level][1]);
+    }
+    if (!enough) [[unlikely]] {
+      const Drop refused = draw(now, slot, state, all, to_client, bytes);
+      if (refused != Drop::kNone) return refused;
+    }
+    for (std::size_t level = 0; level < kMeterLevels; ++level)
+      all[level]->left[0][to_client].spend(bytes & masks_[level][0]);
+    if (counts_packets_) {
+      for (std::size_t level = 0; level < kMeterLevels; ++level)
+        all[level]->left[1][to_client].spend(1 & masks_[level][1]);
+    }
+    return Drop::kNone;
+  }
+
+ private:
+  // By kind and direction.
+  struct Credits {
+    std::array<std::array<Credit, 2>, kMeterKinds> left;
+  };
+  struct State {
+    Credits credits;
+    std::uint32_t user = 0;
+    std::uint16_t generation = 0;  // 0: nobody's yet
+    RealmIndex realm = 0;
+  };
+  static_assert(sizeof(State) <= 32);
+
+  // Levels without a limit have a mask of 0, and whoever's credits stand there stay as they are.
+  std::array<Credits*, kMeterLevels> credits(State& state) {
+    return {&state.credits, &users_[state.user & user_mask_], &realms_[state.realm], &node_};
+  }
+  void adopt(State& state, AllocationSlot slot, std::uint16_t generation);
+  Drop draw(Instant now, AllocationSlot slot, const State& state,
+            const std::array<Credits*, kMeterLevels>& all, bool to_client, std::uint32_t bytes);
+
+  const Tables& tables_;
+  const std::vector<Listener>& listeners_;
+  SharedMeters* shared_;
+  const MeterRates* rates_ = nullptr;  // none: nothing is limited
+  std::array<std::array<std::uint32_t, kMeterKinds>, kMeterLevels> masks_{};
+  std::uint32_t user_mask_ = 0;
+  bool counts_packets_ = false;
+  LargeArray<State> states_;
+  LargeArray<Credits> users_;
+  std::array<Credits, 256> realms_;
+  Credits node_;
+};
+
+}  // namespace turnpike::flow
