@@ -1,8 +1,8 @@
 // The configuration: one TOML file and a few flags, checked whole before anything starts, so that a
 // mistake costs its author one message with file, line and key, and never a call.
 //
-// Three steps: the file's text becomes a tree of values (toml.cpp), into which flags are
-// laid (command_line.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
+// Three steps: the file's text becomes a tree of values (toml.cpp), over which flags are
+// laid (source.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
 // what the values say about each other is judged (check.cpp).
 #pragma once
 
