@@ -9,14 +9,24 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <string>
 #include <unordered_map>
 
 #include "turnpike/address.h"
+#include "turnpike/realm.h"
 
 namespace turnpike {
+
+// Whom things are counted for: users of one name in two realms are two.
+struct QuotaUser {
+  std::string name;
+  RealmIndex realm = 0;
+
+  friend bool operator==(const QuotaUser&, const QuotaUser&) = default;
+};
 
 // What a user may have, in all of his allocations together. 0: no limit.
 struct UserLimits {
@@ -50,7 +60,7 @@ class QuotaLedger {
 
   // Any thread, as all that follows. For a new allocation; one that takes up a reservation of the
   // same user's takes over its place. Unless kReserved, nothing has changed.
-  Verdict reserve(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
+  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
     if (total_ != 0 && used_ >= total_) return Verdict::kFull;
@@ -60,22 +70,22 @@ class QuotaLedger {
     return Verdict::kReserved;
   }
   // What was reserved, by the same names.
-  void release(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
+  void release(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_) five_tuples_.erase(five_tuple);
     --used_;
     if (!redeems) give(user, Thing::kAllocation, 1);
   }
   // `count` of what hangs on allocations, or none of them: false.
-  bool reserve(const std::string& user, Thing thing, std::uint32_t count) {
+  bool reserve(const QuotaUser& user, Thing thing, std::uint32_t count) {
     const std::scoped_lock lock(mutex_);
     return take(user, thing, count);
   }
-  void release(const std::string& user, Thing thing, std::uint32_t count) {
+  void release(const QuotaUser& user, Thing thing, std::uint32_t count) {
     const std::scoped_lock lock(mutex_);
     give(user, thing, count);
   }
-  std::uint32_t count(const std::string& user, Thing thing = Thing::kAllocation) const {
+  std::uint32_t count(const QuotaUser& user, Thing thing = Thing::kAllocation) const {
     const std::scoped_lock lock(mutex_);
     const auto found = users_.find(user);
     return found == users_.end() ? 0 : found->second[static_cast<std::size_t>(thing)];
@@ -83,8 +93,13 @@ class QuotaLedger {
 
  private:
   using Counts = std::array<std::uint32_t, 3>;  // by Thing
+  struct Hash {
+    std::size_t operator()(const QuotaUser& user) const {
+      return std::hash<std::string>()(user.name) + user.realm;
+    }
+  };
 
-  bool take(const std::string& user, Thing thing, std::uint32_t count) {
+  bool take(const QuotaUser& user, Thing thing, std::uint32_t count) {
     if (count == 0) return true;
     const auto which = static_cast<std::size_t>(thing);
     const auto found = users_.find(user);
@@ -93,7 +108,7 @@ class QuotaLedger {
     (found == users_.end() ? users_[user] : found->second)[which] += count;
     return true;
   }
-  void give(const std::string& user, Thing thing, std::uint32_t count) {
+  void give(const QuotaUser& user, Thing thing, std::uint32_t count) {
     if (count == 0) return;
     const auto found = users_.find(user);
     found->second[static_cast<std::size_t>(thing)] -= count;
@@ -105,7 +120,7 @@ class QuotaLedger {
   const bool several_shards_;
   mutable std::mutex mutex_;
   std::uint32_t used_ = 0;  // allocations, of all users
-  std::unordered_map<std::string, Counts> users_;
+  std::unordered_map<QuotaUser, Counts, Hash> users_;
   // Ordered: clients choose their ports, and no key protects a hash here.
   std::set<FiveTuple> five_tuples_;
 };

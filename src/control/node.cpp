@@ -112,7 +112,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
       credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
-      nonces_(nonce_config(config_, *credentials_)),
+      nonces_(nonce_config(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       policy_(make_policy(config_, credentials_, nonces_, addresses_)),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),

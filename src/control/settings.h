@@ -42,8 +42,7 @@ std::string why_one_user_can_take_all(const config::Config& config,
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard);
 // With a random key.
-NonceKeeper::Config nonce_config(const config::Config& config,
-                                 const auth::Credentials& credentials);
+NonceKeeper::Config nonce_config(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
