@@ -146,10 +146,10 @@ class TurnServer final : public ServerHost {
       : listener_{endpoint},
         fd_(bind_socket(endpoint)),
         user_(std::move(user)),
-        nonces_({realm, 3600, true, true, random_key()}),
+        nonces_({.key = random_key()}),
         tokens_(random_key()),
         quotas_(UserLimits(100), 0, false),
-        stateless_({realm}, nonces_),
+        stateless_({.realms = {{.name = realm}}}, nonces_),
         server_(config(endpoint, realm), *this, nonces_, tokens_, quotas_) {
     keys_.username = keys_.quota_name = user_;
     keys_.md5 = {stun::long_term_key(stun::PasswordAlgorithm::kMd5, user_, realm, password)};
@@ -189,7 +189,7 @@ class TurnServer final : public ServerHost {
   }
   static ServerConfig config(const Endpoint& endpoint, const std::string& realm) {
     ServerConfig config;
-    config.realm = realm;
+    config.realms = {{.name = realm}};
     config.relayed = {{endpoint.address, std::nullopt}};
     return config;
   }
@@ -252,7 +252,7 @@ class TurnServer final : public ServerHost {
   // --- What the server asks of the world.
   void reply(RequestToken, stun::Bytes message) override { send_to(fd_, client_, message); }
   void discard(RequestToken, Discard) override {}
-  KeyState find_keys(const UserName& user, std::string_view, KeyPurpose, UserKeys& out) override {
+  KeyState find_keys(const UserName& user, RealmIndex, KeyPurpose, UserKeys& out) override {
     if (user.userhash ? *user.userhash != hash_ : user.username != user_) return KeyState::kUnknown;
     out = keys_;
     return KeyState::kFound;
@@ -260,7 +260,9 @@ class TurnServer final : public ServerHost {
   void unauthorized(const ClientEndpoint& client, Unauthorized) override {
     std::fprintf(stderr, "refused: %s\n", client.to_string().c_str());
   }
-  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(RealmIndex, const Address&, const Address&) override {
+    return PeerVerdict::kAllowed;
+  }
   std::uint32_t random_below(std::uint32_t bound) override {
     std::random_device random;
     return std::uniform_int_distribution<std::uint32_t>(0, bound - 1)(random);

@@ -132,8 +132,8 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
   setup.listeners = {{listener_of(shape.client)}};
   setup.relayed = at.relayed;
   OneRoute routes;
-  const NonceKeeper nonces({.realm = "example.org", .key = {1}});
-  WorkerPolicy policy(StatelessAnswers({.realm = "example.org"}, nonces));
+  const NonceKeeper nonces({.key = {1}});
+  WorkerPolicy policy(StatelessAnswers({.realms = {{.name = "example.org"}}}, nonces));
   policy.strangers = {.per_source = {0}, .all = {0}};
   const TokenSealer tokens({2});
   WorkerCounters counters;

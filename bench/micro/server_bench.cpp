@@ -20,13 +20,13 @@ namespace {
 constexpr std::uint32_t kUsers = 1000;
 constexpr std::uint32_t kBatch = 1024;
 constexpr std::uint32_t kRelayed = 16;
-const std::string kRealm = "example.org";
+const Realm kRealm{.name = "example.org", .sha256_offered = false, .password_algorithms = false};
 
 std::string user_name(std::uint32_t n) {
   return "user" + std::to_string(n % kUsers);
 }
 stun::Key key_of(std::uint32_t n) {
-  return stun::long_term_key(stun::PasswordAlgorithm::kMd5, user_name(n), kRealm, "secret");
+  return stun::long_term_key(stun::PasswordAlgorithm::kMd5, user_name(n), kRealm.name, "secret");
 }
 
 class Host final : public ServerHost {
@@ -44,12 +44,14 @@ class Host final : public ServerHost {
     if ((message[0] & 1) == 1 && (message[1] & 0x10) == 0) ++successes;
   }
   void discard(RequestToken, Discard) override {}
-  KeyState find_keys(const UserName& user, std::string_view, KeyPurpose, UserKeys& out) override {
+  KeyState find_keys(const UserName& user, RealmIndex, KeyPurpose, UserKeys& out) override {
     out = users_.at(std::string(user.username));
     return KeyState::kFound;
   }
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(RealmIndex, const Address&, const Address&) override {
+    return PeerVerdict::kAllowed;
+  }
   std::uint32_t random_below(std::uint32_t bound) override {
     state_ = state_ * 6364136223846793005U + 1442695040888963407U;
     return static_cast<std::uint32_t>((state_ >> 33) % bound);
@@ -67,14 +69,14 @@ class Host final : public ServerHost {
 std::vector<std::uint8_t> allocate_request(const NonceKeeper& nonces, Instant now,
                                            const Endpoint& client, std::uint32_t n) {
   std::array<char, NonceKeeper::kMaxSize> nonce;
-  const std::size_t nonce_size = nonces.mint(now, client, kListener, nonce);
+  const std::size_t nonce_size = nonces.mint(now, kRealm, client, kListener, nonce);
   std::array<std::uint8_t, 512> buffer{};
   stun::TransactionId id{};
   std::memcpy(id.data(), &n, sizeof n);
   stun::MessageWriter writer(buffer, stun::Class::kRequest, stun::Method::kAllocate, id);
   writer.add_u8_rfffu(stun::Attribute::kRequestedTransport, 17);
   writer.add_text(stun::Attribute::kUsername, user_name(n));
-  writer.add_text(stun::Attribute::kRealm, kRealm);
+  writer.add_text(stun::Attribute::kRealm, kRealm.name);
   writer.add_text(stun::Attribute::kNonce, {nonce.data(), nonce_size});
   writer.add_message_integrity(key_of(n).view());
   const auto bytes = writer.finish();
@@ -84,9 +86,8 @@ std::vector<std::uint8_t> allocate_request(const NonceKeeper& nonces, Instant no
 void allocate(benchmark::State& state) {
   constexpr std::uint32_t kLimit = kRelayed * 8192;
   ServerConfig config;
-  config.realm = kRealm;
+  config.realms = {kRealm};
   config.software = "Turnpike";
-  config.sha256_offered = false;
   config.max_allocations = kLimit;
   for (std::uint32_t i = 0; i < kRelayed; ++i)
     config.relayed.push_back({numbered(Family::kIpv4, 192, i), std::nullopt});
@@ -97,7 +98,7 @@ void allocate(benchmark::State& state) {
   OneRoute routes;
   TableWriter writer(tables, 0, qsbr, routes);
   Host host(writer);
-  const NonceKeeper nonces({.realm = kRealm, .password_algorithms = false, .key = {1}});
+  const NonceKeeper nonces({.key = {1}});
   const TokenSealer tokens({2});
   QuotaLedger quotas(0, kLimit, false);
   Server server(config, host, nonces, tokens, quotas);

@@ -104,11 +104,13 @@ void integrity_sha1_new_key(benchmark::State& state) {
 }
 
 void nonce_check(benchmark::State& state) {
-  const NonceKeeper keeper({.realm = "example.org", .key = {1}});
+  const NonceKeeper keeper({.key = {1}});
+  const Realm realm{.name = "example.org"};
   std::array<char, NonceKeeper::kMaxSize> text;
-  const std::size_t size = keeper.mint(Instant{1000}, kClient, kServer, text);
+  const std::size_t size = keeper.mint(Instant{1000}, realm, kClient, kServer, text);
   measure(state, [&] {
-    if (keeper.check(Instant{2000}, kClient, kServer, {text.data(), size}) != NonceState::kValid)
+    if (keeper.check(Instant{2000}, realm, kClient, kServer, {text.data(), size}) !=
+        NonceState::kValid)
       state.SkipWithError("wrong");
   });
 }

@@ -5,19 +5,20 @@
 #include <cstdint>
 
 #include "turnpike/address.h"
+#include "turnpike/realm.h"
 
 namespace turnpike {
 
 // Place in the node's list of listeners.
 using ListenerIndex = std::uint16_t;
 
-// Its realm isn't here: a node has one. Whoever has several keeps them by the listener's index.
 struct Listener {
   Endpoint endpoint;  // as the wire of this node has it
   Transport transport = Transport::kUdp;
   // At most one of the two.
   bool stun_only = false;  // TURN methods are ignored as unknown
   bool turn_only = false;  // Binding likewise
+  RealmIndex realm = 0;    // of those who do TURN here
 
   // Of a client that came here.
   FiveTuple five_tuple(const ClientEndpoint& client) const { return {client, endpoint, transport}; }

@@ -6,10 +6,10 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "turnpike/address.h"
+#include "turnpike/realm.h"
 #include "turnpike/time.h"
 
 namespace turnpike {
@@ -17,7 +17,7 @@ namespace turnpike {
 enum class NonceState : std::uint8_t {
   kValid,
   kStale,    // ours, for this client, but too old
-  kInvalid,  // forged, of another address, another key or another algorithm list
+  kInvalid,  // forged, of another address, key or realm, or of another algorithm list
 };
 
 class NonceKeeper {
@@ -26,12 +26,8 @@ class NonceKeeper {
   static constexpr std::size_t kSize = 29;     // of every nonce
 
   struct Config {
-    std::string realm;
     std::uint32_t lifetime_s = 3600;
-    bool password_algorithms = true;     // bit 0x000001 of the nonce cookie
-    bool username_anonymity = true;      // bit 0x000002
     std::array<std::uint8_t, 16> key{};  // secret
-    std::uint8_t generation = 0;         // of the algorithm list
   };
 
   explicit NonceKeeper(const Config& config);
@@ -40,15 +36,16 @@ class NonceKeeper {
   // By one thread, and not twice within the time that a mint or a check may take.
   void rotate(const std::array<std::uint8_t, 16>& key);
 
-  // Writes a nonce of at most kMaxSize printable bytes to `out` and returns its size.
-  std::size_t mint(Instant now, const Endpoint& client, const Endpoint& server,
+  // Writes a nonce of at most kMaxSize printable bytes to `out` and returns its size. It is of no
+  // worth in another realm, nor in this one once its clients are told something else.
+  std::size_t mint(Instant now, const Realm& realm, const Endpoint& client, const Endpoint& server,
                    std::array<char, kMaxSize>& out) const;
-  NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
+  NonceState check(Instant now, const Realm& realm, const Endpoint& client, const Endpoint& server,
                    std::string_view nonce) const {
-    return check(now, client, server, nonce, config_.lifetime_s);
+    return check(now, realm, client, server, nonce, config_.lifetime_s);
   }
   // The same, but it must not be as old as `lifetime_s`.
-  NonceState check(Instant now, const Endpoint& client, const Endpoint& server,
+  NonceState check(Instant now, const Realm& realm, const Endpoint& client, const Endpoint& server,
                    std::string_view nonce, std::uint32_t lifetime_s) const;
 
   // All const members are safe from any thread.
@@ -57,13 +54,13 @@ class NonceKeeper {
  private:
   using Key = std::array<std::uint8_t, 16>;
   using Mac = std::array<std::uint8_t, 8>;
-  // A key as it is used: its two halves, and what it makes of the realm.
+  // A key as it is used: its two halves.
   struct Prepared {
-    std::uint64_t k0 = 0, k1 = 0, realm_hash = 0;
+    std::uint64_t k0 = 0, k1 = 0;
   };
-  Prepared prepare(const Key& key) const;
-  Mac mac(const Prepared& key, std::uint32_t born_s, const Endpoint& client,
-          const Endpoint& server) const;
+  static Prepared prepare(const Key& key);
+  static Mac mac(const Prepared& key, std::uint32_t born_s, const Realm& realm,
+                 const Endpoint& client, const Endpoint& server);
 
   const Config config_;
   // Key n is in slot n % 4: while the slot of the next one is written, nobody reads there.

@@ -9,14 +9,25 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <string>
 #include <unordered_map>
 
 #include "turnpike/address.h"
+#include "turnpike/realm.h"
 
 namespace turnpike {
+
+// Whom things are counted for: users of one name in two realms are two.
+struct QuotaUser {
+  std::string name;
+  RealmIndex realm = 0;
+
+  friend bool operator==(const QuotaUser&, const QuotaUser&) = default;
+};
 
 // What a user may have, in all of his allocations together. 0: no limit.
 struct UserLimits {
@@ -50,7 +61,7 @@ class QuotaLedger {
 
   // Any thread, as all that follows. For a new allocation; one that takes up a reservation of the
   // same user's takes over its place. Unless kReserved, nothing has changed.
-  Verdict reserve(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
+  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
     if (total_ != 0 && used_ >= total_) return Verdict::kFull;
@@ -60,44 +71,72 @@ class QuotaLedger {
     return Verdict::kReserved;
   }
   // What was reserved, by the same names.
-  void release(const std::string& user, const FiveTuple& five_tuple, bool redeems = false) {
+  void release(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_) five_tuples_.erase(five_tuple);
     --used_;
     if (!redeems) give(user, Thing::kAllocation, 1);
   }
   // `count` of what hangs on allocations, or none of them: false.
-  bool reserve(const std::string& user, Thing thing, std::uint32_t count) {
+  bool reserve(const QuotaUser& user, Thing thing, std::uint32_t count) {
     const std::scoped_lock lock(mutex_);
     return take(user, thing, count);
   }
-  void release(const std::string& user, Thing thing, std::uint32_t count) {
+  void release(const QuotaUser& user, Thing thing, std::uint32_t count) {
     const std::scoped_lock lock(mutex_);
     give(user, thing, count);
   }
-  std::uint32_t count(const std::string& user, Thing thing = Thing::kAllocation) const {
+  // A small number of the user's own, from 0, for as long as he has anything; 0 for who has
+  // nothing. One that is free again rests before it is given to another.
+  std::uint32_t number(const QuotaUser& user) const {
     const std::scoped_lock lock(mutex_);
     const auto found = users_.find(user);
-    return found == users_.end() ? 0 : found->second[static_cast<std::size_t>(thing)];
+    return found == users_.end() ? 0 : found->second.number;
+  }
+  std::uint32_t count(const QuotaUser& user, Thing thing = Thing::kAllocation) const {
+    const std::scoped_lock lock(mutex_);
+    const auto found = users_.find(user);
+    return found == users_.end() ? 0 : found->second.counts[static_cast<std::size_t>(thing)];
   }
 
  private:
   using Counts = std::array<std::uint32_t, 3>;  // by Thing
+  struct Account {
+    Counts counts{};
+    std::uint32_t number = 0;
+  };
+  struct Hash {
+    std::size_t operator()(const QuotaUser& user) const {
+      return std::hash<std::string>()(user.name) + user.realm;
+    }
+  };
 
-  bool take(const std::string& user, Thing thing, std::uint32_t count) {
+  bool take(const QuotaUser& user, Thing thing, std::uint32_t count) {
     if (count == 0) return true;
     const auto which = static_cast<std::size_t>(thing);
     const auto found = users_.find(user);
-    const std::uint64_t has = found == users_.end() ? 0 : found->second[which];
+    const std::uint64_t has = found == users_.end() ? 0 : found->second.counts[which];
     if (per_user_[which] != 0 && has + count > per_user_[which]) return false;
-    (found == users_.end() ? users_[user] : found->second)[which] += count;
+    (found == users_.end() ? open(user) : found->second).counts[which] += count;
     return true;
   }
-  void give(const std::string& user, Thing thing, std::uint32_t count) {
+  void give(const QuotaUser& user, Thing thing, std::uint32_t count) {
     if (count == 0) return;
     const auto found = users_.find(user);
-    found->second[static_cast<std::size_t>(thing)] -= count;
-    if (found->second == Counts{}) users_.erase(found);
+    found->second.counts[static_cast<std::size_t>(thing)] -= count;
+    if (found->second.counts != Counts{}) return;
+    free_numbers_.push_back(found->second.number);
+    users_.erase(found);
+  }
+  Account& open(const QuotaUser& user) {
+    Account& account = users_[user];
+    if (free_numbers_.size() > users_.size()) {
+      account.number = free_numbers_.front();
+      free_numbers_.pop_front();
+    } else {
+      account.number = next_number_++;
+    }
+    return account;
   }
 
   const Counts per_user_;
@@ -105,7 +144,9 @@ class QuotaLedger {
   const bool several_shards_;
   mutable std::mutex mutex_;
   std::uint32_t used_ = 0;  // allocations, of all users
-  std::unordered_map<std::string, Counts> users_;
+  std::unordered_map<QuotaUser, Account, Hash> users_;
+  std::deque<std::uint32_t> free_numbers_;
+  std::uint32_t next_number_ = 0;
   // Ordered: clients choose their ports, and no key protects a hash here.
   std::set<FiveTuple> five_tuples_;
 };

@@ -20,6 +20,7 @@
 #include "turnpike/integrity.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
+#include "turnpike/realm.h"
 #include "turnpike/request.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/stun.h"
@@ -39,7 +40,7 @@ enum class Discard : std::uint8_t {
 // What is known of a user. Several candidates where several secrets are valid at once (REST).
 struct UserKeys {
   std::string username;  // whole, as the client gives it; USERHASH of the same user resolves to it
-  std::string quota_name;  // what quotas count: without REST's timestamp
+  std::string quota_name;  // what quotas count in the realm: without REST's timestamp
   std::vector<stun::Key> md5;
   std::vector<stun::Key> sha256;     // empty: this user can't use SHA-256
   std::uint64_t expires_unix_s = 0;  // when the credential ends; 0: never
@@ -87,18 +88,19 @@ class ServerHost {
   virtual void reply(RequestToken token, stun::Bytes message) = 0;
   virtual void discard(RequestToken token, Discard reason) = 0;
 
-  // Asks for a user's keys. kFound: `out` is set. kPending: Server::keys_arrived() will be called
-  // with the same user and realm; `out` is untouched. A credential that has expired is kExpired
-  // where `purpose` is kAllocate (and kRefresh, if the configuration is strict): then `out` has its
-  // expires_unix_s alone.
-  virtual KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+  // Asks for the keys of a realm's user. kFound: `out` is set. kPending: Server::keys_arrived()
+  // will be called with the same user and realm; `out` is untouched. A credential that has expired
+  // is kExpired where `purpose` is kAllocate (and kRefresh, if the realm is strict): then `out` has
+  // its expires_unix_s alone.
+  virtual KeyState find_keys(const UserName& user, RealmIndex realm, KeyPurpose purpose,
                              UserKeys& out) = 0;
 
   // Told for each 401 that credentials got, before its reply().
   virtual void unauthorized(const ClientEndpoint& client, Unauthorized reason) = 0;
 
-  // Packets to it will come from `relayed`, an address as the wire of this node has it.
-  virtual PeerVerdict check_peer(const Address& relayed, const Address& peer) = 0;
+  // Whether a user of `realm` may reach it. Packets to it will come from `relayed`, an address as
+  // the wire of this node has it.
+  virtual PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) = 0;
 
   // Uniform in [0, bound), from a cryptographic source (RFC 6056).
   virtual std::uint32_t random_below(std::uint32_t bound) = 0;
@@ -118,7 +120,8 @@ struct RelayedAddress {
 // What may change while a server runs: Server::use(). What stands already keeps the time that it
 // was given.
 struct ServerPolicy {
-  std::string software;  // SOFTWARE in answers; empty: none
+  std::vector<Realm> realms;  // by RealmIndex: each keeps its place and its name
+  std::string software;       // SOFTWARE in answers; empty: none
 
   std::uint32_t lifetime_min_s = 600;  // and what who asks for none gets (docs/protocol.md 13)
   std::uint32_t lifetime_max_s = 3600;
@@ -126,8 +129,6 @@ struct ServerPolicy {
   std::uint32_t channel_lifetime_s = 600;
 
   std::uint16_t channel_max = 0x4FFF;  // 0x7FFF for RFC 5766 clients
-  bool strict_expiry = false;          // expired REST credentials can't Refresh
-  bool sha256_offered = true;          // PASSWORD-ALGORITHMS lists SHA-256 besides MD5
 
   // Where every valid Allocate is sent instead, by the listening address it came to (RFC 8489 §10,
   // RFC 8155 §6).
@@ -141,8 +142,6 @@ struct ServerPolicy {
 
 // The rest is fixed for the server's life.
 struct ServerConfig : ServerPolicy {
-  std::string realm;
-
   std::vector<RelayedAddress> relayed;  // several per family are drawn from at random
   std::uint16_t port_min = 49152;       // even
   std::uint16_t port_max = 65535;       // odd
@@ -182,13 +181,14 @@ class Server {
   // next use(), or its end.
   void use(const ServerPolicy& policy);
 
-  // One STUN request from `five_tuple`. Exactly one reply() or discard() for `token` follows,
-  // during this call or, if a key has to be fetched, during a later call of any method.
-  void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request, RequestToken token);
+  // One STUN request from `five_tuple`, whose listener has this realm. Exactly one reply() or
+  // discard() for `token` follows, during this call or, if a key has to be fetched, during a later
+  // call of any method.
+  void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request, RequestToken token,
+              RealmIndex realm = 0);
 
   // Answer to a kPending find_keys(); nullptr: no such user. Unasked answers are ignored.
-  void keys_arrived(Instant now, const UserName& user, std::string_view realm,
-                    const UserKeys* keys);
+  void keys_arrived(Instant now, const UserName& user, RealmIndex realm, const UserKeys* keys);
 
   // Ends the allocation, with all that hangs on it, as if its lifetime were over: its client gets
   // 437 to what it asks next. False: the slot has none (any more). Slots are given out again:

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
+#include <vector>
 
 #include "turnpike/address.h"
 #include "turnpike/classic_stun.h"
@@ -43,19 +43,17 @@ struct StatelessResult {
 class StatelessAnswers {
  public:
   struct Config {
-    std::string realm;
-    bool sha256_offered = true;  // PASSWORD-ALGORITHMS: SHA-256, MD5
-    bool md5_offered = true;
-    bool classic = true;  // Binding without magic cookie is answered (RFC 3489)
+    std::vector<Realm> realms;  // by RealmIndex
+    bool classic = true;        // Binding without magic cookie is answered (RFC 3489)
   };
   StatelessAnswers(const Config& config, const NonceKeeper& nonces)
       : config_(config), nonces_(nonces) {}
 
   // `request` is a parsed message of class request or indication other than Send, which came to
-  // `listener`. `known` says that the five-tuple has an allocation: then a nonce that is ours and
-  // only stale is admitted, because the engine must first recognise a retransmission (it answers
-  // 438 itself). `out` doesn't overlap the request and has at least kAnswerMax bytes. Any thread;
-  // no allocation, no lock.
+  // `listener`, whose realm is one of these. `known` says that the five-tuple has an allocation:
+  // then a nonce that is ours and only stale is admitted, because the engine must first recognise a
+  // retransmission (it answers 438 itself). `out` doesn't overlap the request and has at least
+  // kAnswerMax bytes. Any thread; no allocation, no lock.
   StatelessResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
                          const Listener& listener, bool known, std::span<std::uint8_t> out) const;
 

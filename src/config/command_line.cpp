@@ -1,12 +1,9 @@
-// Flags to a tree of values, laid over the file's. The one file that sees CLI11, which costs
-// seconds to compile.
+// Flags to a tree of values, as a file has it. The one file that sees CLI11, which costs seconds to
+// compile.
 #include "config/command_line.h"
-
-#include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
 #include <cstring>
-#include <fstream>
 
 #include "config/value.h"
 
@@ -65,25 +62,6 @@ Value make_tables(const std::string& flag, const std::vector<std::string>& texts
   return make(flag, std::move(list));
 }
 
-// The first line of a file: editors end it with a newline, which is no part of the secret.
-std::variant<std::string, ConfigError> read_secret(const std::string& path) {
-  const std::string flag = "--rest-secret-file";
-  std::ifstream file(path);
-  std::string secret;
-  if (!file || !std::getline(file, secret)) {
-    return ConfigError{"command line", 0, flag,
-                       "expected a readable file with the secret in its first line, found " + path};
-  }
-  if (!secret.empty() && secret.back() == '\r') {
-    secret.pop_back();
-  }
-  if (secret.empty()) {
-    return ConfigError{"command line", 0, flag,
-                       "expected a secret in the first line of " + path + ", found an empty line"};
-  }
-  return secret;
-}
-
 void set(Value::Table& table, const std::string& key, Value value) {
   table.push_back({key, std::move(value)});
 }
@@ -108,20 +86,8 @@ Value::Table auth_of(const Flags& flags, std::vector<ConfigError>& errors) {
   if (!flags.users.empty()) {
     set(auth, "users", make_tables("--user", flags.users, "name", ':', "password"));
   }
-  Value::List secrets;
-  for (const std::string& secret : flags.rest_secrets) {
-    secrets.push_back(make("--rest-secret", secret));
-  }
-  for (const std::string& path : flags.rest_secret_files) {
-    auto secret = read_secret(path);
-    if (auto* error = std::get_if<ConfigError>(&secret)) {
-      errors.push_back(std::move(*error));
-    } else {
-      secrets.push_back(make("--rest-secret-file", std::get<std::string>(secret)));
-    }
-  }
-  if (!secrets.empty()) {
-    set(auth, "rest_secrets", make("--rest-secret", std::move(secrets)));
+  if (!flags.rest_secrets.empty()) {
+    set(auth, "rest_secrets", make_list("--rest-secret", flags.rest_secrets));
   }
   return auth;
 }
@@ -230,50 +196,32 @@ Exit complain(const std::vector<ConfigError>& errors) {
                       "deploy/turnpike.toml\n"};
 }
 
-bool read_by_others(const std::string& path) {
-  struct stat status {};
-  return !path.empty() && stat(path.c_str(), &status) == 0 && (status.st_mode & S_IROTH) != 0;
+Exit check(const Source& source) {
+  ConfigResult result = source.read();
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    return complain(*errors);
+  }
+  std::string text;
+  for (const std::string& warning : std::get<Config>(result).warnings)
+    text += "warning: " + warning + "\n";
+  return {0, text + "configuration OK\n"};
 }
 
-std::variant<Config, Exit> configure(const Flags& flags, const CLI::App& app) {
-  Value tree;
-  tree.data = Value::Table();
-  tree.origin = of_flag("");
-  if (!flags.config_file.empty()) {
-    auto file = read_toml_file(flags.config_file);
-    if (const auto* errors = std::get_if<std::vector<ConfigError>>(&file)) {
-      return complain(*errors);
-    }
-    tree = std::move(std::get<Value>(file));
-  }
-  const auto* file = tree.as<Value::Table>();
-  const bool secrets = file != nullptr && find_member(*file, "auth") != nullptr;
+std::variant<Source, Exit> source_of(const Flags& flags, const CLI::App& app) {
   std::vector<ConfigError> errors;
-  lay_over(std::get<Value::Table>(tree.data), tree_of(flags, app, errors));
+  Source source(flags.config_file, tree_of(flags, app, errors), flags.rest_secret_files);
   if (!errors.empty()) {
     return complain(errors);
   }
-  auto result = read_config(tree);
-  if (const auto* found = std::get_if<std::vector<ConfigError>>(&result)) {
-    return complain(*found);
-  }
-  Config& config = std::get<Config>(result);
-  if (secrets && read_by_others(flags.config_file)) {
-    config.warnings.push_back(flags.config_file +
-                              " holds secrets and everybody on this host can read it; chmod 640");
-  }
   if (flags.check_config) {
-    std::string text;
-    for (const std::string& warning : config.warnings)
-      text += "warning: " + warning + "\n";
-    return Exit{0, text + "configuration OK\n"};
+    return check(source);
   }
-  return std::move(config);
+  return source;
 }
 
 }  // namespace
 
-std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) {
+std::variant<Source, Exit> parse_command_line(int argc, const char* const* argv) {
   Flags flags;
   CLI::App app(
       "Turnpike, a TURN and STUN relay.\n"
@@ -299,7 +247,19 @@ std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) 
                 "turnpike --port af_xdp:eth0 --user alice:secret --realm example.org\n"
                 "turnpike --help lists the flags\n"};
   }
-  return configure(flags, app);
+  return source_of(flags, app);
+}
+
+std::variant<Config, Exit> read_command_line(int argc, const char* const* argv) {
+  auto asked = parse_command_line(argc, argv);
+  if (auto* exit = std::get_if<Exit>(&asked)) {
+    return std::move(*exit);
+  }
+  ConfigResult result = std::get<Source>(asked).read();
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    return complain(*errors);
+  }
+  return std::get<Config>(std::move(result));
 }
 
 void hide_secrets(int argc, char** argv) {

@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "config/config.h"
+#include "config/source.h"
 
 namespace turnpike::config {
 
@@ -16,7 +17,11 @@ struct Exit {
   std::string text;
 };
 
-// Reads arguments, and the files they name.
+// Takes the arguments in; files that they name are read by Source::read(), unless --check-config
+// asks for no more than that: then there is nothing to start, and an Exit says how it went.
+std::variant<Source, Exit> parse_command_line(int argc, const char* const* argv);
+
+// The same, and what the source says now.
 std::variant<Config, Exit> read_command_line(int argc, const char* const* argv);
 
 // Overwrites the secrets among the arguments, so that no list of processes shows them. Called once

@@ -1,8 +1,8 @@
 // The configuration: one TOML file and a few flags, checked whole before anything starts, so that a
 // mistake costs its author one message with file, line and key, and never a call.
 //
-// Three steps: the file's text becomes a tree of values (toml.cpp), into which flags are
-// laid (command_line.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
+// Three steps: the file's text becomes a tree of values (toml.cpp), over which flags are
+// laid (source.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
 // what the values say about each other is judged (check.cpp).
 #pragma once
 
@@ -98,6 +98,13 @@ struct PeersSection {
   friend bool operator==(const PeersSection&, const PeersSection&) = default;
 };
 
+struct RateLimits {
+  std::uint64_t node = 0, per_realm = 0, per_user = 0, per_allocation = 0;
+
+  bool any() const { return (node | per_realm | per_user | per_allocation) != 0; }
+  friend bool operator==(const RateLimits&, const RateLimits&) = default;
+};
+
 struct LimitsSection {
   std::uint32_t allocations = 10000;  // of the node, all shards together
   std::uint32_t permissions_per_allocation = 256, channels_per_allocation = 256;
@@ -111,6 +118,10 @@ struct LimitsSection {
   std::uint32_t challenges_per_source_per_second = 500, challenges_per_source_burst = 2000;
   std::uint32_t challenges_per_second = 50'000;
   std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
+  // Of what is relayed, each direction for itself: bits of IP in a second on the peers' side, and
+  // packets in a second. 0: no limit.
+  RateLimits bandwidth, packet_rate;
+  std::uint32_t burst_ms = 200;  // how long who was silent may send at once what comes in so long
 
   friend bool operator==(const LimitsSection&, const LimitsSection&) = default;
 };

@@ -196,6 +196,10 @@ Take read_peers(Config& config) {
 
 Take read_limits(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
+    constexpr std::int64_t kLeastBits = 16'000, kMostBits = 1'000'000'000'000;
+    constexpr std::int64_t kLeastPackets = 10, kMostPackets = 1'000'000'000;
+    RateLimits& bits = config.limits.bandwidth;
+    RateLimits& packets = config.limits.packet_rate;
     const Field fields[] = {
         {"allocations", integer(config.limits.allocations, 1, 1'000'000)},
         {"permissions_per_allocation", integer(config.limits.permissions_per_allocation, 1, 4096)},
@@ -218,6 +222,16 @@ Take read_limits(Config& config) {
         {"challenges_per_second", integer(config.limits.challenges_per_second, 0, 100'000'000)},
         {"lifetime_min_s", integer(config.limits.lifetime_min_s, 1, 86400)},
         {"lifetime_max_s", integer(config.limits.lifetime_max_s, 1, 86400)},
+        {"bandwidth", integer(bits.node, kLeastBits, kMostBits, 0)},
+        {"bandwidth_per_realm", integer(bits.per_realm, kLeastBits, kMostBits, 0)},
+        {"bandwidth_per_user", integer(bits.per_user, kLeastBits, kMostBits, 0)},
+        {"bandwidth_per_allocation", integer(bits.per_allocation, kLeastBits, kMostBits, 0)},
+        {"packet_rate", integer(packets.node, kLeastPackets, kMostPackets, 0)},
+        {"packet_rate_per_realm", integer(packets.per_realm, kLeastPackets, kMostPackets, 0)},
+        {"packet_rate_per_user", integer(packets.per_user, kLeastPackets, kMostPackets, 0)},
+        {"packet_rate_per_allocation",
+         integer(packets.per_allocation, kLeastPackets, kMostPackets, 0)},
+        {"burst_ms", integer(config.limits.burst_ms, 10, 10'000)},
     };
     reader.read_table(value, path, fields);
   });

@@ -97,6 +97,7 @@ class Node {
   Published<Policy> policy_;
   QuotaLedger quotas_;
   flow::Tables tables_;
+  std::optional<flow::SharedMeters> meters_;  // where something is limited at the start
   flow::Setup setup_;
   std::vector<std::unique_ptr<engine::EngineThread>> engines_;
   Heartbeat heartbeat_;  // control: wo, metrics: ro
@@ -114,7 +115,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
       credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
-      nonces_(nonce_config(config_, *credentials_)),
+      nonces_(nonce_config(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       payload_(make_payload_rules(config_)),
       policy_(make_policy(config_, credentials_, payload_, nonces_, addresses_)),
@@ -122,6 +123,12 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
+  if (config_.limits.bandwidth.any() || config_.limits.packet_rate.any()) {
+    const std::size_t allocations = std::size_t{limits_.shards} * limits_.allocations_per_shard;
+    // Numbers go up to twice as many users as there are at once, who may have reservations alone.
+    meters_.emplace(allocations, 4 * allocations);
+    setup_.meters = &*meters_;
+  }
   make_engines();
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});

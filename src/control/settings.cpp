@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/meter.h"
+#include "flow/meters.h"
 #include "policy/peer_rules.h"
 #include "turnpike/stateless_answers.h"
 
@@ -36,13 +38,13 @@ std::uint16_t channel_max(const config::Config& config) {
   return config.rfc5766_channels ? 0x7FFF : 0x4FFF;
 }
 
-StatelessAnswers::Config stateless_config(const config::Config& config,
-                                          const auth::Credentials& credentials) {
-  StatelessAnswers::Config stateless;
-  stateless.realm = config.realm;
-  stateless.sha256_offered = credentials.sha256_offered();
-  stateless.classic = config.classic_stun;
-  return stateless;
+Realm realm_of(const config::Config& config, const auth::Credentials& credentials) {
+  Realm realm;
+  realm.name = config.realm;
+  realm.sha256_offered = credentials.sha256_offered();
+  realm.username_anonymity = credentials.anonymity_offered();
+  realm.strict_expiry = config.auth.strict_expiry;
+  return realm;
 }
 
 policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
@@ -64,19 +66,39 @@ policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAdd
   return policy::PeerRules(rules);
 }
 
-ServerPolicy server_policy(const config::Config& config, const auth::Credentials& credentials) {
+ServerPolicy server_policy(const config::Config& config, const std::vector<Realm>& realms) {
   ServerPolicy policy;
+  policy.realms = realms;
   policy.software = config.software;
   policy.lifetime_min_s = config.limits.lifetime_min_s;
   policy.lifetime_max_s = config.limits.lifetime_max_s;
   policy.channel_max = channel_max(config);
-  policy.strict_expiry = config.auth.strict_expiry;
-  policy.sha256_offered = credentials.sha256_offered();
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
       policy.redirects.push_back({listener.endpoint, listener.alternates});
   }
   return policy;
+}
+
+// Whoever may send at all may send a few packets at once.
+MeterRate meter_rate(std::uint64_t per_second, const config::Config& config, std::uint64_t least) {
+  return {per_second, std::max(per_second * config.limits.burst_ms / 1000, least), config.workers};
+}
+
+flow::MeterRates meter_rates(const config::Config& config) {
+  constexpr std::uint64_t kLeastBytes = 20'000, kLeastPackets = 16;
+  flow::MeterRates rates;
+  const auto set = [&](flow::MeterLevel level, std::uint64_t bits, std::uint64_t packets) {
+    rates.of(level, flow::MeterKind::kBytes) = meter_rate(bits / 8, config, kLeastBytes);
+    rates.of(level, flow::MeterKind::kPackets) = meter_rate(packets, config, kLeastPackets);
+  };
+  const config::RateLimits& bits = config.limits.bandwidth;
+  const config::RateLimits& packets = config.limits.packet_rate;
+  set(flow::MeterLevel::kAllocation, bits.per_allocation, packets.per_allocation);
+  set(flow::MeterLevel::kUser, bits.per_user, packets.per_user);
+  set(flow::MeterLevel::kRealm, bits.per_realm, packets.per_realm);
+  set(flow::MeterLevel::kNode, bits.node, packets.node);
+  return rates;
 }
 
 flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAnswers& stateless,
@@ -93,6 +115,7 @@ flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAn
                                     config.limits.requests_per_allocation_burst};
   policy.requests.per_source = {config.limits.requests_per_source_per_second,
                                 config.limits.requests_per_source_burst};
+  policy.meters = meter_rates(config);
   return policy;
 }
 
@@ -188,7 +211,6 @@ std::string why_one_user_can_take_all(const config::Config& config,
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard) {
   ServerConfig server;
-  server.realm = config.realm;
   server.relayed = config.relayed;
   server.port_min = config.relay_ports.min;
   server.port_max = config.relay_ports.max;
@@ -200,12 +222,9 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   return server;
 }
 
-NonceKeeper::Config nonce_config(const config::Config& config,
-                                 const auth::Credentials& credentials) {
+NonceKeeper::Config nonce_config(const config::Config& config) {
   NonceKeeper::Config nonce;
-  nonce.realm = config.realm;
   nonce.lifetime_s = config.auth.nonce_lifetime_s;
-  nonce.username_anonymity = credentials.anonymity_offered();
   nonce.key = random_bytes<decltype(nonce.key)>();
   return nonce;
 }
@@ -214,14 +233,14 @@ std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
     const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
     const kernel::HostAddresses& host) {
-  const StatelessAnswers stateless(stateless_config(config, *credentials), nonces);
+  const std::vector<Realm> realms{realm_of(config, *credentials)};
+  const StatelessAnswers stateless({.realms = realms, .classic = config.classic_stun}, nonces);
   flow::WorkerPolicy worker = worker_policy(config, stateless, host);
   worker.payload = payload;
   return std::make_unique<const Policy>(
       Policy{.worker = std::move(worker),
-             .engine = {.peers = peer_rules(config, host),
-                        .credentials = credentials,
-                        .server = server_policy(config, *credentials)}});
+             .engine = {.realms = {{peer_rules(config, host), credentials}},
+                        .server = server_policy(config, realms)}});
 }
 
 flow::Setup flow_setup(const config::Config& config) {

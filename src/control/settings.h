@@ -42,12 +42,12 @@ std::string why_one_user_can_take_all(const config::Config& config,
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard);
 // With a random key.
-NonceKeeper::Config nonce_config(const config::Config& config,
-                                 const auth::Credentials& credentials);
+NonceKeeper::Config nonce_config(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
-    const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces, const kernel::HostAddresses& host);
+    const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
+    const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "auth/credentials.h"
 #include "policy/peer_rules.h"
@@ -10,10 +11,15 @@
 
 namespace turnpike::engine {
 
-struct EnginePolicy {
+// Of one realm.
+struct RealmPolicy {
   policy::PeerRules peers;
   // Those of one policy may be the next one's too. There always are some.
   std::shared_ptr<const auth::Credentials> credentials;
+};
+
+struct EnginePolicy {
+  std::vector<RealmPolicy> realms;  // by RealmIndex, as many as the server's
   ServerPolicy server;
 };
 

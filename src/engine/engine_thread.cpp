@@ -72,8 +72,9 @@ bool EngineThread::serve() {
   const Instant now = world_.clock.now();
   for (std::size_t i = 0; i < count; ++i) {
     const EngineRequest& request = requests[i];
-    const FiveTuple five_tuple = world_.listeners[request.listener].five_tuple(request.client);
-    server_.handle(now, five_tuple, request.message, request.token);
+    const Listener& listener = world_.listeners[request.listener];
+    server_.handle(now, listener.five_tuple(request.client), request.message, request.token,
+                   listener.realm);
   }
   return heed_notices(now) || count > 0;
 }
@@ -144,10 +145,11 @@ void EngineThread::discard(RequestToken token, Discard /*reason: the server has 
   world_.port.discard(token);
 }
 
-KeyState EngineThread::find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+KeyState EngineThread::find_keys(const UserName& user, RealmIndex realm, KeyPurpose purpose,
                                  UserKeys& out) {
   const std::uint64_t now = unix_s();
-  const KeyState state = policy_->credentials->find_keys(user, realm, purpose, now, out);
+  const KeyState state = policy_->realms[realm].credentials->find_keys(
+      user, policy_->server.realms[realm].name, purpose, now, out);
   if (state == KeyState::kExpired) expired_for_s_ = now - out.expires_unix_s;
   if (state == KeyState::kFound && out.expires_unix_s > now + kTenYearsS)
     endless_.store(true, std::memory_order_relaxed);
@@ -158,9 +160,11 @@ void EngineThread::unauthorized(const ClientEndpoint& client, Unauthorized reaso
   login_notes_.put({client, reason, expired_for_s_});
 }
 
-PeerVerdict EngineThread::check_peer(const Address& relayed, const Address& peer) {
-  const PeerVerdict verdict = policy_->peers.judge(peer);
-  if (verdict != PeerVerdict::kAllowed || policy_->peers.relays(peer)) return verdict;
+PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
+                                     const Address& peer) {
+  const policy::PeerRules& peers = policy_->realms[realm].peers;
+  const PeerVerdict verdict = peers.judge(peer);
+  if (verdict != PeerVerdict::kAllowed || peers.relays(peer)) return verdict;
   // A container behind a bridge, for one. A peer without any route may get one yet.
   return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
                                                                             : verdict;

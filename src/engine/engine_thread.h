@@ -74,10 +74,10 @@ class EngineThread final : public ServerHost {
 
   void reply(RequestToken token, stun::Bytes message) override;
   void discard(RequestToken token, Discard reason) override;
-  KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose purpose,
+  KeyState find_keys(const UserName& user, RealmIndex realm, KeyPurpose purpose,
                      UserKeys& out) override;
   void unauthorized(const ClientEndpoint& client, Unauthorized reason) override;
-  PeerVerdict check_peer(const Address& relayed, const Address& peer) override;
+  PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }
 

@@ -45,15 +45,15 @@ void Meters::use(const MeterRates& rates) {
   counts_packets_ = rates.any(MeterKind::kPackets);
 }
 
-// The slot's buckets are made full for a new owner by whichever worker meets him first; another that
-// draws at the same moment may be given a quantum twice.
+// The slot's buckets are made full for a new owner by whichever worker meets him first; another
+// that draws at the same moment may be given a quantum twice.
 void Meters::adopt(State& state, AllocationSlot slot, std::uint16_t generation) {
   const AllocationEntry& entry = tables_.allocation(slot);
   state = {};
   state.generation = generation;
   state.realm = listeners_[entry.listener].realm;
-  state.user = std::min<std::uint32_t>(tables_.user(slot),
-                                       static_cast<std::uint32_t>(users_.size() - 1));
+  state.user =
+      std::min<std::uint32_t>(tables_.user(slot), static_cast<std::uint32_t>(users_.size() - 1));
   SharedMeters::Buckets& buckets = shared_->allocation(slot);
   std::uint32_t owner = buckets.generation.load(std::memory_order_relaxed);
   if (owner == generation ||

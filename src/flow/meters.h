@@ -2,8 +2,8 @@
 // each direction for itself. Bytes are of IP, on the peers' side: what the relay pays for, whatever
 // the framing to the client. What is above a limit is dropped under its name, never queued.
 //
-// Buckets are shared by all workers (base/meter.h); a worker has credits of each, among them its own
-// state of each allocation, by slot, which knows by the generation whose it is.
+// Buckets are shared by all workers (base/meter.h); a worker has credits of each, among them its
+// own state of each allocation, by slot, which knows by the generation whose it is.
 #pragma once
 
 #include <array>

@@ -14,7 +14,7 @@ bool Police::is_undecided(const Passing& passing) const {
 }
 
 // Workers that look into packets of one flow at the same time each add what they have found.
-Finding Police::look_into(const Passing& passing, Lot& lot) {
+Police::Judgement Police::look_into(const Passing& passing) {
   const policy::RuleNumber rule = rules_->match(worker_, passing.body, !passing.to_client);
   const Finding::Seen seen{.rule = rule,
                            .action = rule == 0 ? policy::RuleAction::kAllow : rules_->action(rule),
@@ -23,23 +23,23 @@ Finding Police::look_into(const Passing& passing, Lot& lot) {
   std::uint64_t word = passing.verdict->load(std::memory_order_relaxed);
   for (;;) {
     Finding finding(verdict_half(word, passing.to_client), rules_->epoch());
-    if (!finding.is_open()) {  // another worker was quicker
-      lot = finding.lot();
-      return finding;
-    }
-    lot = finding.add(seen);
+    if (!finding.is_open())  // another worker was quicker
+      return {finding.lot(), finding.rule()};
+    const Lot lot = finding.add(seen);
     const std::uint64_t next = with_verdict_half(word, passing.to_client, finding.half());
     if (!passing.verdict->compare_exchange_weak(word, next, std::memory_order_relaxed)) continue;
     if (rule != 0) rules_->counts(worker_, rule).add(passing.body.size());
     if (!finding.is_open() && finding.rule() != 0)
       rules_->counts(worker_, finding.rule()).flows.add();
-    return finding;
+    return {lot, rule};
   }
 }
 
 // If another worker writes meanwhile, the flow's next packet does this again.
-void Police::settle(const Passing& passing, const Finding& finding) {
+void Police::settle_end(const Passing& passing) const {
   std::uint64_t word = passing.verdict->load(std::memory_order_relaxed);
+  Finding finding(verdict_half(word, passing.to_client), rules_->epoch());
+  finding.settle_end();
   const std::uint64_t next = with_verdict_half(word, passing.to_client, finding.half());
   passing.verdict->compare_exchange_strong(word, next, std::memory_order_relaxed);
 }
@@ -58,24 +58,23 @@ bool Police::end(const Passing& passing, policy::RuleNumber rule) {
 
 Drop Police::judge_by_rules(Instant now, const Passing& passing) {
   const std::uint64_t word = passing.verdict->load(std::memory_order_relaxed);
-  Finding finding(verdict_half(word, passing.to_client), rules_->epoch());
-  Lot lot;
+  const Finding finding(verdict_half(word, passing.to_client), rules_->epoch());
+  Judgement judgement{};
   if (finding.is_open()) {
-    finding = look_into(passing, lot);
+    judgement = look_into(passing);
   } else {
-    lot = finding.lot();
-    if (finding.rule() != 0) rules_->counts(worker_, finding.rule()).add(passing.body.size());
+    judgement = {finding.lot(), finding.rule()};
+    if (judgement.rule != 0) rules_->counts(worker_, judgement.rule).add(passing.body.size());
   }
-  switch (lot) {
+  switch (judgement.lot) {
     case Lot::kPass:
       return Drop::kNone;
     case Lot::kLimit:
-      return rules_->keeps_rate(worker_, finding.rule(), now.ms, passing.body.size())
+      return rules_->keeps_rate(worker_, judgement.rule, now.ms, passing.body.size())
                  ? Drop::kNone
                  : Drop::kPayloadLimit;
     case Lot::kEnd:
-      if (end(passing, finding.rule())) finding.settle_end();
-      settle(passing, finding);
+      if (end(passing, judgement.rule)) settle_end(passing);
       break;
     case Lot::kDrop:
       break;

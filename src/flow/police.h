@@ -26,7 +26,7 @@ struct Passing {
   AllocationSlot allocation{};
   std::uint16_t generation = 0;  // the allocation's
   bool to_client = false;
-  Family peer{};  // by which IP the peer is reached
+  Family peer{};                                  // by which IP the peer is reached
   std::atomic<std::uint64_t>* verdict = nullptr;  // its permission's or channel's
   std::span<const std::uint8_t> body;             // the application's bytes
 };
@@ -82,9 +82,14 @@ class Police {
   }
   bool is_undecided(const Passing& passing) const;
   Drop judge_by_rules(Instant now, const Passing& passing);
-  Finding look_into(const Passing& passing, Lot& lot);
+  // Of one packet, and by which rule.
+  struct Judgement {
+    Lot lot{};
+    policy::RuleNumber rule = 0;
+  };
+  Judgement look_into(const Passing& passing);
   bool end(const Passing& passing, policy::RuleNumber rule);
-  static void settle(const Passing& passing, const Finding& finding);
+  void settle_end(const Passing& passing) const;
 
   // More than a shard takes of a worker's at once (EngineRings): who finds no place here is ended
   // by his next packet.

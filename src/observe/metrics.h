@@ -53,7 +53,7 @@ struct MetricsSource {
   std::function<std::vector<PortHealth>()> ports;
   std::function<Use()> buffers, next_hops;
   std::function<std::vector<RuleUse>()> payload_rules;  // none: there are none
-  const Conditions* conditions = nullptr;  // none: nothing is watched
+  const Conditions* conditions = nullptr;               // none: nothing is watched
   std::uint64_t tsc_hz = 0;
   std::string version;
 };

@@ -147,7 +147,7 @@ struct alignas(64) PermissionEntry {
   mutable std::atomic<std::uint64_t> payload_verdict{0};
   std::uint16_t generation = 0;  // its allocation's
   bool to_ourselves = false;     // the peer is a relayed address of this node: hairpin
-  bool among_first = false;   // of its allocation's; shard: rw
+  bool among_first = false;      // of its allocation's; shard: rw
 };
 static_assert(sizeof(PermissionEntry) == 64);
 static_assert(alignof(PermissionEntry) == 64);

@@ -118,7 +118,7 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   if (reserved) {
     if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
-  switch (quotas_.reserve(request.user.quota_name, request.five_tuple, reserved)) {
+  switch (quotas_.reserve(request.user.account, request.five_tuple, reserved)) {
     case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
       return kFiveTupleInUse;
     case QuotaLedger::Verdict::kOverQuota:
@@ -130,7 +130,7 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   }
   if (reserved) return {};
   const Refusal refusal = claim_ports(request, wanted, claimed);
-  if (refusal) quotas_.release(request.user.quota_name, request.five_tuple);
+  if (refusal) quotas_.release(request.user.account, request.five_tuple);
   return refusal;
 }
 
@@ -154,7 +154,7 @@ Allocation* Server::Impl::establish(const Request& request, const Claim& claimed
 
 // A reservation goes on, ports that nobody has seen need no rest.
 void Server::Impl::abandon(const Request& request, const Claim& claimed) {
-  quotas_.release(request.user.quota_name, request.five_tuple, claimed.redeemed.has_value());
+  quotas_.release(request.user.account, request.five_tuple, claimed.redeemed.has_value());
   if (claimed.redeemed) return;
   if (claimed.reserved) book_.cancel(*claimed.reserved);
   for (const auto& relayed : claimed.relayed) {
@@ -195,7 +195,7 @@ Refusal Server::Impl::claim_reserved(const Request& request, Claim& claimed) con
   if (!content || content->shard != config_.shard) return kNoSuchReservation;
   const Reservation* reservation = book_.reservation(content->id, now_s(request.now));
   if (reservation == nullptr) return kNoSuchReservation;
-  if (reservation->quota_name != request.user.quota_name) return kNoSuchReservation;  // overheard
+  if (reservation->account != request.user.account) return kNoSuchReservation;  // overheard
   const RelayEndpoint& relayed = reservation->relayed;
   claimed.relayed[family_index(relayed.address.family)] = relayed;
   claimed.redeemed = content->id;
@@ -208,7 +208,7 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
   const bool pair = request.message.even_port_reserve().value_or(false);
   if (pair && !book_.has_room_for_reservation()) return {508, "Too Many Reservations"};
   // A reservation holds a port as an allocation does, and counts as one.
-  const std::string& user = request.user.quota_name;
+  const QuotaUser& user = request.user.account;
   if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return {486};
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;

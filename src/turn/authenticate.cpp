@@ -54,7 +54,8 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
   }
   if (!credentials_complete(message))
     return refuse_unsigned(request, {400, "Credentials Incomplete"});
-  if (message.text(Attribute::kRealm) != config_.realm)
+  const Realm& realm = realm_of(request);
+  if (message.text(Attribute::kRealm) != realm.name)
     return deny(request, Unauthorized::kWrongRealm);
 
   // A retransmission is recognised before its nonce's age is judged: the nonce may have grown old
@@ -64,22 +65,22 @@ void Server::Impl::authenticate(Request& request, Allocation* allocation) {
   const std::uint32_t lifetime_s = anew ? std::min(config_.tombstone_s, nonces_.config().lifetime_s)
                                         : nonces_.config().lifetime_s;
   const NonceState nonce =
-      nonces_.check(request.now, request.five_tuple.client, request.five_tuple.server,
+      nonces_.check(request.now, realm, request.five_tuple.client, request.five_tuple.server,
                     *message.text(Attribute::kNonce), lifetime_s);
   const bool retransmission = allocation != nullptr && message.method() == Method::kAllocate &&
                               allocation->created_by == message.transaction_id();
   if (nonce == NonceState::kInvalid || (nonce == NonceState::kStale && !retransmission))
     return challenge(request, 438);
   // The nonce is ours, so its cookie's bit for password algorithms is ours as well.
-  const stun::AlgorithmList offered(policy_->sha256_offered, true);
-  if (nonces_.config().password_algorithms && !stun::algorithms_untampered(message, offered))
+  const stun::AlgorithmList offered(realm);
+  if (realm.password_algorithms && !stun::algorithms_untampered(message, offered))
     return refuse_unsigned(request, {400, "Password Algorithms Altered"});
 
   const Identity* owner = remembered_owner(request, allocation);
   if (owner != nullptr && prove(request, *owner)) return dispatch(request, allocation);
   UserKeys keys;
   Unauthorized reason = Unauthorized::kWrongKey;
-  switch (host_.find_keys(name_in(message), config_.realm, purpose_of(message.method()), keys)) {
+  switch (host_.find_keys(name_in(message), request.realm, purpose_of(message.method()), keys)) {
     case KeyState::kPending:
       return park(request);
     case KeyState::kUnknown:
@@ -111,19 +112,21 @@ void Server::Impl::deny(const Request& request, Unauthorized reason) {
 const Identity* Server::Impl::remembered_owner(const Request& request,
                                                const Allocation* allocation) const {
   const Method method = request.message.method();
-  if (method == Method::kRefresh && policy_->strict_expiry) return nullptr;
+  if (method == Method::kRefresh && realm_of(request).strict_expiry) return nullptr;
   const Identity* owner = allocation != nullptr ? &allocation->owner : nullptr;
   if (allocation == nullptr && method != Method::kAllocate) {
     if (const Tombstone* tombstone = book_.tombstone(request.five_tuple)) owner = &tombstone->owner;
   }
-  return owner != nullptr && names(request.message, owner->username) ? owner : nullptr;
+  return owner != nullptr && names(request, owner->username) ? owner : nullptr;
 }
 
-bool Server::Impl::names(const MessageView& message, const std::string& username) const {
+bool Server::Impl::names(const Request& request, const std::string& username) const {
+  const MessageView& message = request.message;
   if (const auto name = message.text(Attribute::kUsername))
     return *name == username || stun::opaque_string(*name) == username;
   const auto hash = message.find(Attribute::kUserhash);
-  return hash && stun::equal_constant_time(hash->value, stun::userhash(username, config_.realm));
+  return hash &&
+         stun::equal_constant_time(hash->value, stun::userhash(username, realm_of(request).name));
 }
 
 // Which of the keys signed the request, if one did; then the request knows how its answer is to be
@@ -150,7 +153,8 @@ bool Server::Impl::prove(Request& request, const UserKeys& keys) const {
   const auto which = find_signer(request, keys.md5, keys.sha256);
   if (!which) return false;
   // The other kind of key belongs to the same secret: it stands in the same place.
-  request.user = {keys.username, keys.quota_name,
+  request.user = {keys.username,
+                  {keys.quota_name, request.realm},
                   *which < keys.md5.size() ? keys.md5[*which] : stun::Key{},
                   *which < keys.sha256.size() ? keys.sha256[*which] : stun::Key{}};
   return true;
@@ -181,14 +185,15 @@ void Server::Impl::park(const Request& request) {
   parked_.push_back({request.five_tuple,
                      {bytes.begin(), bytes.end()},
                      request.token,
+                     request.realm,
                      request.now.ms + config_.parked_timeout_ms});
 }
 
-void Server::Impl::keys_arrived(Instant now, const UserName& user, std::string_view realm,
+void Server::Impl::keys_arrived(Instant now, const UserName& user, RealmIndex realm,
                                 const UserKeys* keys) {
-  if (realm != config_.realm) return;
   std::vector<Parked> ready;
   std::erase_if(parked_, [&](Parked& one) {
+    if (one.realm != realm) return false;
     MessageView message;
     static_cast<void>(MessageView::parse(one.bytes, message));
     const UserName waits_for = name_in(message);
@@ -197,7 +202,7 @@ void Server::Impl::keys_arrived(Instant now, const UserName& user, std::string_v
     return true;
   });
   for (const Parked& one : ready) {
-    Request request{now, one.five_tuple, one.token, {}, {}, {}};
+    Request request{now, one.five_tuple, one.token, one.realm, {}, {}, {}};
     static_cast<void>(MessageView::parse(one.bytes, request.message));
     if (prove(request, keys != nullptr ? *keys : UserKeys{})) {
       dispatch(request, book_.find(one.five_tuple, now_s(now)));

@@ -80,7 +80,8 @@ const Tombstone* Book::tombstone(const FiveTuple& five_tuple) const {
 
 Allocation* Book::add(Allocation&& allocation) {
   const auto slot = host_.flows().publish_allocation(
-      {allocation.five_tuple, allocation.relayed, allocation.expires_s});
+      {allocation.five_tuple, allocation.relayed, allocation.expires_s,
+       quotas_.number(allocation.owner.account)});
   if (!slot) return nullptr;
   allocation.slot = *slot;
   const auto [place, is_new] = allocations_.try_emplace(*slot, std::move(allocation));
@@ -160,7 +161,7 @@ std::size_t Book::expire(Allocation& allocation, std::uint32_t now_s) {
 void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   const AllocationSlot slot = allocation.slot;
   host_.flows().withdraw_allocation(slot);
-  quotas_.release(allocation.owner.quota_name, allocation.five_tuple);
+  quotas_.release(allocation.owner.account, allocation.five_tuple);
   allocations_due_.move(slot, allocation.due_s, kNeverDue);
   bury(allocation.five_tuple,
        {allocation.created_by, std::move(allocation.owner), now_s + config_.tombstone_s});
@@ -186,12 +187,12 @@ void Book::forget(Tombstones::iterator tombstone) {
 
 bool Book::take_room(const Allocation& allocation, std::size_t permissions) {
   return allocation.permissions.size() + permissions <= config_.max_permissions_per_allocation &&
-         quotas_.reserve(allocation.owner.quota_name, QuotaLedger::Thing::kPermission,
+         quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
                          static_cast<std::uint32_t>(permissions));
 }
 
 void Book::give_room(const Allocation& allocation, std::size_t permissions) {
-  quotas_.release(allocation.owner.quota_name, QuotaLedger::Thing::kPermission,
+  quotas_.release(allocation.owner.account, QuotaLedger::Thing::kPermission,
                   static_cast<std::uint32_t>(permissions));
 }
 
@@ -228,11 +229,11 @@ void Book::withdraw(const Allocation& allocation, const Permission& permission) 
 }
 
 bool Book::take_channel(const Allocation& allocation) {
-  return quotas_.reserve(allocation.owner.quota_name, QuotaLedger::Thing::kChannel, 1);
+  return quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kChannel, 1);
 }
 
 void Book::give_channel(const Allocation& allocation) {
-  quotas_.release(allocation.owner.quota_name, QuotaLedger::Thing::kChannel, 1);
+  quotas_.release(allocation.owner.account, QuotaLedger::Thing::kChannel, 1);
 }
 
 bool Book::bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
@@ -287,7 +288,7 @@ void Book::release(const RelayEndpoint& relayed, std::uint32_t now_s) {
   pool_of(relayed.address).release(relayed.port, now_s + config_.port_rest_s);
 }
 
-std::uint32_t Book::reserve(const RelayEndpoint& relayed, const std::string& user,
+std::uint32_t Book::reserve(const RelayEndpoint& relayed, const QuotaUser& user,
                             std::uint32_t expires_s) {
   std::uint32_t id = host_.random_below(kReservationIds);
   while (reservations_.contains(id))
@@ -317,14 +318,14 @@ void Book::take_up(std::uint32_t id) {
 void Book::cancel(std::uint32_t id) {
   const Reservation& reservation = reservations_.at(id);
   put_back(reservation.relayed);
-  quotas_.release(reservation.quota_name, QuotaLedger::Thing::kAllocation, 1);
+  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
   take_up(id);
 }
 
 void Book::end_reservation(std::uint32_t id, std::uint32_t now_s) {
   const Reservation& reservation = reservations_.at(id);
   release(reservation.relayed, now_s);
-  quotas_.release(reservation.quota_name, QuotaLedger::Thing::kAllocation, 1);
+  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
   forget_reservation(id);
 }
 

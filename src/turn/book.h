@@ -42,10 +42,10 @@ struct Channel {
 
 inline constexpr std::uint32_t kNeverDue = 0xFFFF'FFFF;
 
-// A user who has proved to be one, and the keys that did it: one of each kind at most.
+// A user of a realm who has proved to be one, and the keys that did it: one of each kind at most.
 struct Identity {
   std::string username;
-  std::string quota_name;
+  QuotaUser account;  // what he has is counted for it
   stun::Key md5;
   stun::Key sha256;
 };
@@ -78,7 +78,7 @@ struct Tombstone {
 
 struct Reservation {
   RelayEndpoint relayed;
-  std::string quota_name;  // of the user who made it, and alone may take it up
+  QuotaUser account;  // of the user who made it, and alone may take it up
   std::uint32_t expires_s = 0;
 };
 
@@ -183,7 +183,7 @@ class Book {
   // Reservations, by the id in their token; each counts as an allocation of its user's, which has
   // been taken.
   bool has_room_for_reservation() const { return reservations_.size() < reservations_max_; }
-  std::uint32_t reserve(const RelayEndpoint& relayed, const std::string& user,
+  std::uint32_t reserve(const RelayEndpoint& relayed, const QuotaUser& user,
                         std::uint32_t expires_s);
   // nullptr: none that lives.
   const Reservation* reservation(std::uint32_t id, std::uint32_t now_s) const;

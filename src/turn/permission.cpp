@@ -20,7 +20,8 @@ constexpr Refusal kNoRoomForPermissions{508, "Too Many Permissions"};
 Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) {
   const auto& relayed = allocation.relayed[family_index(peer.family)];
   if (!relayed) return {443};
-  const auto verdict = static_cast<std::size_t>(host_.check_peer(relayed->address, peer));
+  const auto verdict = static_cast<std::size_t>(
+      host_.check_peer(allocation.owner.account.realm, relayed->address, peer));
   counters.peers[verdict].add();
   if (verdict == static_cast<std::size_t>(PeerVerdict::kAllowed)) return {};
   return {403, kPeerVerdictInfo[verdict].reason};

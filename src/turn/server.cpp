@@ -2,6 +2,7 @@
 #include "turnpike/server.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "turn/server_impl.h"
 #include "turn/tunnels.h"
@@ -35,8 +36,9 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
 Server::Impl::~Impl() = default;
 
 void Server::Impl::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes,
-                          RequestToken token) {
-  Request request{now, five_tuple, token, {}, {}, {}};
+                          RequestToken token, RealmIndex realm) {
+  assert(realm < policy_->realms.size());
+  Request request{now, five_tuple, token, realm, {}, {}, {}};
   if (MessageView::parse(bytes, request.message) != stun::ParseError::kNone ||
       request.message.message_class() != Class::kRequest ||
       std::find(kMethods.begin(), kMethods.end(), request.message.method()) == kMethods.end()) {
@@ -109,12 +111,12 @@ void Server::Impl::count(const Request& request, std::uint16_t result) {
 
 void Server::Impl::challenge(const Request& request, std::uint16_t code) {
   std::array<char, NonceKeeper::kMaxSize> nonce{};
+  const Realm& realm = realm_of(request);
   const std::size_t size =
-      nonces_.mint(request.now, request.five_tuple.client, request.five_tuple.server, nonce);
+      nonces_.mint(request.now, realm, request.five_tuple.client, request.five_tuple.server, nonce);
   MessageWriter writer = begin(request, Class::kError);
   writer.add_error_code(code);
-  stun::add_challenge(writer, config_.realm, std::string_view(nonce.data(), size),
-                      policy_->sha256_offered, true);
+  stun::add_challenge(writer, realm, std::string_view(nonce.data(), size));
   send(request, writer, code, false);
 }
 
@@ -160,11 +162,11 @@ void Server::use(const ServerPolicy& policy) {
 }
 
 void Server::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request,
-                    RequestToken token) {
-  impl_->handle(now, five_tuple, request, token);
+                    RequestToken token, RealmIndex realm) {
+  impl_->handle(now, five_tuple, request, token, realm);
 }
 
-void Server::keys_arrived(Instant now, const UserName& user, std::string_view realm,
+void Server::keys_arrived(Instant now, const UserName& user, RealmIndex realm,
                           const UserKeys* keys) {
   impl_->keys_arrived(now, user, realm, keys);
 }

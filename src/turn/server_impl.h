@@ -37,6 +37,7 @@ struct Request {
   Instant now;
   FiveTuple five_tuple;
   RequestToken token{};
+  RealmIndex realm = 0;  // of the listener that it came to
   stun::MessageView message;
   SigningKey signing_key;
   Identity user;
@@ -49,9 +50,9 @@ class Server::Impl {
   ~Impl();
 
   void use(const ServerPolicy& policy) { policy_ = &policy; }
-  void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes, RequestToken token);
-  void keys_arrived(Instant now, const UserName& user, std::string_view realm,
-                    const UserKeys* keys);
+  void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes, RequestToken token,
+              RealmIndex realm);
+  void keys_arrived(Instant now, const UserName& user, RealmIndex realm, const UserKeys* keys);
   bool end(Instant now, AllocationSlot slot);
   bool tick(Instant now);
 
@@ -75,11 +76,13 @@ class Server::Impl {
     FiveTuple five_tuple;
     std::vector<std::uint8_t> bytes;
     RequestToken token{};
+    RealmIndex realm = 0;
     std::uint64_t deadline_ms = 0;
   };
   void authenticate(Request& request, Allocation* allocation);
   const Identity* remembered_owner(const Request& request, const Allocation* allocation) const;
-  bool names(const stun::MessageView& message, const std::string& username) const;
+  const Realm& realm_of(const Request& request) const { return policy_->realms[request.realm]; }
+  bool names(const Request& request, const std::string& username) const;
   void deny(const Request& request, Unauthorized reason);
   bool prove(Request& request, const UserKeys& keys) const;
   bool prove(Request& request, const Identity& owner) const;

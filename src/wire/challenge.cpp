@@ -7,9 +7,9 @@
 
 namespace turnpike::stun {
 
-AlgorithmList::AlgorithmList(bool sha256_offered, bool md5_offered) {
-  if (sha256_offered) append(PasswordAlgorithm::kSha256);
-  if (md5_offered) append(PasswordAlgorithm::kMd5);
+AlgorithmList::AlgorithmList(const Realm& realm) {
+  if (realm.sha256_offered) append(PasswordAlgorithm::kSha256);
+  if (realm.md5_offered) append(PasswordAlgorithm::kMd5);
 }
 
 // Two bytes of number, two of the length of its parameters: zero for both (§18.5).
@@ -25,11 +25,10 @@ bool AlgorithmList::contains(std::uint16_t algorithm) const {
   return false;
 }
 
-void add_challenge(MessageWriter& writer, std::string_view realm, std::string_view nonce,
-                   bool sha256_offered, bool md5_offered) {
-  writer.add_text(Attribute::kRealm, realm);
+void add_challenge(MessageWriter& writer, const Realm& realm, std::string_view nonce) {
+  writer.add_text(Attribute::kRealm, realm.name);
   writer.add_text(Attribute::kNonce, nonce);
-  writer.add(Attribute::kPasswordAlgorithms, AlgorithmList(sha256_offered, md5_offered).view());
+  writer.add(Attribute::kPasswordAlgorithms, AlgorithmList(realm).view());
 }
 
 std::optional<std::uint16_t> password_algorithm(const MessageView& request) {

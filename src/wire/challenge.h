@@ -9,14 +9,15 @@
 #include <string_view>
 
 #include "turnpike/integrity.h"
+#include "turnpike/realm.h"
 #include "turnpike/stun.h"
 
 namespace turnpike::stun {
 
-// The value of PASSWORD-ALGORITHMS, strongest first.
+// The value of a realm's PASSWORD-ALGORITHMS, strongest first.
 class AlgorithmList {
  public:
-  AlgorithmList(bool sha256_offered, bool md5_offered);
+  explicit AlgorithmList(const Realm& realm);
 
   Bytes view() const { return {bytes_.data(), size_}; }
   bool contains(std::uint16_t algorithm) const;
@@ -29,8 +30,7 @@ class AlgorithmList {
 };
 
 // REALM, NONCE and PASSWORD-ALGORITHMS.
-void add_challenge(MessageWriter& writer, std::string_view realm, std::string_view nonce,
-                   bool sha256_offered, bool md5_offered);
+void add_challenge(MessageWriter& writer, const Realm& realm, std::string_view nonce);
 
 // The number in PASSWORD-ALGORITHM; nullopt if it is missing, malformed or has parameters, which no
 // algorithm known here takes.

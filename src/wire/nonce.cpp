@@ -33,14 +33,23 @@ constexpr std::size_t kNonceSize = kPrefixSize + kSealedSize / 3 * 4;
 static_assert(kSealedSize % 3 == 0, "base64 without padding");
 static_assert(kNonceSize == NonceKeeper::kSize && kNonceSize <= NonceKeeper::kMaxSize);
 
+// Under the MAC.
+constexpr std::size_t kFixedInput = 4 + 1 + 4 + 2 * 19;
+constexpr std::size_t kRealmMax = 763;  // of bytes; no REALM has more (RFC 8489 §14.9)
+
 // Workers' clocks are read once a burst, so one may check what another has minted a moment later.
 constexpr std::uint32_t kClockSkewSeconds = 2;
 
 using Sealed = std::array<std::uint8_t, kSealedSize>;
 
-std::uint32_t feature_bits(const NonceKeeper::Config& config) {
-  return (config.password_algorithms ? kPasswordAlgorithmsBit : 0) |
-         (config.username_anonymity ? kUsernameAnonymityBit : 0);
+std::uint32_t feature_bits(const Realm& realm) {
+  return (realm.password_algorithms ? kPasswordAlgorithmsBit : 0) |
+         (realm.username_anonymity ? kUsernameAnonymityBit : 0);
+}
+
+// The algorithm list, which isn't written out: a nonce that came with another one is none of ours.
+std::uint8_t algorithm_bits(const Realm& realm) {
+  return static_cast<std::uint8_t>((realm.sha256_offered ? 1 : 0) | (realm.md5_offered ? 2 : 0));
 }
 
 void encode_three(std::uint32_t bits, char* out) {
@@ -58,9 +67,9 @@ std::optional<std::uint32_t> decode_three(std::string_view four) {
   return bits;
 }
 
-std::size_t write_prefix(const NonceKeeper::Config& config, char* out) {
+std::size_t write_prefix(const Realm& realm, char* out) {
   std::copy(kCookie.begin(), kCookie.end(), out);
-  encode_three(feature_bits(config), out + kCookie.size());
+  encode_three(feature_bits(realm), out + kCookie.size());
   return kPrefixSize;
 }
 
@@ -93,42 +102,38 @@ void NonceKeeper::rotate(const Key& key) {
   current_.store(next, std::memory_order_release);
 }
 
-// Everything under the MAC but the realm has a fixed size. The realm, which has not, is hashed
-// beforehand, so that no field can reach into its neighbour.
-NonceKeeper::Prepared NonceKeeper::prepare(const Key& key) const {
-  const std::uint64_t k0 = wire::load_be64(key.data());
-  const std::uint64_t k1 = wire::load_be64(key.data() + 8);
-  return {k0, k1,
-          siphash24(
-              k0, k1,
-              {reinterpret_cast<const std::uint8_t*>(config_.realm.data()), config_.realm.size()})};
+NonceKeeper::Prepared NonceKeeper::prepare(const Key& key) {
+  return {wire::load_be64(key.data()), wire::load_be64(key.data() + 8)};
 }
 
-NonceKeeper::Mac NonceKeeper::mac(const Prepared& key, std::uint32_t born_s, const Endpoint& client,
-                                  const Endpoint& server) const {
-  std::array<std::uint8_t, 4 + 1 + 4 + 8 + 2 * 19> input{};
+// Everything under the MAC but the realm's name has a fixed size. The name, which has not, comes
+// last, so that no field can reach into its neighbour.
+NonceKeeper::Mac NonceKeeper::mac(const Prepared& key, std::uint32_t born_s, const Realm& realm,
+                                  const Endpoint& client, const Endpoint& server) {
+  std::array<std::uint8_t, kFixedInput + kRealmMax> input;
   std::uint8_t* at = input.data();
   wire::store_be32(at, born_s);
-  at[4] = config_.generation;
-  wire::store_be32(at + 5, feature_bits(config_));
-  wire::store_be64(at + 9, key.realm_hash);
-  append_endpoint(append_endpoint(at + 17, client), server);
+  at[4] = algorithm_bits(realm);
+  wire::store_be32(at + 5, feature_bits(realm));
+  at = append_endpoint(append_endpoint(at + 9, client), server);
+  const std::string_view name = std::string_view(realm.name).substr(0, kRealmMax);
+  at = std::copy(name.begin(), name.end(), at);
 
   Mac result;
-  wire::store_be64(result.data(), siphash24(key.k0, key.k1, input));
+  wire::store_be64(result.data(), siphash24(key.k0, key.k1, {input.data(), at}));
   return result;
 }
 
-std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoint& server,
-                              std::array<char, kMaxSize>& out) const {
+std::size_t NonceKeeper::mint(Instant now, const Realm& realm, const Endpoint& client,
+                              const Endpoint& server, std::array<char, kMaxSize>& out) const {
   const std::uint32_t born_s = now_s(now);
   Sealed sealed;
   wire::store_be32(sealed.data(), born_s);
-  const Mac seal =
-      mac(keys_[current_.load(std::memory_order_acquire) % keys_.size()], born_s, client, server);
+  const Prepared& key = keys_[current_.load(std::memory_order_acquire) % keys_.size()];
+  const Mac seal = mac(key, born_s, realm, client, server);
   std::copy(seal.begin(), seal.end(), sealed.begin() + 4);
 
-  char* at = out.data() + write_prefix(config_, out.data());
+  char* at = out.data() + write_prefix(realm, out.data());
   for (std::size_t i = 0; i < kSealedSize; i += 3, at += 4) {
     encode_three(static_cast<std::uint32_t>(sealed[i] << 16 | sealed[i + 1] << 8 | sealed[i + 2]),
                  at);
@@ -136,12 +141,12 @@ std::size_t NonceKeeper::mint(Instant now, const Endpoint& client, const Endpoin
   return kNonceSize;
 }
 
-NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoint& server,
-                              std::string_view nonce, std::uint32_t lifetime_s) const {
-  // Bits of another algorithm list: the client must learn the new one first. Its generation, which
-  // isn't written out, is under the MAC.
+NonceState NonceKeeper::check(Instant now, const Realm& realm, const Endpoint& client,
+                              const Endpoint& server, std::string_view nonce,
+                              std::uint32_t lifetime_s) const {
+  // Other bits than clients are told now: this one must learn them first.
   std::array<char, kPrefixSize> prefix;
-  write_prefix(config_, prefix.data());
+  write_prefix(realm, prefix.data());
   if (nonce.size() != kNonceSize ||
       !nonce.starts_with(std::string_view(prefix.data(), kPrefixSize))) {
     return NonceState::kInvalid;
@@ -153,7 +158,8 @@ NonceState NonceKeeper::check(Instant now, const Endpoint& client, const Endpoin
   const stun::Bytes seal = stun::Bytes(*sealed).subspan(4);
   const std::uint32_t current = current_.load(std::memory_order_acquire);
   const auto made_with = [&](std::uint32_t key) {
-    return stun::equal_constant_time(seal, mac(keys_[key % keys_.size()], born_s, client, server));
+    return stun::equal_constant_time(seal,
+                                     mac(keys_[key % keys_.size()], born_s, realm, client, server));
   };
   const bool ours = made_with(current) || (current != 0 && made_with(current - 1));
   if (!ours) return NonceState::kInvalid;

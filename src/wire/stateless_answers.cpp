@@ -97,18 +97,17 @@ constexpr std::size_t ip_udp_size(Family family) {
 }
 
 StatelessResult challenge(std::uint16_t code, const MessageView& request, Family family,
-                          const StatelessAnswers::Config& config, std::string_view nonce,
-                          std::span<std::uint8_t> out) {
+                          const Realm& realm, std::string_view nonce, std::span<std::uint8_t> out) {
   const std::string_view reason = stun::reason_phrase(code);
   const std::size_t around = ip_udp_size(family);
   const std::size_t allowed =
       std::min(kAmplificationMax * (around + request.bytes().size()) - around, kAnswerMax);
-  const std::size_t bare = StatelessAnswers::challenge_size(config.realm.size()) -
+  const std::size_t bare = StatelessAnswers::challenge_size(realm.name.size()) -
                            (request.has_fingerprint() ? 0 : kFingerprintSize);
   const bool fits = bare + attribute_size(reason.size()) - 4 <= allowed;
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
   writer.add_error_code(code, fits ? reason : std::string_view());
-  stun::add_challenge(writer, config.realm, nonce, config.sha256_offered, config.md5_offered);
+  stun::add_challenge(writer, realm, nonce);
   return close(writer, request, answer_of(code), true);
 }
 
@@ -135,10 +134,11 @@ StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request
   if (binding) return answer_binding(request, client, out);
 
   const Endpoint& server = listener.endpoint;
+  const Realm& realm = config_.realms[listener.realm];
   std::array<char, NonceKeeper::kMaxSize> fresh;
   const auto challenge_with = [&](std::uint16_t code) {
-    const std::size_t size = nonces_.mint(now, client, server, fresh);
-    return challenge(code, request, client.address.family, config_,
+    const std::size_t size = nonces_.mint(now, realm, client, server, fresh);
+    return challenge(code, request, client.address.family, realm,
                      std::string_view(fresh.data(), size), out);
   };
   if (!request.has(Attribute::kMessageIntegrity) &&
@@ -148,16 +148,17 @@ StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request
   if (!credentials_complete(request))
     return refuse(request, 400, "Credentials Incomplete", true, out);
 
-  // Before the user and the integrity, against §9.2.4's order: see docs/protocol.md 9. An old
-  // generation ends here too, with the new list, and not at the bid-down check's 400
-  // (docs/protocol.md 6).
-  const NonceState state = nonces_.check(now, client, server, *request.text(Attribute::kNonce));
+  // Before the user and the integrity, against §9.2.4's order: see docs/protocol.md 9. A nonce that
+  // came with another algorithm list ends here too, with the new list, and not at the bid-down
+  // check's 400 (docs/protocol.md 6).
+  const NonceState state =
+      nonces_.check(now, realm, client, server, *request.text(Attribute::kNonce));
   const bool may_be_retransmission = state == NonceState::kStale && known;
   if (state != NonceState::kValid && !may_be_retransmission) return challenge_with(438);
 
   // §9.2.4, third check. The nonce is ours, so its cookie's bit is ours as well.
-  const stun::AlgorithmList offered(config_.sha256_offered, config_.md5_offered);
-  if (nonces_.config().password_algorithms && !stun::algorithms_untampered(request, offered)) {
+  const stun::AlgorithmList offered(realm);
+  if (realm.password_algorithms && !stun::algorithms_untampered(request, offered)) {
     return refuse(request, 400, "Password Algorithms Altered", false, out);
   }
   return {StatelessVerdict::kAdmit, StatelessAnswer::kNone, 0, false};

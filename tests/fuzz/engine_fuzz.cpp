@@ -57,7 +57,7 @@ const std::vector<User>& users() {
 Cluster::Setup setup_of(const Shape& shape) {
   Cluster::Setup setup;
   ServerConfig& config = setup.config;
-  config.realm = kRealm;
+  config.realms = {{.name = kRealm, .strict_expiry = shape.strict}};
   config.relayed = {{kInternal4, kExternal4}};
   if (shape.dual) config.relayed.push_back({kInternal6, std::nullopt});
   // Few ports: two blocks' ends, so that of three shards one has none.
@@ -67,7 +67,6 @@ Cluster::Setup setup_of(const Shape& shape) {
   config.max_permissions_per_allocation = 3;
   config.max_channels_per_allocation = 3;
   config.max_parked = 3;
-  config.strict_expiry = shape.strict;
   if (shape.software) config.software = "Turnpike";
   config.redirects = {{kServers[2], {kServers[0]}}};
   setup.shards = shape.three_shards ? 3 : 1;
@@ -191,8 +190,7 @@ class World final : private Surroundings {
     if (keys.of_nobody) name = {"mallory", std::nullopt};
     const bool known = !is_gone(user) && !keys.of_nobody;
     for (std::size_t shard = 0; shard < cluster_.size(); ++shard)
-      cluster_.keys_arrived(shard, name, keys.foreign_realm ? "example.com" : kRealm,
-                            known ? &user.keys : nullptr);
+      cluster_.keys_arrived(shard, name, keys.foreign_realm ? 1 : 0, known ? &user.keys : nullptr);
   }
 
   static FiveTuple five_tuple(const Step::Client& client) {
@@ -314,7 +312,8 @@ class World final : private Surroundings {
     ClientEndpoint client = sent.five_tuple.client;
     if (which == Nonce::kForeign) client.port ^= 1;
     const Instant minted = which == Nonce::kOld ? Instant{kStartMs} : cluster_.now;
-    const std::size_t size = cluster_.nonces().mint(minted, client, sent.five_tuple.server, nonce);
+    const std::size_t size =
+        cluster_.nonces().mint(minted, {.name = kRealm}, client, sent.five_tuple.server, nonce);
     if (which == Nonce::kBad) nonce[size - 1] ^= 1;
     sent.forged |= which == Nonce::kForeign || which == Nonce::kBad;
     writer.add_text(Attribute::kNonce, {nonce.data(), size});

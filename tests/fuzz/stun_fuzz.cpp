@@ -30,17 +30,18 @@ using stun::MessageWriter;
 constexpr Instant kNow{5'000'000};
 const Endpoint kClient{Address::v4(198, 51, 100, 7), 40000};
 const Endpoint kServer{Address::v4(203, 0, 113, 1), 3478};
+const Realm kRealm{.name = "example.org"};
 
 void require(bool condition) {
   if (!condition) std::abort();
 }
 
 const NonceKeeper& nonces() {
-  static const NonceKeeper keeper({.realm = "example.org", .key = {1, 2, 3}});
+  static const NonceKeeper keeper({.key = {1, 2, 3}});
   return keeper;
 }
 const StatelessAnswers& stateless_answers() {
-  static const StatelessAnswers stateless({.realm = "example.org"}, nonces());
+  static const StatelessAnswers stateless({.realms = {kRealm}}, nonces());
   return stateless;
 }
 
@@ -136,7 +137,8 @@ void ask(const MessageView& view, bool known) {
   }
   if (result.verdict == StatelessVerdict::kAdmit) {
     const auto nonce = view.text(Attribute::kNonce);
-    require(nonce && nonces().check(kNow, kClient, kServer, *nonce) != NonceState::kInvalid);
+    require(nonce &&
+            nonces().check(kNow, kRealm, kClient, kServer, *nonce) != NonceState::kInvalid);
   }
 }
 
@@ -144,7 +146,7 @@ void ask(const MessageView& view, bool known) {
 // behind the check is reached too.
 void ask_with_a_real_nonce(const MessageView& view) {
   std::array<char, NonceKeeper::kMaxSize> nonce;
-  const std::size_t size = nonces().mint(kNow, kClient, kServer, nonce);
+  const std::size_t size = nonces().mint(kNow, kRealm, kClient, kServer, nonce);
   const auto attribute = view.find(Attribute::kNonce);
   if (!attribute || attribute->value.size() != size) return;
   std::vector<std::uint8_t> bytes(view.bytes().begin(), view.bytes().end());

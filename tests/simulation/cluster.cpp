@@ -81,12 +81,13 @@ class Cluster::Shard final : public ServerHost {
     cluster_.answered(this, token, message);
   }
   void discard(RequestToken token, Discard /*reason*/) override { cluster_.take(token); }
-  KeyState find_keys(const UserName& user, std::string_view /*realm*/, KeyPurpose purpose,
+  KeyState find_keys(const UserName& user, RealmIndex /*realm*/, KeyPurpose purpose,
                      UserKeys& out) override {
     return cluster_.surroundings_.find_keys(index_, user, purpose, out);
   }
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address& /*relayed*/, const Address& peer) override {
+  PeerVerdict check_peer(RealmIndex /*realm*/, const Address& /*relayed*/,
+                         const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }
   std::uint32_t random_below(std::uint32_t bound) override {
@@ -106,7 +107,7 @@ class Cluster::Shard final : public ServerHost {
 Cluster::Cluster(Setup setup, Surroundings& surroundings)
     : setup_(std::move(setup)),
       surroundings_(surroundings),
-      nonces_({.realm = kRealm, .lifetime_s = setup_.nonce_lifetime_s, .key = {7}}),
+      nonces_({.lifetime_s = setup_.nonce_lifetime_s, .key = {7}}),
       model_(setup_.config, setup_.remembers_ghosts) {
   for (unsigned i = 0; i < setup_.shards; ++i) {
     shards_.push_back(std::make_unique<Shard>(*this, i));
@@ -154,7 +155,7 @@ void Cluster::answered_by_door(const Sent& sent, stun::Bytes answer) {
   answered(nullptr, token, answer);
 }
 
-void Cluster::keys_arrived(std::size_t shard, const UserName& name, const char* realm,
+void Cluster::keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                            const UserKeys* keys) {
   sink_refused_ = false;
   shards_[shard]->server->keys_arrived(now, name, realm, keys);
@@ -222,7 +223,7 @@ void Cluster::succeeded(const Shard& by, const Sent& sent, const MessageView& re
     owners_[sent.five_tuple] = user;
   }
   const bool wants_leave =
-      made || (request.method() == Method::kRefresh && setup_.config.strict_expiry);
+      made || (request.method() == Method::kRefresh && setup_.config.realms[0].strict_expiry);
   require(!wants_leave || !surroundings_.is_gone(*user), "a user who is gone succeeds");
   model_.success(now, sent.five_tuple, user->keys.username, request, answer);
 }
@@ -256,7 +257,7 @@ void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const M
       setup_.ports_are_few || by.sink.allocations.size() >= setup_.config.max_allocations;
   circumstances.one_shard = shards_.size() == 1;
   circumstances.tunnelled = sent.five_tuple.client.address == kTunnelled;
-  circumstances.held = quotas_.count(user.keys.quota_name);
+  circumstances.held = quotas_.count({user.keys.quota_name});
   circumstances.quota = kQuota;
   model_.judge(now, sent.five_tuple, user.keys.username, request, result, circumstances);
 }
@@ -291,7 +292,7 @@ void Cluster::check_quotas() const {
     in_all += shard->sink.allocations.size() + shard->server->counters().reservations.get();
   }
   for (const User& user : setup_.users) {
-    const std::uint32_t count = quotas_.count(user.keys.quota_name);
+    const std::uint32_t count = quotas_.count({user.keys.quota_name});
     require(count <= kQuota, "a quota is exceeded");
     require(count >= published[&user], "the ledger has lost an allocation");
     counted += count;

@@ -77,7 +77,7 @@ class Cluster {
   bool hand(const Sent& sent, std::size_t home);
   // By what stands before the shards.
   void answered_by_door(const Sent& sent, stun::Bytes answer);
-  void keys_arrived(std::size_t shard, const UserName& name, const char* realm,
+  void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
 

@@ -107,7 +107,7 @@ class World final : private Surroundings {
 
   ServerConfig some_config() {
     ServerConfig config;
-    config.realm = kRealm;
+    config.realms = {{.name = kRealm, .strict_expiry = below(2) == 0}};
     config.relayed = {{kInternal4, kExternal4}};
     if (below(3) != 0) config.relayed.push_back({kInternal6, std::nullopt});
     config.port_min = 50048;
@@ -116,7 +116,6 @@ class World final : private Surroundings {
     config.max_permissions_per_allocation = 4;
     config.max_channels_per_allocation = 4;
     config.max_parked = 8;
-    config.strict_expiry = below(2) == 0;
     config.redirects = {{kAnycast, {kServer}}};
     return config;
   }
@@ -136,8 +135,9 @@ class World final : private Surroundings {
       if (wait != 0) fetches_.push_back({shard, std::string(name.username), name.userhash, wait});
       return KeyState::kPending;
     }
-    const bool strict = purpose == KeyPurpose::kAllocate ||
-                        (purpose == KeyPurpose::kRefresh && cluster_.config().strict_expiry);
+    const bool strict =
+        purpose == KeyPurpose::kAllocate ||
+        (purpose == KeyPurpose::kRefresh && cluster_.config().realms[0].strict_expiry);
     if (user == nullptr || (strict && is_gone(*user))) return KeyState::kUnknown;
     out = user->keys;
     return KeyState::kFound;
@@ -356,7 +356,7 @@ class World final : private Surroundings {
       fetches_.erase(fetches_.begin() + static_cast<std::ptrdiff_t>(i));
       const UserName name{fetch.username, fetch.userhash};
       const User* user = find_user(users(), name);
-      cluster_.keys_arrived(fetch.shard, name, kRealm, user != nullptr ? &user->keys : nullptr);
+      cluster_.keys_arrived(fetch.shard, name, 0, user != nullptr ? &user->keys : nullptr);
     }
   }
 
@@ -399,7 +399,7 @@ class World final : private Surroundings {
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
   Cluster cluster_;
-  StatelessAnswers stateless_{{.realm = kRealm}, cluster_.nonces()};
+  StatelessAnswers stateless_{{.realms = {{.name = kRealm}}}, cluster_.nonces()};
   std::map<int, ClientEndpoint> where_;
   std::map<int, Sent> said_;
   std::map<ClientEndpoint, std::string> nonce_;

@@ -57,6 +57,27 @@ inline bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+// Every key that there is: the file's own, then those of its tables, "limits.allocations".
+inline std::vector<std::string> every_key() {
+  // An unknown key far from any other is answered with all that there are.
+  const std::string unknown = "zzzzzzzzzzzzzzzz = 1\n", mark = "expected one of: ";
+  std::vector<std::string> keys;
+  for (const std::string table :
+       {"", "[[port]]", "[[listener]]", "[[relay]]", "[relay_ports]", "[auth]", "[[auth.users]]",
+        "[peers]", "[limits]", "[metrics]", "[log]", "[test]"}) {
+    const std::string name = table.substr(table.find_last_of('[') + 1);
+    const std::string prefix = name.empty() ? "" : name.substr(0, name.find(']')) + ".";
+    for (const ConfigError& error : refused(table + "\n" + unknown)) {
+      const std::size_t at = error.problem.find(mark);
+      if (at == std::string::npos) continue;
+      std::stringstream known(error.problem.substr(at + mark.size()));
+      for (std::string key; std::getline(known, key, ',');)
+        keys.push_back(prefix + key.substr(key.find_first_not_of(' ')));
+    }
+  }
+  return keys;
+}
+
 // All that has a default.
 inline Config defaults_of(Config config) {
   config.ports.clear();

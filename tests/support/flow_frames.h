@@ -65,7 +65,8 @@ inline Datagram send_to(const FlowWorld& world, const Endpoint& peer, std::size_
 template <typename Fill>
 Datagram authenticated(FlowWorld& world, stun::Method method, Fill&& fill) {
   std::array<char, NonceKeeper::kMaxSize> nonce{};
-  const std::size_t size = world.nonces_.mint(world.now_, world.client_, world.server_, nonce);
+  const std::size_t size =
+      world.nonces_.mint(world.now_, world.realm_, world.client_, world.server_, nonce);
   return message(world, stun::Class::kRequest, method, [&](MessageWriter& writer) {
     fill(writer);
     writer.add_text(Attribute::kUsername, "user");

@@ -148,7 +148,7 @@ class FlowWorld {
                      std::uint16_t port = kPort)
       : client_{{client == Family::kIpv4 ? kClient4 : kClient6, kClientPort}},
         server_{client == Family::kIpv4 ? kServer4 : kServer6, port},
-        stateless_({.realm = "example.org"}, nonces_) {
+        stateless_({.realms = {realm_}}, nonces_) {
     setup_.ports.resize(1);
     setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.fast_lane = fast_lane;
@@ -206,7 +206,8 @@ class FlowWorld {
   Setup setup_;
   OneHop hop_;
   Qsbr qsbr_;
-  NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
+  const Realm realm_{.name = "example.org"};
+  NonceKeeper nonces_{{.key = {1}}};
   TokenSealer tokens_{{2}};
   StatelessAnswers stateless_;
   WorkerPolicy policy_{stateless_};

@@ -80,10 +80,10 @@ struct Common {
   Tables tables;
   Qsbr qsbr;
   OneHop hop;
-  NonceKeeper nonces{{.realm = kRealm, .key = {1}}};
+  NonceKeeper nonces{{.key = {1}}};
   TokenSealer tokens{{2}};
   QuotaLedger quotas{kQuota, 0, true};
-  const WorkerPolicy policy{StatelessAnswers({.realm = kRealm}, nonces)};
+  const WorkerPolicy policy{StatelessAnswers({.realms = {{.name = kRealm}}}, nonces)};
   std::atomic<std::uint32_t> changes{0};        // of all words
   std::atomic<std::int32_t> served_to_all{0};   // allocations of the user whom all shards serve
   std::atomic<std::uint64_t> now_ms{kStartMs};  // the first shard: rw, others: ro

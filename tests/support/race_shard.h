@@ -77,7 +77,7 @@ class Shard final : public ServerHost {
     EXPECT_EQ(server_.counters().channels.get(), 0u);
     EXPECT_EQ(server_.counters().free_ports.get(), kPortsPerShard);
     EXPECT_EQ(common_.tables.usage(index_).allocations, 0u);
-    EXPECT_EQ(common_.quotas.count(users_.back().quota_name), 0u);
+    EXPECT_EQ(common_.quotas.count({users_.back().quota_name}), 0u);
   }
 
   std::array<std::uint64_t, 700> answers{};  // by code; 0: success
@@ -103,7 +103,7 @@ class Shard final : public ServerHost {
     }
   }
   void discard(RequestToken /*token*/, Discard /*reason*/) override { ++unexpected; }
-  KeyState find_keys(const UserName& name, std::string_view /*realm*/, KeyPurpose /*purpose*/,
+  KeyState find_keys(const UserName& name, RealmIndex /*realm*/, KeyPurpose /*purpose*/,
                      UserKeys& out) override {
     for (const UserKeys& user : users_) {
       if (user.username != name.username) continue;
@@ -113,7 +113,9 @@ class Shard final : public ServerHost {
     return KeyState::kUnknown;
   }
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(RealmIndex, const Address&, const Address&) override {
+    return PeerVerdict::kAllowed;
+  }
   std::uint32_t random_below(std::uint32_t bound) override { return random_.below(bound); }
   FlowSink& flows() override { return writer_; }
 
@@ -130,7 +132,7 @@ class Shard final : public ServerHost {
 
   static ServerConfig config(const Common& common, std::uint8_t index) {
     ServerConfig config;
-    config.realm = kRealm;
+    config.realms = {{.name = kRealm}};
     config.relayed = {{kRelay4, std::nullopt}};
     config.port_min = static_cast<std::uint16_t>(kFirstPort + 64 * index);
     config.port_max = static_cast<std::uint16_t>(config.port_min + kPortsPerShard - 1);
@@ -296,7 +298,8 @@ class Shard final : public ServerHost {
       writer.add_xor_address(Attribute::kXorPeerAddress, peer_of(one.client));
     const UserKeys& user = users_[serves_all(one) ? 0 : 1];
     std::array<char, NonceKeeper::kMaxSize> nonce;
-    const std::size_t size = common_.nonces.mint(now_, five_tuple.client, five_tuple.server, nonce);
+    const std::size_t size =
+        common_.nonces.mint(now_, {.name = kRealm}, five_tuple.client, five_tuple.server, nonce);
     writer.add_text(Attribute::kUsername, user.username);
     writer.add_text(Attribute::kRealm, kRealm);
     writer.add_text(Attribute::kNonce, {nonce.data(), size});

@@ -32,6 +32,7 @@ inline const Address kRelay6 = *Address::parse("2001:db8::2");
 inline const Address kPublic = Address::v4(198, 51, 100, 7);
 inline const Address kPeer = Address::v4(203, 0, 113, 5);
 inline const Address kForbidden = Address::v4(127, 0, 0, 1);
+inline const Address kForbiddenElsewhere = Address::v4(192, 0, 2, 99);  // in the second realm
 inline const Address kPeer6 = *Address::parse("2001:db8:1::5");
 
 class Sink : public FlowSink {
@@ -102,9 +103,10 @@ class World : public ServerHost {
     open_at_reply = sink.allocations.size();
   }
   void discard(RequestToken token, Discard reason) override { discards[token] = reason; }
-  KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose,
+  KeyState find_keys(const UserName& user, RealmIndex realm_index, KeyPurpose,
                      UserKeys& out) override {
     ++asked_for_keys;
+    const std::string realm = realms.at(realm_index);
     if (pending) return KeyState::kPending;
     for (const std::string& name : users) {
       const bool meant =
@@ -120,9 +122,12 @@ class World : public ServerHost {
   void unauthorized(const ClientEndpoint& /*client*/, Unauthorized reason) override {
     refused.push_back(reason);
   }
-  PeerVerdict check_peer(const Address& /*relayed*/, const Address& peer) override {
+  PeerVerdict check_peer(RealmIndex realm, const Address& /*relayed*/,
+                         const Address& peer) override {
     ++judged;
-    return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
+    return peer == kForbidden || (realm != 0 && peer == kForbiddenElsewhere)
+               ? PeerVerdict::kForbidden
+               : PeerVerdict::kAllowed;
   }
   std::uint32_t random_below(std::uint32_t bound) override {
     state = state * 6364136223846793005U + 1442695040888963407U;
@@ -143,7 +148,8 @@ class World : public ServerHost {
   std::map<RequestToken, std::vector<std::uint8_t>> replies;
   std::map<RequestToken, Discard> discards;
   std::size_t open_at_reply = 0;  // allocations published when the last answer left
-  std::vector<std::string> users{"alice", "bob"};
+  std::vector<std::string> users{"alice", "bob"};  // of all realms
+  std::vector<std::string> realms{"example.org", "example.net"};
   std::string secret = "secret";
   bool pending = false;
   int asked_for_keys = 0;
@@ -153,7 +159,7 @@ class World : public ServerHost {
 
 inline ServerConfig config_with(std::uint8_t shard = 0, std::uint8_t shards = 1) {
   ServerConfig config;
-  config.realm = "example.org";
+  config.realms = {{.name = "example.org"}};
   config.relayed = {{kRelay4, kPublic}, {kRelay6, std::nullopt}};
   config.shard = shard;
   config.shard_count = shards;
@@ -193,7 +199,7 @@ class TurnServer : public testing::Test {
 
   std::string nonce_for(const FiveTuple& who) const {
     std::array<char, NonceKeeper::kMaxSize> nonce{};
-    const std::size_t size = nonces_.mint(now_, who.client, who.server, nonce);
+    const std::size_t size = nonces_.mint(now_, server_realm_, who.client, who.server, nonce);
     return {nonce.data(), size};
   }
 
@@ -233,7 +239,7 @@ class TurnServer : public testing::Test {
 
   Answer say(const FiveTuple& who, const std::vector<std::uint8_t>& bytes) {
     const RequestToken token{++token_};
-    server_->handle(now_, who, bytes, token);
+    server_->handle(now_, who, bytes, token, came_to_);
     Answer answer{world_.replies[token], {}};
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
     return answer;
@@ -276,7 +282,7 @@ class TurnServer : public testing::Test {
   }
 
   ServerConfig config_;
-  NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
+  NonceKeeper nonces_{{.key = {1}}};
   TokenSealer tokens_{{2}};
   QuotaLedger quotas_{2, 0, true};
   World world_;
@@ -290,6 +296,8 @@ class TurnServer : public testing::Test {
   std::string user_ = "alice";
   std::string password_ = "secret";
   std::string realm_ = "example.org";
+  Realm server_realm_{.name = "example.org"};  // whose nonce it has
+  RealmIndex came_to_ = 0;
   std::string nonce_;  // empty: a fresh one; "none": none
   bool by_name_ = true;
   bool by_hash_ = false;

@@ -57,7 +57,7 @@ const Mistake kMistakes[] = {
     {"RuleOfBoth",
      more("[[payload.rule]]\nname = \"x\"\naction = \"drop\"\nprotocol = \"dns\"\n"
           "pattern = \"a\"\n"),
-     4, "payload.rule[0].pattern", "either a pattern or a protocol", "found both"},
+     8, "payload.rule[0].pattern", "either a pattern or a protocol", "found both"},
     {"RuleWithoutAName", more("[[payload.rule]]\npattern = \"a\"\naction = \"drop\"\n"), 4,
      "payload.rule[0].name", "a name of 1 to 48", "found nothing"},
     {"RuleWithAStrangeName",

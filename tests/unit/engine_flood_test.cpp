@@ -47,7 +47,7 @@ class Node : public ServerHost {
     pipeline_ =
         std::make_unique<flow::Pipeline>(setup_, tables_, hop_, policy_, tokens_, counters_);
     ServerConfig config;
-    config.realm = "example.org";
+    config.realms = {kRealm};
     config.relayed = setup_.relayed;
     config.max_allocations = kAllocations;
     server_ = std::make_unique<Server>(config, *this, nonces_, tokens_, quotas_);
@@ -105,14 +105,16 @@ class Node : public ServerHost {
     code_ = answer.error_code().value_or(0);
   }
   void discard(RequestToken, Discard) override {}
-  KeyState find_keys(const UserName& user, std::string_view realm, KeyPurpose,
-                     UserKeys& out) override {
+  KeyState find_keys(const UserName& user, RealmIndex, KeyPurpose, UserKeys& out) override {
     out.username = out.quota_name = user.username;
-    out.md5 = {stun::long_term_key(stun::PasswordAlgorithm::kMd5, user.username, realm, "secret")};
+    out.md5 = {
+        stun::long_term_key(stun::PasswordAlgorithm::kMd5, user.username, kRealm.name, "secret")};
     return KeyState::kFound;
   }
   void unauthorized(const ClientEndpoint&, Unauthorized) override {}
-  PeerVerdict check_peer(const Address&, const Address&) override { return PeerVerdict::kAllowed; }
+  PeerVerdict check_peer(RealmIndex, const Address&, const Address&) override {
+    return PeerVerdict::kAllowed;
+  }
   std::uint32_t random_below(std::uint32_t bound) override {
     random_ = random_ * 6364136223846793005U + 1442695040888963407U;
     return static_cast<std::uint32_t>((random_ >> 33) % bound);
@@ -142,7 +144,7 @@ class Node : public ServerHost {
   std::vector<std::uint8_t> request(const Client& client, Method method, const Fill& fill) {
     std::array<std::uint8_t, 2048> buffer{};
     std::array<char, NonceKeeper::kMaxSize> nonce{};
-    const std::size_t size = nonces_.mint(now_, client.endpoint, kListener, nonce);
+    const std::size_t size = nonces_.mint(now_, kRealm, client.endpoint, kListener, nonce);
     stun::TransactionId id{};
     ++transaction_;
     std::memcpy(id.data(), &transaction_, sizeof transaction_);
@@ -162,12 +164,13 @@ class Node : public ServerHost {
   }
 
   static inline const Endpoint kListener{kServer4, kPort};
+  static inline const Realm kRealm{.name = "example.org"};
   flow::Setup setup_;
   OneHop hop_;
   Qsbr qsbr_;
-  NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
+  NonceKeeper nonces_{{.key = {1}}};
   TokenSealer tokens_{{2}};
-  const flow::WorkerPolicy policy_{StatelessAnswers({.realm = "example.org"}, nonces_)};
+  const flow::WorkerPolicy policy_{StatelessAnswers({.realms = {kRealm}}, nonces_)};
   flow::Tables tables_{flow::TableLimits{1, kAllocations, kPermissions, kChannels},
                        {{kRelay4, std::nullopt}},
                        {{kListener}},
@@ -262,8 +265,8 @@ TEST(EngineFlood, OneUserFillsNoPool) {
   EXPECT_LE(allocated, kUserAllocations);
   EXPECT_GE(permissions, 200U);
   EXPECT_GE(channels, 50U);
-  EXPECT_LE(node.quotas_.count("alice", QuotaLedger::Thing::kPermission), kUserPermissions);
-  EXPECT_LE(node.quotas_.count("alice", QuotaLedger::Thing::kChannel), kUserChannels);
+  EXPECT_LE(node.quotas_.count({"alice"}, QuotaLedger::Thing::kPermission), kUserPermissions);
+  EXPECT_LE(node.quotas_.count({"alice"}, QuotaLedger::Thing::kChannel), kUserChannels);
   expect_calls_work(node, 100);
 }
 

@@ -60,7 +60,7 @@ void race(std::uint32_t shard_count) {
     expired += shard->expired;
     ended_by_notice += shard->ended_by_notice;
   }
-  EXPECT_EQ(common.quotas.count("all"), 0u);
+  EXPECT_EQ(common.quotas.count({"all"}), 0u);
   EXPECT_GT(successes, 1000u);
   EXPECT_GT(over_quota, 10u);
   EXPECT_GT(expired, 100u);

@@ -148,6 +148,14 @@ TEST_P(Payload, AboveItsRulesRateIsDropped) {
   EXPECT_EQ(counts(kLimited).packets.get(), 200U);
 }
 
+TEST_P(Payload, OfAPeerIsLimitedPacketByPacketWhileItIsNotDecided) {
+  EXPECT_EQ(from_peer("media").verdict, Verdict::kTransmit);
+  EXPECT_EQ(from_peer("limit" + std::string(1000, '.')).verdict, Verdict::kTransmit);
+  EXPECT_EQ(from_peer("limit" + std::string(1000, '.')).drop, Drop::kPayloadLimit);
+  EXPECT_EQ(from_peer("media").verdict, Verdict::kTransmit);
+  EXPECT_EQ(from_peer("limit" + std::string(1000, '.')).verdict, Verdict::kTransmit) << "decided";
+}
+
 TEST_P(Payload, ThatEndsItsAllocationIsToldToTheShardOnce) {
   for (int i = 0; i < 5; ++i)
     EXPECT_EQ(from_client("end").drop, Drop::kPayloadRule);

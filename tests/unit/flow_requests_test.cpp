@@ -18,7 +18,8 @@ class RequestLimit : public testing::Test {
   // judge.
   Packet ask(const ClientEndpoint& client) {
     std::array<char, NonceKeeper::kMaxSize> nonce{};
-    const std::size_t size = world_.nonces_.mint(world_.now_, client, world_.server_, nonce);
+    const std::size_t size =
+        world_.nonces_.mint(world_.now_, world_.realm_, client, world_.server_, nonce);
     std::array<std::uint8_t, 512> buffer{};
     stun::MessageWriter writer(buffer, stun::Class::kRequest, stun::Method::kRefresh, {1});
     writer.add_text(Attribute::kUsername, "user");

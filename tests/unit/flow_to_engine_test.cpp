@@ -14,7 +14,8 @@ class Requests : public testing::Test {
   // With a nonce that is ours and an integrity that only a shard can judge.
   Datagram authenticated(const ClientEndpoint& client, std::span<const std::uint8_t> token = {}) {
     std::array<char, NonceKeeper::kMaxSize> nonce{};
-    const std::size_t size = world_.nonces_.mint(world_.now_, client, world_.server_, nonce);
+    const std::size_t size =
+        world_.nonces_.mint(world_.now_, world_.realm_, client, world_.server_, nonce);
     Datagram datagram =
         message(world_, stun::Class::kRequest, stun::Method::kAllocate, [&](MessageWriter& writer) {
           if (!token.empty()) writer.add(Attribute::kReservationToken, token);

@@ -64,13 +64,13 @@ engine::EnginePolicy engine_policy(std::uint32_t number) {
   auth::Accounts accounts;
   accounts.realm = kRealm;
   accounts.users = {{user_of(number), "secret", ""}};
-  return {policy::PeerRules({.deny = {{refused_by(number), 32}}}),
-          std::make_shared<const auth::Credentials>(accounts),
-          {.software = software_of(number)}};
+  return {{{policy::PeerRules({.deny = {{refused_by(number), 32}}}),
+            std::make_shared<const auth::Credentials>(accounts)}},
+          {.realms = {{.name = kRealm}}, .software = software_of(number)}};
 }
 
 flow::WorkerPolicy worker_policy(std::uint32_t number, const NonceKeeper& nonces) {
-  flow::WorkerPolicy policy(StatelessAnswers({.realm = realm_of(number)}, nonces));
+  flow::WorkerPolicy policy(StatelessAnswers({.realms = {{.name = realm_of(number)}}}, nonces));
   policy.resets_ttl = number % 2 != 0;
   policy.channel_max = number % 2 != 0 ? 0x7FFF : 0x4FFF;
   policy.strangers = {.per_source = {0}, .all = {0}};
@@ -88,7 +88,7 @@ class LivePolicy : public testing::Test {
     published_ = number;
   }
 
-  NonceKeeper nonces_{{.realm = kRealm, .key = {1}}};
+  NonceKeeper nonces_{{.key = {1}}};
   Published<Policy> policy_{policy(0)};
   std::atomic<std::uint32_t> published_{0};
 };
@@ -161,9 +161,9 @@ class LivePolicyOfAnEngine : public LivePolicy {
       const std::string name = user_of(number);
       UserKeys keys;
       const bool user =
-          engine_.find_keys({name, {}}, kRealm, KeyPurpose::kAllocate, keys) == KeyState::kFound;
+          engine_.find_keys({name, {}}, 0, KeyPurpose::kAllocate, keys) == KeyState::kFound;
       const bool refuses =
-          engine_.check_peer(kRelay4, refused_by(number)) == PeerVerdict::kForbidden;
+          engine_.check_peer(0, kRelay4, refused_by(number)) == PeerVerdict::kForbidden;
       if (user != refuses) ++halves_;
       if (user) return number;
     }
@@ -172,7 +172,7 @@ class LivePolicyOfAnEngine : public LivePolicy {
 
   static ServerConfig config() {
     ServerConfig config;
-    config.realm = kRealm;
+    config.realms = {{.name = kRealm}};
     config.relayed = {{kRelay4, std::nullopt}};
     return config;
   }

@@ -14,11 +14,12 @@ namespace {
 using namespace test;
 
 TEST(Nonce, SaysItsSecurityFeaturesCountedFromTheRight) {
-  NonceKeeper::Config config = nonce_config();
+  const NonceKeeper keeper(nonce_config());
   const auto cookie = [&](bool algorithms, bool anonymity) {
-    config.password_algorithms = algorithms;
-    config.username_anonymity = anonymity;
-    return mint(NonceKeeper(config)).substr(0, 13);
+    Realm realm = kRealm;
+    realm.password_algorithms = algorithms;
+    realm.username_anonymity = anonymity;
+    return mint(keeper, kStart, realm).substr(0, 13);
   };
   EXPECT_EQ(cookie(true, true), "obMatJos2AAAD");
   EXPECT_EQ(cookie(true, false), "obMatJos2AAAB");
@@ -37,15 +38,17 @@ TEST(Nonce, IsShortAndPrintable) {
 TEST(Nonce, LivesItsLifetimeAndThenIsStale) {
   const NonceKeeper keeper(nonce_config());
   const std::string nonce = mint(keeper);
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kValid);
-  EXPECT_EQ(keeper.check(after(3599), kClient, kServer, nonce), NonceState::kValid);
-  EXPECT_EQ(keeper.check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, nonce), NonceState::kValid);
+  EXPECT_EQ(keeper.check(after(3599), kRealm, kClient, kServer, nonce), NonceState::kValid);
+  EXPECT_EQ(keeper.check(after(3600), kRealm, kClient, kServer, nonce), NonceState::kStale);
 }
 
 TEST(Nonce, OfAMomentAheadIsValidAndOfTheFutureIsStale) {
   const NonceKeeper keeper(nonce_config());
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, mint(keeper, after(2))), NonceState::kValid);
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, mint(keeper, after(3))), NonceState::kStale);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, mint(keeper, after(2))),
+            NonceState::kValid);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, mint(keeper, after(3))),
+            NonceState::kStale);
 }
 
 TEST(Nonce, FromAnotherAddressPortOrServerIsInvalid) {
@@ -53,12 +56,14 @@ TEST(Nonce, FromAnotherAddressPortOrServerIsInvalid) {
   const std::string nonce = mint(keeper);
   for (const char* other : {"198.51.100.8:40000", "198.51.100.7:40001",
                             "[::ffff:198.51.100.7]:40000", "[c633:6407::]:40000"}) {
-    EXPECT_EQ(keeper.check(kStart, endpoint(other), kServer, nonce), NonceState::kInvalid) << other;
+    EXPECT_EQ(keeper.check(kStart, kRealm, endpoint(other), kServer, nonce), NonceState::kInvalid)
+        << other;
   }
   for (const char* other : {"203.0.113.2:3478", "203.0.113.1:3479"}) {
-    EXPECT_EQ(keeper.check(kStart, kClient, endpoint(other), nonce), NonceState::kInvalid) << other;
+    EXPECT_EQ(keeper.check(kStart, kRealm, kClient, endpoint(other), nonce), NonceState::kInvalid)
+        << other;
   }
-  EXPECT_EQ(keeper.check(kStart, kServer, kClient, nonce), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kServer, kClient, nonce), NonceState::kInvalid);
 }
 
 TEST(Nonce, WithAnyCharacterChangedIsInvalid) {
@@ -67,28 +72,39 @@ TEST(Nonce, WithAnyCharacterChangedIsInvalid) {
   for (std::size_t i = 0; i < nonce.size(); ++i) {
     std::string forged = nonce;
     forged[i] = forged[i] == 'A' ? 'B' : 'A';
-    EXPECT_EQ(keeper.check(kStart, kClient, kServer, forged), NonceState::kInvalid) << i;
+    EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, forged), NonceState::kInvalid) << i;
     forged[i] = '\0';
-    EXPECT_EQ(keeper.check(kStart, kClient, kServer, forged), NonceState::kInvalid) << i;
+    EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, forged), NonceState::kInvalid) << i;
   }
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, ""), NonceState::kInvalid);
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce + "A"), NonceState::kInvalid);
-  EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce.substr(1)), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, ""), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, nonce + "A"), NonceState::kInvalid);
+  EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, nonce.substr(1)), NonceState::kInvalid);
 }
 
-TEST(Nonce, OfAnotherRealmKeyGenerationOrFeatureSetIsInvalid) {
-  const std::string nonce = mint(NonceKeeper(nonce_config()));
+TEST(Nonce, OfAnotherRealmAlgorithmListOrFeatureSetIsInvalid) {
+  const NonceKeeper keeper(nonce_config());
+  const std::string nonce = mint(keeper);
   const auto check_with = [&](auto change) {
-    NonceKeeper::Config config = nonce_config();
-    change(config);
-    return NonceKeeper(config).check(kStart, kClient, kServer, nonce);
+    Realm realm = kRealm;
+    change(realm);
+    return keeper.check(kStart, realm, kClient, kServer, nonce);
   };
-  using Config = NonceKeeper::Config;
-  EXPECT_EQ(check_with([](Config&) {}), NonceState::kValid);
-  EXPECT_EQ(check_with([](Config& c) { c.realm = "example.com"; }), NonceState::kInvalid);
-  EXPECT_EQ(check_with([](Config& c) { c.key[15] ^= 1; }), NonceState::kInvalid);
-  EXPECT_EQ(check_with([](Config& c) { c.generation = 1; }), NonceState::kInvalid);
-  EXPECT_EQ(check_with([](Config& c) { c.username_anonymity = false; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm&) {}), NonceState::kValid);
+  EXPECT_EQ(check_with([](Realm& r) { r.name = "example.com"; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm& r) { r.sha256_offered = false; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm& r) { r.md5_offered = false; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm& r) { r.password_algorithms = false; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm& r) { r.username_anonymity = false; }), NonceState::kInvalid);
+  EXPECT_EQ(check_with([](Realm& r) { r.strict_expiry = true; }), NonceState::kValid)
+      << "clients aren't told";
+}
+
+TEST(Nonce, OfAnotherKeyIsInvalid) {
+  NonceKeeper::Config other = nonce_config();
+  other.key[15] ^= 1;
+  EXPECT_EQ(
+      NonceKeeper(other).check(kStart, kRealm, kClient, kServer, mint(NonceKeeper(nonce_config()))),
+      NonceState::kInvalid);
 }
 
 TEST(Nonce, OutlivesOneRotationOfTheKeyAndNotTwo) {
@@ -97,18 +113,19 @@ TEST(Nonce, OutlivesOneRotationOfTheKeyAndNotTwo) {
     const std::string nonce = mint(keeper);
     keeper.rotate({round, 0xFF});
     EXPECT_NE(mint(keeper), nonce);
-    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kValid);
-    EXPECT_EQ(keeper.check(after(3600), kClient, kServer, nonce), NonceState::kStale);
+    EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, nonce), NonceState::kValid);
+    EXPECT_EQ(keeper.check(after(3600), kRealm, kClient, kServer, nonce), NonceState::kStale);
     keeper.rotate({round, 0xFE});
-    EXPECT_EQ(keeper.check(kStart, kClient, kServer, nonce), NonceState::kInvalid);
+    EXPECT_EQ(keeper.check(kStart, kRealm, kClient, kServer, nonce), NonceState::kInvalid);
   }
 }
 
 TEST(Nonce, OfTheZeroKeyIsNoPreviousKey) {
   NonceKeeper::Config zero = nonce_config();
   zero.key = {};
-  EXPECT_EQ(NonceKeeper(nonce_config()).check(kStart, kClient, kServer, mint(NonceKeeper(zero))),
-            NonceState::kInvalid);
+  EXPECT_EQ(
+      NonceKeeper(nonce_config()).check(kStart, kRealm, kClient, kServer, mint(NonceKeeper(zero))),
+      NonceState::kInvalid);
 }
 
 TEST(ReservationToken, OpensToWhatWasSealed) {

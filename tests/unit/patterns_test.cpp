@@ -78,7 +78,7 @@ TEST(Patterns, TooManyOrTooLargeForAPacketsWayAreRefused) {
   const auto result = PatternSet::compile(many, "");
   ASSERT_TRUE(std::holds_alternative<PatternError>(result));
   EXPECT_EQ(std::get<PatternError>(result).pattern, PatternError::kWholeSet);
-  const auto large = PatternSet::compile(std::vector<Pattern>{{"(ab.{1,500}){900}c"}}, "");
+  const auto large = PatternSet::compile(std::vector<Pattern>{{"a{40000}"}}, "");
   ASSERT_TRUE(std::holds_alternative<PatternError>(large));
   EXPECT_NE(std::get<PatternError>(large).problem.find("too large"), std::string::npos);
 }

@@ -27,25 +27,40 @@ TEST(QuotaLedger, IsExactWhereManyThreadsAskAtOnce) {
   for (std::uint32_t i = 0; i < 4; ++i) {
     threads.emplace_back([&, i, name = i % 2 == 0 ? "alice" : "bob"] {
       for (std::uint32_t k = 0; k < 1000; ++k) {
-        if (ledger.reserve(name, numbered(i * 1000 + k)) == QuotaLedger::Verdict::kReserved)
+        if (ledger.reserve({name}, numbered(i * 1000 + k)) == QuotaLedger::Verdict::kReserved)
           ++granted;
       }
     });
   }
   for (std::thread& thread : threads)
     thread.join();
-  EXPECT_LE(ledger.count("alice"), 100U);
-  EXPECT_LE(ledger.count("bob"), 100U);
-  EXPECT_EQ(ledger.count("alice") + ledger.count("bob"), granted);
+  EXPECT_LE(ledger.count({"alice"}), 100U);
+  EXPECT_LE(ledger.count({"bob"}), 100U);
+  EXPECT_EQ(ledger.count({"alice"}) + ledger.count({"bob"}), granted);
   EXPECT_EQ(granted, 150U);
 }
 
 TEST(QuotaLedger, CountsAllUsersTogether) {
   QuotaLedger ledger(0, 1, false);
-  EXPECT_EQ(ledger.reserve("alice", numbered(1)), QuotaLedger::Verdict::kReserved);
-  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kFull);
-  ledger.release("alice", numbered(1));
-  EXPECT_EQ(ledger.reserve("bob", numbered(2)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"alice"}, numbered(1)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"bob"}, numbered(2)), QuotaLedger::Verdict::kFull);
+  ledger.release({"alice"}, numbered(1));
+  EXPECT_EQ(ledger.reserve({"bob"}, numbered(2)), QuotaLedger::Verdict::kReserved);
+}
+
+TEST(QuotaLedger, CountsAUserOfEachRealmByHimself) {
+  using Thing = QuotaLedger::Thing;
+  QuotaLedger ledger({1, 2, 0}, 0, false);
+  EXPECT_EQ(ledger.reserve({"alice", 0}, numbered(1)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"alice", 1}, numbered(2)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"alice", 1}, numbered(3)), QuotaLedger::Verdict::kOverQuota);
+  EXPECT_TRUE(ledger.reserve({"alice", 0}, Thing::kPermission, 2));
+  EXPECT_TRUE(ledger.reserve({"alice", 1}, Thing::kPermission, 2));
+  EXPECT_FALSE(ledger.reserve({"alice", 0}, Thing::kPermission, 1));
+  ledger.release({"alice", 1}, numbered(2));
+  EXPECT_EQ(ledger.count({"alice", 0}), 1U);
+  EXPECT_EQ(ledger.count({"alice", 1}), 0U);
+  EXPECT_EQ(ledger.count({"alice", 1}, Thing::kPermission), 2U);
 }
 
 }  // namespace

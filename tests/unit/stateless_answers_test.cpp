@@ -26,7 +26,7 @@ class StatelessAnswersTest : public testing::Test {
  protected:
   using Buffer = std::vector<std::uint8_t>;
 
-  StatelessAnswersTest() { config.realm = "example.org"; }
+  StatelessAnswersTest() { config.realms = {kRealm}; }
 
   StatelessResult ask(const Buffer& request, bool known = false, Instant now = kStart) {
     request_ = request;
@@ -174,7 +174,7 @@ TEST_F(StatelessAnswersTest, RequestWithoutIntegrityIsChallenged) {
     EXPECT_EQ(view.method(), method);
     EXPECT_EQ(view.error_code(), 401);
     EXPECT_EQ(view.text(Attribute::kRealm), "example.org");
-    EXPECT_EQ(nonces.check(kStart, kClient, kServer, *view.text(Attribute::kNonce)),
+    EXPECT_EQ(nonces.check(kStart, kRealm, kClient, kServer, *view.text(Attribute::kNonce)),
               NonceState::kValid);
     const auto list = view.find(Attribute::kPasswordAlgorithms)->value;
     EXPECT_EQ(Buffer(list.begin(), list.end()), kOffered);
@@ -185,8 +185,8 @@ TEST_F(StatelessAnswersTest, RequestWithoutIntegrityIsChallenged) {
 
 TEST_F(StatelessAnswersTest, ListsWhichAlgorithmsAreOffered) {
   const auto listed = [&](bool sha256, bool md5) {
-    config.sha256_offered = sha256;
-    config.md5_offered = md5;
+    config.realms[0].sha256_offered = sha256;
+    config.realms[0].md5_offered = md5;
     const auto list =
         answer(ask(request(Method::kAllocate))).find(Attribute::kPasswordAlgorithms)->value;
     return Buffer(list.begin(), list.end());
@@ -248,14 +248,15 @@ TEST_F(StatelessAnswersTest, ForgedNonceIs438WithAFreshOne) {
   const MessageView view = answer(result);
   EXPECT_EQ(view.error_code(), 438);
   EXPECT_EQ(view.text(Attribute::kRealm), "example.org");
-  EXPECT_EQ(nonces.check(kStart, kClient, kServer, *view.text(Attribute::kNonce)),
+  EXPECT_EQ(nonces.check(kStart, kRealm, kClient, kServer, *view.text(Attribute::kNonce)),
             NonceState::kValid);
   EXPECT_TRUE(view.has(Attribute::kPasswordAlgorithms));
 }
 
 TEST_F(StatelessAnswersTest, NonceOfAnotherClientIs438) {
   std::array<char, NonceKeeper::kMaxSize> text;
-  const std::size_t size = nonces.mint(kStart, endpoint("198.51.100.7:40001"), kServer, text);
+  const std::size_t size =
+      nonces.mint(kStart, kRealm, endpoint("198.51.100.7:40001"), kServer, text);
   EXPECT_EQ(ask(signed_request(std::string(text.data(), size))).answer, StatelessAnswer::k438);
 }
 
@@ -277,21 +278,34 @@ TEST_F(StatelessAnswersTest, WeakenedAlgorithmListIs400) {
             StatelessAnswer::k400);
 }
 
-TEST_F(StatelessAnswersTest, OldAlgorithmGenerationIs438AndNever400) {
-  NonceKeeper::Config next = nonce_config();
-  next.generation = 1;
+TEST_F(StatelessAnswersTest, NonceOfAnOldAlgorithmListIs438AndNever400) {
   const std::string old = mint(nonces);
-  const NonceKeeper renewed(next);
-  const StatelessAnswers other(config, renewed);
-  MessageView view;
-  const Buffer bytes = signed_request(old, kChooseMd5, kChooseMd5);
-  ASSERT_EQ(MessageView::parse(bytes, view), stun::ParseError::kNone);
-  EXPECT_EQ(other.answer(kStart, view, kClient, listener, false, out).answer,
-            StatelessAnswer::k438);
+  config.realms[0].sha256_offered = false;
+  const StatelessResult result = ask(signed_request(old, kOffered, kChooseMd5));
+  EXPECT_EQ(result.answer, StatelessAnswer::k438);
+  const auto list = answer(result).find(Attribute::kPasswordAlgorithms)->value;
+  EXPECT_EQ(Buffer(list.begin(), list.end()), kChooseMd5);
+}
+
+TEST_F(StatelessAnswersTest, EachListenerHasItsRealm) {
+  config.realms.push_back({.name = "a-longer-name.example.net", .sha256_offered = false});
+  const Buffer first = signed_request(mint(nonces));
+  const Buffer second = signed_request(mint(nonces, kStart, config.realms[1]));
+  EXPECT_EQ(ask(first).verdict, StatelessVerdict::kAdmit);
+  EXPECT_EQ(ask(second).answer, StatelessAnswer::k438);
+  listener.realm = 1;
+  EXPECT_EQ(ask(second).verdict, StatelessVerdict::kAdmit);
+  EXPECT_EQ(ask(first).answer, StatelessAnswer::k438) << "another realm's nonce";
+  const MessageView view = answer(ask(request(Method::kAllocate)));
+  EXPECT_EQ(view.text(Attribute::kRealm), "a-longer-name.example.net");
+  const auto list = view.find(Attribute::kPasswordAlgorithms)->value;
+  EXPECT_EQ(Buffer(list.begin(), list.end()), kChooseMd5);
+  EXPECT_EQ(nonces.check(kStart, config.realms[1], kClient, kServer, *view.text(Attribute::kNonce)),
+            NonceState::kValid);
 }
 
 TEST_F(StatelessAnswersTest, AnswerThatDoesNotFitIsNotSent) {
-  config.realm = std::string(600, 'r');
+  config.realms[0].name = std::string(600, 'r');
   EXPECT_EQ(ask(request(Method::kAllocate)).verdict, StatelessVerdict::kTooLong);
 }
 

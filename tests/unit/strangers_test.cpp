@@ -40,7 +40,7 @@ std::vector<std::uint8_t> allocate() {
 std::vector<std::uint8_t> signed_allocate(const NonceKeeper& nonces, const Endpoint& client,
                                           Instant now) {
   std::array<char, NonceKeeper::kMaxSize> text;
-  const std::size_t size = nonces.mint(now, client, kServer, text);
+  const std::size_t size = nonces.mint(now, {.name = "example.org"}, client, kServer, text);
   return message(Method::kAllocate, [&](MessageWriter& writer) {
     writer.add_text(Attribute::kUsername, "alice");
     writer.add_text(Attribute::kRealm, "example.org");
@@ -56,11 +56,11 @@ class Challenge : public testing::Test {
   // The answer to `request` by a node of `realm`.
   std::vector<std::uint8_t> answer(const std::string& realm, const Endpoint& client,
                                    const std::vector<std::uint8_t>& request) {
-    const NonceKeeper nonces({.realm = realm, .key = {1}});
+    const NonceKeeper nonces({.key = {1}});
     MessageView view;
     EXPECT_EQ(MessageView::parse(request, view), stun::ParseError::kNone);
     std::array<std::uint8_t, kAnswerMax> out;
-    const StatelessAnswers stateless({.realm = realm}, nonces);
+    const StatelessAnswers stateless({.realms = {{.name = realm}}}, nonces);
     const StatelessResult result =
         stateless.answer(Instant{1'000'000}, view, client, {kServer}, false, out);
     EXPECT_EQ(result.verdict, StatelessVerdict::kAnswered) << realm.size();
@@ -186,7 +186,7 @@ TEST_F(Strangers, WithAValidNonceAreNeverCharged) {
 }
 
 TEST_F(Strangers, WithAForgedNonceAreCharged) {
-  const NonceKeeper other({.realm = "example.org", .key = {2}});
+  const NonceKeeper other({.key = {2}});
   const auto request = signed_allocate(other, {kClient4, 777}, world_.now_);
   for (int i = 0; i < 2000; ++i)
     EXPECT_EQ(ask(kClient4, 777, request).verdict, Verdict::kTransmitBack);

@@ -74,7 +74,7 @@ TEST_F(TurnServer, UserQuotaGets486) {
 TEST_F(TurnServer, AFullSinkGets508AndLeaksNothing) {
   world_.sink.full = true;
   EXPECT_EQ(allocate(1000).code(), 508);
-  EXPECT_EQ(quotas_.count("alice"), 0U);
+  EXPECT_EQ(quotas_.count({"alice"}), 0U);
 }
 
 TEST_F(TurnServer, RefusesMalformedAttributesWith400) {
@@ -187,7 +187,7 @@ TEST_F(TurnServer, AllocationsAreCapped) {
   restart();
   EXPECT_EQ(allocate(1000).code(), 0);
   EXPECT_EQ(allocate(1001).code(), 508);
-  EXPECT_EQ(quotas_.count("alice"), 1U);
+  EXPECT_EQ(quotas_.count({"alice"}), 1U);
   refresh(1000, 0);
   EXPECT_EQ(allocate(1001).code(), 0);
 }
@@ -207,7 +207,7 @@ TEST_F(TurnServer, AFiveTupleHasOneAllocationOverAllShards) {
   ASSERT_EQ(allocate(1000).code(), 0);
   other.handle(now_, from(1000), build(Method::kAllocate, from(1000), udp), RequestToken{1});
   EXPECT_EQ(other_world.code_of(RequestToken{1}), 437);
-  EXPECT_EQ(quotas_.count("alice"), 1U);
+  EXPECT_EQ(quotas_.count({"alice"}), 1U);
   refresh(1000, 0);
   other.handle(now_, from(1000), build(Method::kAllocate, from(1000), udp), RequestToken{2});
   EXPECT_EQ(other_world.code_of(RequestToken{2}), 0);

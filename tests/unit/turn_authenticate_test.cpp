@@ -203,7 +203,7 @@ TEST_F(TurnServer, AnAllocationKeepsTheKeyThatMadeIt) {
 }
 
 TEST_F(TurnServer, StrictExpiryRefusesToRefreshForAUserWhoIsGone) {
-  config_.strict_expiry = true;
+  config_.realms[0].strict_expiry = true;
   restart();
   ASSERT_EQ(allocate(1000).code(), 0);
   world_.users.clear();
@@ -230,8 +230,8 @@ TEST_F(TurnServer, WaitsForKeysAndAnswersOnce) {
   EXPECT_EQ(world_.discards.at(RequestToken{78}), Discard::kDuplicateParked);
   world_.pending = false;
   UserKeys keys;
-  world_.find_keys({"alice", {}}, "example.org", KeyPurpose::kAllocate, keys);
-  server_->keys_arrived(now_, {"alice", {}}, "example.org", &keys);
+  world_.find_keys({"alice", {}}, 0, KeyPurpose::kAllocate, keys);
+  server_->keys_arrived(now_, {"alice", {}}, 0, &keys);
   EXPECT_EQ(world_.replies.count(RequestToken{77}), 1U);
   EXPECT_EQ(world_.sink.allocations.size(), 1U);
 }
@@ -246,10 +246,10 @@ TEST_F(TurnServer, GivesUpOnKeysThatNeverCome) {
 TEST_F(TurnServer, RefusesAUserWhoseKeysNeverWere) {
   world_.pending = true;
   server_->handle(now_, from(1000), build(Method::kAllocate, from(1000), udp), RequestToken{77});
-  server_->keys_arrived(now_, {"bob", {}}, "example.org", nullptr);
-  server_->keys_arrived(now_, {"alice", {}}, "example.com", nullptr);
+  server_->keys_arrived(now_, {"bob", {}}, 0, nullptr);
+  server_->keys_arrived(now_, {"alice", {}}, 1, nullptr);
   EXPECT_TRUE(world_.replies.empty()) << "not who was asked for";
-  server_->keys_arrived(now_, {"alice", {}}, "example.org", nullptr);
+  server_->keys_arrived(now_, {"alice", {}}, 0, nullptr);
   EXPECT_EQ(world_.code_of(RequestToken{77}), 401);
 }
 
@@ -267,16 +267,16 @@ TEST_F(TurnServer, ParksNoMoreThanItsLimit) {
 }
 
 TEST_F(TurnServer, JudgesAParkedRequestByWhatLivesWhenItsKeysArrive) {
-  config_.strict_expiry = true;
+  config_.realms[0].strict_expiry = true;
   config_.parked_timeout_ms = 3'600'000;
   restart();
   ASSERT_EQ(allocate(1000).code(), 0);
   UserKeys keys;
-  world_.find_keys({"alice", {}}, "example.org", KeyPurpose::kRefresh, keys);
+  world_.find_keys({"alice", {}}, 0, KeyPurpose::kRefresh, keys);
   world_.pending = true;
   server_->handle(now_, from(1000), build(Method::kRefresh, from(1000), {}), RequestToken{77});
   now_.ms += 601'000;
-  server_->keys_arrived(now_, {"alice", {}}, "example.org", &keys);
+  server_->keys_arrived(now_, {"alice", {}}, 0, &keys);
   EXPECT_EQ(world_.code_of(RequestToken{77}), 437)
       << "an allocation that has expired is not brought back";
   EXPECT_TRUE(world_.sink.allocations.empty());

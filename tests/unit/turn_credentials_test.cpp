@@ -105,7 +105,7 @@ TEST_F(CredentialsOfTurn, AUserWhoTurnsOutToBeUnknownCostsAnHmacToo) {
   const auto bytes = build(Method::kAllocate, from(1000), udp);
   server_->handle(now_, from(1000), bytes, RequestToken{77});
   const int before = macs;
-  server_->keys_arrived(now_, {"mallory", {}}, "example.org", nullptr);
+  server_->keys_arrived(now_, {"mallory", {}}, 0, nullptr);
   EXPECT_EQ(world_.code_of(RequestToken{77}), 401);
   EXPECT_EQ(macs - before, 1);
 }

@@ -26,7 +26,7 @@ TEST_F(TurnServer, AllocationExpiresAfter600Seconds) {
   EXPECT_EQ(server_->counters().allocations.get(), 0U);
   EXPECT_EQ(server_->counters().permissions.get(), 0U);
   EXPECT_EQ(server_->counters().channels.get(), 0U);
-  EXPECT_EQ(quotas_.count("alice"), 0U);
+  EXPECT_EQ(quotas_.count({"alice"}), 0U);
 }
 
 TEST_F(TurnServer, AnAllocationCanBeEndedByItsSlot) {
@@ -39,7 +39,7 @@ TEST_F(TurnServer, AnAllocationCanBeEndedByItsSlot) {
   EXPECT_EQ(world_.sink.allocations.size(), 1U);
   EXPECT_TRUE(world_.sink.permissions.empty());
   EXPECT_TRUE(world_.sink.channels.empty());
-  EXPECT_EQ(quotas_.count("alice"), 1U);
+  EXPECT_EQ(quotas_.count({"alice"}), 1U);
   EXPECT_FALSE(server_->end(now_, slot));
   EXPECT_EQ(refresh(1000, 600).code(), 437);
   EXPECT_EQ(refresh(1001, 600).code(), 0);
@@ -94,7 +94,7 @@ TEST_F(TurnServer, AShorterRefreshIsKept) {
   EXPECT_EQ(refresh(1000, 600).view.u32(Attribute::kLifetime), 600U);
   pass(601);
   EXPECT_TRUE(world_.sink.allocations.empty());
-  EXPECT_EQ(quotas_.count("alice"), 0U);
+  EXPECT_EQ(quotas_.count({"alice"}), 0U);
 }
 
 TEST_F(TurnServer, AnExpiredAllocationIsGoneEvenBeforeTheNextTick) {

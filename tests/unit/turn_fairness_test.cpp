@@ -61,7 +61,7 @@ class Budget : public Fairness {
   void restart_with(QuotaLedger& quotas) {
     server_ = std::make_unique<Server>(config_, world_, nonces_, tokens_, quotas);
   }
-  std::uint32_t has(QuotaLedger::Thing thing) const { return budget_.count("alice", thing); }
+  std::uint32_t has(QuotaLedger::Thing thing) const { return budget_.count({"alice"}, thing); }
 
   static constexpr auto kAllocation = QuotaLedger::Thing::kAllocation;
   static constexpr auto kPermission = QuotaLedger::Thing::kPermission;
@@ -159,7 +159,7 @@ TEST_F(Budget, AnothersReservationIsNobodysToTake) {
   const auto redeem = [&](MessageWriter& w) { w.add(Attribute::kReservationToken, token); };
   user_ = "bob";
   EXPECT_EQ(allocate(1001, redeem).code(), 508);
-  EXPECT_EQ(budget_.count("bob"), 0U);
+  EXPECT_EQ(budget_.count({"bob"}), 0U);
   user_ = "alice";
   EXPECT_EQ(allocate(1001, redeem).code(), 0);
 }

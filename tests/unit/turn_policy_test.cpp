@@ -25,7 +25,7 @@ class PolicyOfTurn : public TurnServer {
 TEST_F(PolicyOfTurn, GivesItsLifetimesAndTakesNoneBack) {
   ASSERT_EQ(allocate(1000).code(), 0);
   ASSERT_EQ(bind(1000, 0x4000, peer_).code(), 0);
-  ServerPolicy next;
+  ServerPolicy next = config_;
   next.software = "Next";
   next.lifetime_min_s = 700;
   next.lifetime_max_s = 800;
@@ -52,7 +52,7 @@ TEST_F(PolicyOfTurn, GivesItsLifetimesAndTakesNoneBack) {
 TEST_F(PolicyOfTurn, OpensAndClosesChannelNumbers) {
   ASSERT_EQ(allocate(1000).code(), 0);
   EXPECT_EQ(bind(1000, 0x5000, peer_).code(), 400);
-  ServerPolicy next;
+  ServerPolicy next = config_;
   next.channel_max = 0x7FFF;
   server_->use(next);
   EXPECT_EQ(bind(1000, 0x5000, peer_).code(), 0);
@@ -62,7 +62,7 @@ TEST_F(PolicyOfTurn, OpensAndClosesChannelNumbers) {
 }
 
 TEST_F(PolicyOfTurn, SendsAwayAndNoLonger) {
-  ServerPolicy next;
+  ServerPolicy next = config_;
   next.redirects = {{{kServer, 3478}, {{kPeer, 3478}}}};
   server_->use(next);
   EXPECT_EQ(allocate(1000).code(), 300);
@@ -73,8 +73,8 @@ TEST_F(PolicyOfTurn, SendsAwayAndNoLonger) {
 TEST_F(PolicyOfTurn, OffersItsAlgorithmsAndChecksThem) {
   user_ = "mallory";
   EXPECT_EQ(algorithms_in(allocate(1000)), kBoth);
-  ServerPolicy next;
-  next.sha256_offered = false;
+  ServerPolicy next = config_;
+  next.realms[0].sha256_offered = server_realm_.sha256_offered = false;
   server_->use(next);
   EXPECT_EQ(algorithms_in(allocate(1000)), kMd5);
   user_ = "alice";
@@ -90,8 +90,8 @@ TEST_F(PolicyOfTurn, BeginsToAskForKeysAtARefresh) {
   const int asked = world_.asked_for_keys;
   ASSERT_EQ(refresh(1000, 600).code(), 0);
   EXPECT_EQ(world_.asked_for_keys, asked);
-  ServerPolicy next;
-  next.strict_expiry = true;
+  ServerPolicy next = config_;
+  next.realms[0].strict_expiry = true;
   server_->use(next);
   world_.unknown = KeyState::kExpired;
   world_.users.clear();

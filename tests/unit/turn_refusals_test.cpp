@@ -164,7 +164,7 @@ TEST_F(Refusals, OfCredentialsSayTheirCause) {
 
 // StatelessAnswers sees them first; a stranger gets no more than by any other question.
 TEST_F(Refusals, OfTheStatelessAnswersSayTheirCauseAndStaySmall) {
-  const StatelessAnswers stateless({.realm = "example.org"}, nonces_);
+  const StatelessAnswers stateless({.realms = {server_realm_}}, nonces_);
   std::array<std::uint8_t, 548> room{};
   const auto ask_door = [&] {
     const auto bytes = build(Method::kRefresh, from(1000), {});
@@ -216,7 +216,7 @@ TEST_F(Refusals, BothFamiliesMissingIs508) {
   EXPECT_EQ(allocate(1000, dual).code(), 0);
   EXPECT_EQ(allocate(1001, dual).code(), 0);
   EXPECT_EQ(cause_of(allocate(1002, dual)), "508 No Port Free");
-  EXPECT_EQ(quotas.count("alice"), 2U);
+  EXPECT_EQ(quotas.count({"alice"}), 2U);
 }
 
 // RFC 8489 §10 concerns the listener that is redirected, and no other.

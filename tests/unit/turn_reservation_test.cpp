@@ -109,7 +109,7 @@ TEST_F(TurnServer, AReservationBelongsToTheShardThatMadeIt) {
   const Answer taken = say(from(1001), build(Method::kAllocate, from(1001), redeem));
   EXPECT_EQ(taken.view.xor_address(Attribute::kXorRelayedAddress)->port,
             first.view.xor_address(Attribute::kXorRelayedAddress)->port + 1);
-  EXPECT_EQ(quotas_.count("alice"), 2U) << "one ledger for both shards";
+  EXPECT_EQ(quotas_.count({"alice"}), 2U) << "one ledger for both shards";
 }
 
 }  // namespace

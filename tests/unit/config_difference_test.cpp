@@ -1,0 +1,180 @@
+// Each key of the file is changed in turn: the change is found, by its name and no other, and
+// whether it is live is what this list says.
+#include "config/difference.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <ostream>
+#include <set>
+
+#include "config/value.h"
+#include "config_texts.h"
+
+namespace turnpike::config {
+
+// NOLINTNEXTLINE(misc-use-internal-linkage): googletest finds it by the type
+void PrintTo(const Difference& difference, std::ostream* out) {
+  *out << difference.key << (difference.live ? " (live)" : " (restart)");
+}
+
+namespace {
+
+using namespace test;
+
+const std::string kBase =
+    "realm = \"example.org\"\n"
+    "port = [{ device = \"af_xdp:eth0\" }]\n"
+    "auth.users = [{ name = \"alice\", password = \"secret\" }]\n"
+    "listener = [{ address = \"192.0.2.1:3478\" }, { address = \"192.0.2.1:3479\" }]\n"
+    "relay = [{ address = \"192.0.2.1\" }]\n";
+
+constexpr bool kLive = true, kRestart = false;
+
+struct Change {
+  std::string text;  // laid over kBase
+  std::vector<Difference> expected;
+};
+
+std::string port(const std::string& keys) {
+  return "port = [{ " + keys + " }]";
+}
+
+std::string owned_port(const std::string& keys) {
+  return port("device = \"01:00.0\", " + keys);
+}
+
+std::string listener(const std::string& keys) {
+  return "listener = [{ address = \"192.0.2.1:3478\", " + keys +
+         " }, { address = \"192.0.2.1:3479\" }]";
+}
+
+std::map<std::string, Change> all_changes() {
+  const std::vector<Difference> of_port{{"port", kRestart}}, of_listener{{"listener", kRestart}},
+      of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}};
+  const Difference alternates{"listener.alternates", kLive};
+  std::map<std::string, Change> changes{
+      {"realm", {"realm = \"example.net\"", {{"realm", kRestart}}}},
+      {"software", {"software = \"\"", {{"software", kLive}}}},
+      {"classic_stun", {"classic_stun = false", {{"classic_stun", kLive}}}},
+      {"channel_numbers", {"channel_numbers = \"rfc5766\"", {{"channel_numbers", kLive}}}},
+      {"ttl", {"ttl = \"reset\"", {{"ttl", kLive}}}},
+      {"translated_mtu", {"translated_mtu = 1400", {{"translated_mtu", kLive}}}},
+      {"workers", {"workers = 2", {{"workers", kRestart}}}},
+      {"shards", {"shards = 2", {{"shards", kRestart}}}},
+      {"worker_cores", {"worker_cores = [1]", {{"worker_cores", kRestart}}}},
+      {"hugepages", {"hugepages = false", {{"hugepages", kRestart}}}},
+      {"user", {"user = \"nobody\"", {{"user", kRestart}}}},
+      {"core_dumps", {"core_dumps = true", {{"core_dumps", kRestart}}}},
+      {"idle_sleep_us", {"idle_sleep_us = 50", {{"idle_sleep_us", kRestart}}}},
+      {"external", {"external = [\"203.0.113.1\"]", {{"relay", kRestart}, {"external", kRestart}}}},
+      {"port.device", {port("device = \"af_xdp:eth1\""), of_port}},
+      {"port.queues", {port("device = \"af_xdp:eth0\", queues = 2"), of_port}},
+      {"port.mtu", {port("device = \"af_xdp:eth0\", mtu = 1400"), of_port}},
+      {"port.descriptors", {port("device = \"af_xdp:eth0\", descriptors = 512"), of_port}},
+      {"port.devargs", {port("device = \"af_xdp:eth0\", devargs = \"a=1\""), of_port}},
+      {"port.addresses", {owned_port("addresses = [\"192.0.2.1/24\"]"), of_port}},
+      {"port.gateway",
+       {owned_port("addresses = [\"192.0.2.1/24\"], gateway = [\"192.0.2.9\"]"), of_port}},
+      {"port.next_hop",
+       {port("device = \"af_xdp:eth0\", next_hop = \"02:00:00:00:00:01\""), of_port}},
+      {"port.exception", {owned_port("exception = \"tpk9\""), of_port}},
+      {"port.memif_server", {port("device = \"memif:/x\", memif_server = true"), of_port}},
+      {"port.memif_zero_copy", {port("device = \"memif:/x\", memif_zero_copy = false"), of_port}},
+      {"listener.address",
+       {"listener = [{ address = \"192.0.2.1:3478\" }, { address = \"192.0.2.1:3480\" }]",
+        of_listener}},
+      {"listener.stun_only", {listener("stun_only = true"), of_listener}},
+      {"listener.turn_only", {listener("turn_only = true"), of_listener}},
+      // It is sent to the other listener then.
+      {"listener.anycast", {listener("anycast = true"), {of_listener[0], alternates}}},
+      {"listener.alternates", {listener("alternates = [\"192.0.2.2:3478\"]"), {alternates}}},
+      {"relay.address", {"relay = [{ address = \"192.0.2.2\" }]", {{"relay", kRestart}}}},
+      {"relay.external",
+       {"relay = [{ address = \"192.0.2.1\", external = \"203.0.113.1\" }]",
+        {{"relay", kRestart}}}},
+      {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
+      {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},
+      {"auth.users", {"auth.users = [{ name = \"bob\", password = \"secret\" }]", of_users}},
+      {"auth.users.name", {"auth.users = [{ name = \"bob\", password = \"secret\" }]", of_users}},
+      {"auth.users.password",
+       {"auth.users = [{ name = \"alice\", password = \"other\" }]", of_users}},
+      {"auth.users.md5_key",
+       {"auth.users = [{ name = \"alice\", md5_key = \"84c3a56e2b4b7b5b0a5c3de46bdb7f5f\" }]",
+        of_users}},
+      {"auth.rest_secrets", {"auth.rest_secrets = [\"s\"]", {{"auth.rest_secrets", kLive}}}},
+      {"auth.rest_format", {"auth.rest_format = \"user:time\"", {{"auth.rest_format", kLive}}}},
+      {"auth.strict_expiry", {"auth.strict_expiry = true", {{"auth.strict_expiry", kLive}}}},
+      {"peers.allow", {"peers.allow = [\"10.0.0.0/8\"]", of_peers}},
+      {"peers.deny", {"peers.deny = [\"10.0.0.0/8\"]", of_peers}},
+      {"peers.nat64_prefixes", {"peers.nat64_prefixes = [\"2001:db8:64::/96\"]", of_peers}},
+      {"metrics.enabled", {"metrics.enabled = false", {{"metrics", kRestart}}}},
+      {"metrics.address", {"metrics.address = \"127.0.0.1:9642\"", {{"metrics", kRestart}}}},
+      {"log.level", {"log.level = \"debug\"", {{"log.level", kLive}}}},
+      {"test.time_scale", {"test.time_scale = 2", {{"test", kRestart}}}},
+  };
+  const auto number = [&changes](const char* key, bool live) {
+    changes[key] = {std::string(key) + " = 1000", {{key, live}}};
+  };
+  // Tables are sized by these.
+  for (const char* key :
+       {"limits.allocations", "limits.permissions_per_allocation", "limits.channels_per_allocation",
+        "limits.permissions_average", "limits.channels_average", "limits.allocations_per_user",
+        "auth.nonce_lifetime_s"})
+    number(key, kRestart);
+  for (const char* key :
+       {"limits.requests_per_allocation_per_second", "limits.requests_per_allocation_burst",
+        "limits.requests_per_source_per_second", "limits.requests_per_source_burst",
+        "limits.challenges_per_source_per_second", "limits.challenges_per_source_burst",
+        "limits.challenges_per_second", "limits.lifetime_min_s", "limits.lifetime_max_s"})
+    number(key, kLive);
+  return changes;
+}
+
+// kBase with `text` over it.
+Config changed(const std::string& text) {
+  Value tree = std::get<Value>(read_toml(kBase, "base"));
+  Value over = std::get<Value>(read_toml(text, "over"));
+  lay_over(std::get<Value::Table>(tree.data), std::get<Value::Table>(std::move(over.data)));
+  ConfigResult result = read_config(tree);
+  if (const auto* errors = std::get_if<std::vector<ConfigError>>(&result)) {
+    ADD_FAILURE() << text << ": " << errors->at(0).to_string();
+    return {};
+  }
+  return std::get<Config>(result);
+}
+
+TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
+  const std::map<std::string, Change> changes = all_changes();
+  const Config before = accepted(kBase);
+  // Each is a table, whose own keys are changed.
+  const std::set<std::string> tables{"port",  "listener", "relay",   "relay_ports", "auth",
+                                     "peers", "limits",   "metrics", "log",         "test"};
+  std::size_t seen = 0;
+  for (const std::string& key : every_key()) {
+    if (tables.contains(key)) continue;
+    ++seen;
+    const auto change = changes.find(key);
+    ASSERT_NE(change, changes.end()) << key << " is in no list of this test";
+    EXPECT_EQ(differences(before, changed(change->second.text)), change->second.expected) << key;
+    EXPECT_EQ(differences(changed(change->second.text), before), change->second.expected) << key;
+  }
+  EXPECT_EQ(seen, changes.size());
+}
+
+TEST(Difference, IsNoneWhereNothingChanges) {
+  Config after = accepted(kBase);
+  after.warnings.emplace_back("of no importance");
+  EXPECT_TRUE(differences(accepted(kBase), after).empty());
+}
+
+TEST(Difference, OfAListenerMoreIsTheListenersAlone) {
+  const std::string more =
+      "listener = [{ address = \"192.0.2.1:3478\" }, { address = \"192.0.2.1:3479\" },"
+      " { address = \"192.0.2.1:3480\", alternates = [\"192.0.2.2:3478\"] }]";
+  EXPECT_EQ(differences(accepted(kBase), changed(more)),
+            (std::vector<Difference>{{"listener", kRestart}}));
+}
+
+}  // namespace
+}  // namespace turnpike::config
