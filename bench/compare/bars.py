@@ -286,6 +286,18 @@ def two_workers(options):
     }
 
 
+def idle_round(options):
+    """A round of a worker that has nothing to do, one of sixteen over the only one: of the many, one that has a queue of
+    each port, and one that sends for all others, whichever takes longer."""
+    runs = {}
+    for _ in range(options.rounds):
+        for name, one in host.micro("worker").items():
+            runs.setdefault(name.split("/iterations")[0].removeprefix("idle_round/"), []).append(one["cycles"])
+    least = {name: min(cycles) for name, cycles in runs.items()}
+    alone = least.pop("1_workers/1_queues")
+    return round(max(least.values()) / alone, 3), {name: spread(cycles) for name, cycles in runs.items()}
+
+
 def over_veth(other, digits):
     def measure(options):
         details = veth.compare(options.pairs)
@@ -328,5 +340,6 @@ ALL = {
         "at most 1,024", "with one permission and one channel, 1,000,000 of them", bytes_per_allocation
     ),
     "two_workers_over_two_processes": Bar("about 1", "cycles a packet: shared tables, nothing shared", two_workers),
+    "idle_round_16_over_1": Bar("at most 1.2", "cycles of a round without work, 16 workers over 1", idle_round),
     "media_loss_under_attack": Bar("at most 0.001", "media at a third of the no-drop rate", media_under_attack),
 }

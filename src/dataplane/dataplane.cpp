@@ -283,6 +283,7 @@ void Dataplane::Impl::make_rings() {
   for (std::uint8_t shard = 0; shard < options.shards; ++shard) {
     fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers));
   }
+  fabric.handed_over = std::vector<Fabric::HandedOver>(options.workers);
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     fabric.handoffs.emplace_back();
     for (unsigned from = 0; from < options.workers; ++from) {
