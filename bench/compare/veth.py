@@ -148,7 +148,7 @@ class Side:
             "--payload",
             160,
             "--warm-up",
-            WARM_UP_S,
+            0,
             *flags,
             netns=link.gen,
         )
@@ -158,34 +158,32 @@ class Side:
         self.server.hold()
 
     def deliver(self, rate):
+        """(Mpps delivered of what is offered, CPU seconds a million packets)."""
+        self.generator.slice(WARM_UP_S, rate)
+        began = host.cpu_seconds(self.server.pid)
         report = self.generator.slice(SLICE_S, rate)
+        spent = host.cpu_seconds(self.server.pid) - began
         if report["corrupted"] or report["wrong_receiver"]:
             raise RuntimeError(f"packets corrupted or misdelivered: {report}")
-        return report
+        return report["mpps"], spent / max(1, report["delivered"]) * 1e6
 
     def sweep(self):
         """Finds the offered rate of which most is delivered."""
         rate, most, fallen = LEAST_PPS, 0, 0
         while fallen < 2:
-            mpps = self.deliver(rate)["mpps"]
+            mpps, _ = self.deliver(rate)
             if mpps > most:
                 self.rate, most = rate, mpps
             fallen += mpps * 1e6 < rate * BEYOND
             rate = round(rate * STEP)
 
     def turn(self):
-        """(the best delivered rate in Mpps, CPU seconds a million packets)."""
+        """What deliver() tells of the best rate."""
         self.server.go_on()
-        began = host.cpu_seconds(self.server.pid)
-        reports = {}
-        for factor in AROUND:
-            rate = round(self.rate * factor)
-            reports[rate] = self.deliver(rate)
-        spent = host.cpu_seconds(self.server.pid) - began
+        tried = {rate: self.deliver(rate) for rate in (round(self.rate * factor) for factor in AROUND)}
         self.server.hold()
-        self.rate = max(reports, key=lambda rate: reports[rate]["mpps"])
-        delivered = sum(report["delivered"] for report in reports.values())
-        return reports[self.rate]["mpps"], spent / max(1, delivered) * 1e6
+        self.rate = max(tried, key=tried.get)
+        return tried[self.rate]
 
 
 def in_turns(starts, turns, sides):

@@ -201,8 +201,10 @@ struct Dataplane::Impl {
   std::string memory;  // which was taken
   std::vector<std::string> warnings;
   // In this order: ports give their buffers back before the pools go.
-  std::vector<Buffers> buffers;   // by worker
-  std::vector<Pool> pools;        // by worker
+  std::vector<Buffers> buffers;  // by worker
+  // By worker, one for all queues that it serves: af_xdp sends a buffer of its queue's own pool as
+  // it lies, and copies any other.
+  std::vector<Pool> pools;
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
   Pool exception_pool;
