@@ -23,7 +23,9 @@ def table(results):
     ]
     for name, bar in bars.ALL.items():
         if name in results["bars"]:
-            lines.append(f"| {name:32} | {number(results['bars'][name]):>12} | {bar.aim:20} | {bar.what} |")
+            speed = results["details"][name].get("speed")
+            what = f"{bar.what}; {speed}" if speed else bar.what
+            lines.append(f"| {name:32} | {number(results['bars'][name]):>12} | {bar.aim:20} | {what} |")
         elif name in results["left_out"]:
             lines.append(f"| {name:32} | {'-':>12} | {bar.aim:20} | left out: {results['left_out'][name]} |")
     return "\n".join(lines)

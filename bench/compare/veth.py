@@ -1,10 +1,14 @@
-"""Turnpike (af_xdp, af_packet), coturn and dpdk-testpmd behind the same veth, with the same generator on af_xdp at its
-other end, one core each, in turns. Each gets a sweep of offered rates; its best delivered rate counts, since a server that
-is offered too much may deliver less.
+"""Turnpike (af_xdp, af_packet), coturn and dpdk-testpmd, each behind a veth of its own, with the same generator on af_xdp at
+the other end, one core each. All are up at once and one runs at a time, in short turns; each pair of turns gives one ratio.
+What a server delivers at its best counts, since one that is offered too much may deliver less.
+
+A veth has two speeds, from one start to the next, for all servers alike: so everything is started several times, and each
+start's speed is told by testpmd's rate.
 
 The kernel's part of receiving runs on the sender's core for all of them (veth hands a frame over where it was sent), so
 it is the generator's share, and coturn gains the most from that."""
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -13,50 +17,37 @@ import time
 from pathlib import Path
 
 from . import host
-from .stats import spread
+from .stats import quantile, spread
 
-LEAST_PPS, STEP = 50_000, 1.35  # the sweep, until a server delivers less than BEYOND of what it is offered
+LEAST_PPS, STEP = (
+    50_000,
+    1.35,
+)  # the sweep at a start, until a server twice delivers less than BEYOND of what it is offered
 BEYOND = 0.7
-FINER = (0.87, 0.93, 1.07, 1.15)  # then around the best
-SLICE_S, WARM_UP_S = 0.5, 0.15
+AROUND = (0.87, 1, 1.15)  # then in each turn, around what was best in the turn before
+SLICE_S, WARM_UP_S = 0.3, 0.1  # the latter before each of the former
+STARTS = 5
+SLOW_BELOW_MPPS = 0.55  # testpmd's rate where a start is a slow one: 0.45 and 0.65 Mpps were seen
 ALLOCATIONS = 100
 
 
 class Link:
     """Two namespaces joined by a veth: gen (g0, no address of the kernel's) and srv (s0, 10.203.0.1)."""
 
-    def __init__(self):
-        self.gen, self.srv = f"tpb-{os.getpid()}-gen", f"tpb-{os.getpid()}-srv"
+    def __init__(self, number=0):
+        self.gen, self.srv = (f"tpb-{os.getpid()}-{number}-{end}" for end in ("gen", "srv"))
 
     def __enter__(self):
         def ip(*words):
             subprocess.run(["ip", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
+        one_queue = ("numrxqueues", "1", "numtxqueues", "1")
         for name in (self.gen, self.srv):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        ip(
-            "link",
-            "add",
-            "g0",
-            "netns",
-            self.gen,
-            "numrxqueues",
-            "1",
-            "numtxqueues",
-            "1",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "s0",
-            "netns",
-            self.srv,
-            "numrxqueues",
-            "1",
-            "numtxqueues",
-            "1",
-        )
+        here = ("g0", "netns", self.gen, *one_queue)
+        there = ("s0", "netns", self.srv, *one_queue)
+        ip("link", "add", *here, "type", "veth", "peer", "name", *there)
         ip("-n", self.srv, "addr", "add", "10.203.0.1/24", "dev", "s0")
         ip("-n", self.gen, "link", "set", "g0", "up")
         ip("-n", self.srv, "link", "set", "s0", "up")
@@ -67,6 +58,13 @@ class Link:
     def __exit__(self, *_):
         for name in (self.gen, self.srv):
             subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
+
+    def mac(self):
+        """The server's."""
+        shown = subprocess.run(
+            ["ip", "-n", self.srv, "-br", "link", "show", "s0"], capture_output=True, text=True, check=True
+        )
+        return shown.stdout.split()[2]
 
 
 def start_turnpike(driver):
@@ -119,6 +117,7 @@ def start_testpmd(scratch, link):
     return process
 
 
+# Of each how it starts, and its generator's flags.
 SERVERS = {
     "turnpike af_xdp": (start_turnpike("af_xdp"), ()),
     "turnpike af_packet": (start_turnpike("af_packet"), ()),
@@ -127,32 +126,19 @@ SERVERS = {
 }
 
 
-def sweep(link, scratch, name):
-    """The best delivered rate (Mpps), and the CPU seconds of a million packets at it."""
-    start, flags = SERVERS[name]
-    server = start(scratch, link)
-    generator = None
-    tried = {}
+class Side:
+    """A server with its generator, on a link of their own; held but in its turns."""
 
-    def try_rate(rate):
-        generator.slice(WARM_UP_S, rate)
-        began = host.cpu_seconds(server.pid)
-        report = generator.slice(SLICE_S, rate)
-        spent = host.cpu_seconds(server.pid) - began
-        if report["corrupted"] or report["wrong_receiver"]:
-            raise RuntimeError(f"{name} corrupted or misdelivered packets: {report}")
-        tried[rate] = report["mpps"], spent / max(1, report["delivered"]) * 1e6
-        return report["mpps"] * 1e6 > rate * BEYOND
-
-    try:
-        flags = list(flags)
+    def __init__(self, stack, scratch, number, start, flags):
+        folder = Path(scratch, str(number))
+        folder.mkdir()
+        link = stack.enter_context(Link(number))
+        self.server = start(folder, link)
+        stack.callback(self.server.end)
         if "--gateway-mac" in flags:
-            shown = subprocess.run(
-                ["ip", "-n", link.srv, "-br", "link", "show", "s0"], capture_output=True, text=True, check=True
-            )
-            flags.append(shown.stdout.split()[2])
-        generator = host.Generator(
-            scratch,
+            flags = [*flags, link.mac()]
+        self.generator = host.Generator(
+            folder,
             "generator",
             "af_xdp:g0",
             "--address",
@@ -161,42 +147,90 @@ def sweep(link, scratch, name):
             ALLOCATIONS,
             "--payload",
             160,
+            "--warm-up",
+            0,
             *flags,
             netns=link.gen,
         )
-        rate = LEAST_PPS
-        while try_rate(rate):
+        stack.callback(self.generator.kill)
+        self.rate = LEAST_PPS
+        self.sweep()
+        self.server.hold()
+
+    def deliver(self, rate):
+        """(Mpps delivered of what is offered, CPU seconds a million packets)."""
+        self.generator.slice(WARM_UP_S, rate)
+        began = host.cpu_seconds(self.server.pid)
+        report = self.generator.slice(SLICE_S, rate)
+        spent = host.cpu_seconds(self.server.pid) - began
+        if report["corrupted"] or report["wrong_receiver"]:
+            raise RuntimeError(f"packets corrupted or misdelivered: {report}")
+        return report["mpps"], spent / max(1, report["delivered"]) * 1e6
+
+    def sweep(self):
+        """Finds the offered rate of which most is delivered."""
+        rate, most, fallen = LEAST_PPS, 0, 0
+        while fallen < 2:
+            mpps, _ = self.deliver(rate)
+            if mpps > most:
+                self.rate, most = rate, mpps
+            fallen += mpps * 1e6 < rate * BEYOND
             rate = round(rate * STEP)
-        best = max(tried, key=tried.get)
-        for factor in FINER:
-            try_rate(round(best * factor))
-    finally:
-        if generator:
-            generator.kill()
-        server.end()
-    return max(tried.values())
+
+    def turn(self):
+        """What deliver() tells of the best rate."""
+        self.server.go_on()
+        tried = {rate: self.deliver(rate) for rate in (round(self.rate * factor) for factor in AROUND)}
+        self.server.hold()
+        self.rate = max(tried, key=tried.get)
+        return tried[self.rate]
+
+
+def in_turns(starts, turns, sides):
+    """What `sides` do, {name: (start, flags of the generator)}: for each start {name: [(Mpps, CPU seconds a million)]}."""
+    results = []
+    for _ in range(starts):
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            stack.enter_context(host.Hugepages())
+            running = {name: Side(stack, scratch, number, *side) for number, (name, side) in enumerate(sides.items())}
+            names = list(running)
+            taken = {name: [] for name in names}
+            for i in range(turns):
+                for name in names if i % 2 == 0 else names[::-1]:
+                    taken[name].append(running[name].turn())
+            results.append(taken)
+    return results
+
+
+def ratios(taken, one, other):
+    return [a / b for (a, _), (b, _) in zip(taken[one], taken[other])]
+
+
+def about(taken):
+    """One start, in short."""
+    testpmd = quantile([mpps for mpps, _ in taken["testpmd"]], 0.5)
+    return {
+        "speed": "slow" if testpmd < SLOW_BELOW_MPPS else "fast",
+        "testpmd_mpps": round(testpmd, 3),
+        "ratio_to_testpmd": round(quantile(ratios(taken, "turnpike af_xdp", "testpmd"), 0.5), 3),
+        "ratio_to_coturn": round(quantile(ratios(taken, "turnpike af_xdp", "coturn"), 0.5), 3),
+    }
 
 
 @functools.cache
-def compare(rounds):
-    best = {name: [] for name in SERVERS}
-    cpu = {name: [] for name in SERVERS}
-    with tempfile.TemporaryDirectory() as scratch, host.Hugepages(), Link() as link:
-        for _ in range(rounds):
-            for name in SERVERS:
-                mpps, seconds = sweep(link, scratch, name)
-                best[name].append(mpps)
-                cpu[name].append(seconds)
-
-    def ratio(other):
-        return spread([a / b for a, b in zip(best["turnpike af_xdp"], best[other])])
-
+def compare(pairs):
+    results = in_turns(STARTS, -(-pairs // STARTS), SERVERS)
+    starts = [about(taken) for taken in results]
+    slow = sum(start["speed"] == "slow" for start in starts)
+    all_of = {name: [turn for taken in results for turn in taken[name]] for name in SERVERS}
     return {
-        **{name.replace(" ", "_") + "_mpps": spread(values) for name, values in best.items()},
+        **{name.replace(" ", "_") + "_mpps": spread([mpps for mpps, _ in of]) for name, of in all_of.items()},
         **{
-            name.replace(" ", "_") + "_cpu_s_per_million": spread([v for v in values if v is not None])
-            for name, values in cpu.items()
+            name.replace(" ", "_") + "_cpu_s_per_million": spread([cpu for _, cpu in of]) for name, of in all_of.items()
         },
-        "ratio_to_coturn": ratio("coturn"),
-        "ratio_to_testpmd": ratio("testpmd"),
+        "ratio_to_coturn": spread(ratios(all_of, "turnpike af_xdp", "coturn")),
+        "ratio_to_testpmd": spread(ratios(all_of, "turnpike af_xdp", "testpmd")),
+        "starts": starts,
+        "speed": f"{len(starts) - slow} fast and {slow} slow starts",
     }

@@ -201,8 +201,10 @@ struct Dataplane::Impl {
   std::string memory;  // which was taken
   std::vector<std::string> warnings;
   // In this order: ports give their buffers back before the pools go.
-  std::vector<Buffers> buffers;   // by worker
-  std::vector<Pool> pools;        // by worker
+  std::vector<Buffers> buffers;  // by worker
+  // By worker, one for all queues that it serves: af_xdp sends a buffer of its queue's own pool as
+  // it lies, and copies any other.
+  std::vector<Pool> pools;
   std::vector<Pool> wide_pools;   // by worker, if a port needs them: for frames beyond the MTU
   std::vector<Pool> large_pools;  // by worker: for reassembled datagrams
   Pool exception_pool;
@@ -283,6 +285,7 @@ void Dataplane::Impl::make_rings() {
   for (std::uint8_t shard = 0; shard < options.shards; ++shard) {
     fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers));
   }
+  fabric.handed_over = std::vector<Fabric::HandedOver>(options.workers);
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     fabric.handoffs.emplace_back();
     for (unsigned from = 0; from < options.workers; ++from) {

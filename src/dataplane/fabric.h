@@ -29,6 +29,12 @@ struct Fabric {
   // handoffs[port][from worker]: frames for a port none of whose queues is the worker's; taken by
   // queue_owner(port, from).
   std::vector<std::vector<Ring>> handoffs;
+  // By worker: whether one of the rings above that it empties may hold something, so that who has
+  // nothing to send for others needn't look into as many rings as there are workers.
+  struct alignas(64) HandedOver {
+    std::atomic<bool> waiting{false};  // set by who has put something in, cleared by the owner
+  };
+  std::vector<HandedOver> handed_over;
   // By worker, if there are several: fragments of datagrams that are his to put together.
   struct Fragments {
     std::vector<Ring> from;            // by worker

@@ -30,8 +30,10 @@ Transmitter::Transmitter(Fabric& fabric, std::uint16_t worker, const Pools& pool
       if (owner == worker) outgoing_[port].queue = queue;
     }
     for (std::uint16_t from = 0; from < fabric.workers; ++from) {
-      const auto queue = static_cast<std::uint16_t>(from % queues);
-      if (!has_queue[from] && fabric.queue_owner(port, queue) == worker)
+      const std::uint16_t owner =
+          fabric.queue_owner(port, static_cast<std::uint16_t>(from % queues));
+      if (from == worker) outgoing_[port].owner = owner;
+      if (!has_queue[from] && owner == worker)
         inboxes_.push_back({port, fabric.handoffs[port][from].get()});
     }
   }
@@ -84,6 +86,7 @@ void Transmitter::flush(std::size_t port) {
   } else {
     sent = rte_ring_sp_enqueue_burst(fabric_.handoffs[port][worker_].get(),
                                      reinterpret_cast<void**>(out.frames.data()), out.n, nullptr);
+    fabric_.handed_over[out.owner].waiting.store(true, std::memory_order_release);
   }
   if (sent < out.n) {
     count_drop(flow::Drop::kTransmitFull, out.n - sent);
@@ -116,12 +119,16 @@ void Transmitter::done(std::size_t size) {
 }
 
 bool Transmitter::take_handoffs() {
+  std::atomic<bool>& waiting = fabric_.handed_over[worker_].waiting;
+  if (!waiting.load(std::memory_order_relaxed)) return false;
+  waiting.exchange(false, std::memory_order_acq_rel);
   bool busy = false;
   std::array<rte_mbuf*, kBurst> frames;
   for (const Inbox& inbox : inboxes_) {
     const unsigned n = rte_ring_sc_dequeue_burst(
         inbox.ring, reinterpret_cast<void**>(frames.data()), kBurst, nullptr);
     busy |= n != 0;
+    if (n == kBurst) waiting.store(true, std::memory_order_relaxed);  // there may be more
     for (unsigned i = 0; i < n; ++i)
       enqueue(inbox.port, frames[i]);
   }

@@ -62,7 +62,8 @@ class Transmitter final : private flow::FragmentSink {
 
  private:
   struct Outgoing {
-    int queue = -1;  // -1: by the queue's owner
+    int queue = -1;           // -1: by the queue's owner
+    std::uint16_t owner = 0;  // of the queue by which it goes
     std::uint16_t n = 0;
     flow::SourceMac mac;  // the port's own
     std::array<rte_mbuf*, kBurst> frames{};
