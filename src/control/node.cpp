@@ -16,7 +16,6 @@
 #include "auth/credentials.h"
 #include "base/published.h"
 #include "config/wipe.h"
-#include "control/accounts.h"
 #include "control/fit.h"
 #include "control/policy.h"
 #include "control/privileges.h"
@@ -89,7 +88,7 @@ class Node {
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
   kernel::NextHops next_hops_;
-  const std::shared_ptr<const auth::Credentials> credentials_;
+  const RealmCredentials credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
   Published<Policy> policy_;
@@ -111,7 +110,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
-      credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
+      credentials_(credentials_of(config_)),
       nonces_(nonce_config(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       policy_(make_policy(config_, credentials_, nonces_, addresses_)),
@@ -251,7 +250,8 @@ void Node::say_what_runs() const {
     }
   }
   for (const config::ListenerConfig& listener : config_.listeners)
-    log::info("listening on " + listener.endpoint.to_string());
+    log::info("listening on " + listener.endpoint.to_string() +
+              (listener.realm.empty() ? "" : ", realm " + listener.realm));
   for (const RelayedAddress& relayed : config_.relayed) {
     log::info("relaying from " + relayed.internal.to_string() +
               (relayed.external ? ", seen as " + relayed.external->to_string() : "") + ", ports " +
@@ -271,9 +271,10 @@ void Node::say_what_runs() const {
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);
   // Without a realm of such a length a challenge is at most three times the smallest request.
-  if (config_.turn_enabled() && config_.realm.size() > StatelessAnswers::kRealmSmall) {
+  for (const config::Config::RealmView& realm : config_.realms()) {
+    if (!config_.turn_enabled() || realm.name.size() <= StatelessAnswers::kRealmSmall) continue;
     log::warning(
-        "realm: longer than " + std::to_string(StatelessAnswers::kRealmSmall) +
+        "realm " + realm.name + ": longer than " + std::to_string(StatelessAnswers::kRealmSmall) +
         " bytes: challenges can be more than three times their request, which is of use to "
         "whoever forges its source");
   }
