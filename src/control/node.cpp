@@ -191,6 +191,8 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
+  for (const config::Config::RealmView& realm : config_.realms())
+    source.realms.push_back(realm.name);
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
   source.hearts = [this] {

@@ -111,5 +111,7 @@ def test_a_peer_is_refused_in_one_realm_alone(lab, relay):
         assert one.channel_bind(0x4000, lab.PEER4, 4000).message_class == turn.SUCCESS
         assert other.create_permission(lab.PEER4).error == 403
         assert other.channel_bind(0x4000, lab.PEER4, 4000).error == 403
+        for realm, _ in REALMS.values():
+            assert relay.total("turnpike_realm_allocations", realm=realm) == 1
         for each in (one, other):
             assert each.refresh(0).message_class == turn.SUCCESS
