@@ -39,6 +39,7 @@ struct ServerCounters {
   std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
   // Now.
   Counter allocations;
+  std::array<Counter, kMostRealms> realm_allocations;  // of them, by RealmIndex
   Counter permissions;
   Counter channels;
   Counter reservations;

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "config/value.h"
-#include "turnpike/integrity.h"
 #include "turnpike/stateless_answers.h"
 
 namespace turnpike::config {
@@ -53,9 +52,6 @@ class Checker {
     check_external();
     check_relay_ports();
     check_metrics();
-    check_users();
-    check_rest_secrets();
-    check_peers();
     check_limits();
     return std::move(errors_);
   }
@@ -329,55 +325,6 @@ class Checker {
     }
   }
 
-  void check_users() {
-    if (!config_.turn_enabled()) {
-      return;
-    }
-    if (config_.realm.empty()) {
-      refuse("realm",
-             "expected a realm (realm = \"example.org\", or --realm example.org), found none");
-    }
-    if (StatelessAnswers::challenge_size(config_.realm.size()) > kAnswerMax) {
-      refuse("realm", "expected a realm of at most " +
-                          std::to_string(kAnswerMax - StatelessAnswers::challenge_size(0)) +
-                          " bytes, so that a challenge fits an IP packet of 576 bytes, found " +
-                          std::to_string(config_.realm.size()));
-    }
-    if (config_.auth.users.empty() && config_.auth.rest_secrets.empty()) {
-      refuse("auth",
-             "expected users or rest_secrets ([auth] users = [{ name = \"alice\", password = "
-             "\"…\" }], --user alice:PASSWORD or --rest-secret-file FILE), found none: nobody "
-             "could allocate");
-    }
-    std::set<std::string> names;
-    for (std::size_t i = 0; i < config_.auth.users.size(); ++i) {
-      const std::string& name = config_.auth.users[i].username;
-      if (!names.insert(stun::opaque_string(name).value_or(name)).second) {
-        refuse(at("auth.users", i, ".name"),
-               "expected each user once, found \"" + name + "\" again");
-      }
-    }
-  }
-
-  void check_rest_secrets() {
-    std::set<std::string> seen;
-    for (std::size_t i = 0; i < config_.auth.rest_secrets.size(); ++i) {
-      if (!seen.insert(config_.auth.rest_secrets[i]).second) {
-        refuse(at("auth.rest_secrets", i), "expected each secret once, found one again");
-      }
-    }
-  }
-
-  void check_peers() {
-    for (std::size_t i = 0; i < config_.peers.deny.size(); ++i) {
-      const auto& allow = config_.peers.allow;
-      if (std::find(allow.begin(), allow.end(), config_.peers.deny[i]) != allow.end()) {
-        refuse(at("peers.deny", i), "expected a prefix that is not also allowed, found " +
-                                        config_.peers.deny[i].to_string());
-      }
-    }
-  }
-
   void check_limits() {
     if (config_.limits.lifetime_min_s > config_.limits.lifetime_max_s) {
       refuse("limits.lifetime_min_s", "expected no more than lifetime_max_s (" +
@@ -428,6 +375,8 @@ void fill_external(Config& config) {
 std::vector<ConfigError> check_relations(Config& config, const Origins& origins) {
   fill_alternates(config);
   std::vector<ConfigError> errors = Checker(config, origins).run();
+  for (ConfigError& error : check_realms(config, origins))
+    errors.push_back(std::move(error));
   if (errors.empty()) {
     fill_external(config);
   }

@@ -3,7 +3,7 @@
 //
 // Three steps: the file's text becomes a tree of values (toml.cpp), over which flags are
 // laid (source.cpp); the tree becomes a Config, each value judged alone (schema.cpp); then
-// what the values say about each other is judged (check.cpp).
+// what the values say about each other is judged (check.cpp, realms.cpp).
 #pragma once
 
 #include <array>
@@ -17,6 +17,7 @@
 
 #include "config/rules.h"
 #include "turnpike/address.h"
+#include "turnpike/realm.h"
 #include "turnpike/server.h"
 
 namespace turnpike::config {
@@ -75,25 +76,46 @@ struct ListenerConfig {
   bool stun_only = false;
   bool turn_only = false;
   bool anycast = false;
+  std::string realm;  // of those who do TURN here; empty: the node's own
   // Where Allocate is sent instead (300). Filled in for anycast listeners that name none.
   std::vector<Endpoint> alternates;
 
   friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
 };
 
-// Each table of the file is a section, with the file's own words; one default for each fact, here.
-struct AuthSection {
+// What each realm has of its own: who is let in, and whom he may reach.
+struct RealmUsers {
   std::vector<UserConfig> users;
   std::vector<std::string> rest_secrets;  // secrets
   RestFormat rest_format = RestFormat::kTimeUser;
   bool strict_expiry = false;
+
+  friend bool operator==(const RealmUsers&, const RealmUsers&) = default;
+};
+
+struct RealmPeers {
+  std::vector<Prefix> allow, deny;
+
+  friend bool operator==(const RealmPeers&, const RealmPeers&) = default;
+};
+
+// One [[other_realm]].
+struct RealmConfig : RealmUsers {
+  std::string name;
+  RealmPeers peers;
+
+  friend bool operator==(const RealmConfig&, const RealmConfig&) = default;
+};
+
+// Each table of the file is a section, with the file's own words; one default for each fact, here.
+struct AuthSection : RealmUsers {
   std::uint32_t nonce_lifetime_s = 3600;
 
   friend bool operator==(const AuthSection&, const AuthSection&) = default;
 };
 
-struct PeersSection {
-  std::vector<Prefix> allow, deny, nat64_prefixes;
+struct PeersSection : RealmPeers {
+  std::vector<Prefix> nat64_prefixes;
 
   friend bool operator==(const PeersSection&, const PeersSection&) = default;
 };
@@ -158,7 +180,7 @@ struct Config {
   std::vector<RelayedAddress> relayed;    // likewise
   // At most one per family: that of relayed addresses without one.
   std::vector<Address> external;
-  std::string realm;
+  std::string realm;  // the node's own, with `auth` and `peers`; empty where none is needed
   std::string software = "Turnpike";
   bool classic_stun = true;             // Binding of RFC 3489 is answered
   bool rfc5766_channels = false;        // channel_numbers
@@ -175,6 +197,7 @@ struct Config {
 
   AuthSection auth;
   PeersSection peers;
+  std::vector<RealmConfig> other_realms;
   LimitsSection limits;
   PayloadSection payload;
   RelayPortsSection relay_ports;
@@ -186,6 +209,18 @@ struct Config {
 
   // Whether any listener answers TURN: otherwise no realm, user or relayed address is needed.
   bool turn_enabled() const;
+  // Whether any of them has the node's own realm.
+  bool own_realm_used() const;
+
+  // All realms by RealmIndex: the node's own, then the others. Good as long as this is.
+  struct RealmView {
+    const std::string& name;
+    const RealmUsers& users;
+    const RealmPeers& peers;
+  };
+  std::vector<RealmView> realms() const;
+  // Of the listener's; nullopt: there is no realm of that name.
+  std::optional<RealmIndex> realm_of(const ListenerConfig& listener) const;
 
   friend bool operator==(const Config&, const Config&) = default;
 };

@@ -40,6 +40,23 @@ bool same_alternates(const Config& one, const Config& other) {
                     });
 }
 
+// Which there are, and in which order: listeners and allocations say their place in it.
+bool same_other_realms(const Config& one, const Config& other) {
+  return std::equal(one.other_realms.begin(), one.other_realms.end(), other.other_realms.begin(),
+                    other.other_realms.end(),
+                    [](const RealmConfig& a, const RealmConfig& b) { return a.name == b.name; });
+}
+
+// Of the realms that both have.
+template <auto Member>
+bool same_in_other_realms(const Config& one, const Config& other) {
+  const std::size_t both = std::min(one.other_realms.size(), other.other_realms.size());
+  return std::equal(
+      one.other_realms.begin(), one.other_realms.begin() + static_cast<std::ptrdiff_t>(both),
+      other.other_realms.begin(),
+      [](const RealmConfig& a, const RealmConfig& b) { return a.*Member == b.*Member; });
+}
+
 struct Key {
   std::string_view name;
   bool live;
@@ -78,6 +95,12 @@ constexpr Key kKeys[] = {
     {"auth.strict_expiry", kLive, same<kAuth, &Auth::strict_expiry>},
     {"auth.nonce_lifetime_s", kRestart, same<kAuth, &Auth::nonce_lifetime_s>},
     {"peers", kLive, same<&Config::peers>},
+    {"other_realm", kRestart, same_other_realms},
+    {"other_realm.users", kLive, same_in_other_realms<&RealmConfig::users>},
+    {"other_realm.rest_secrets", kLive, same_in_other_realms<&RealmConfig::rest_secrets>},
+    {"other_realm.rest_format", kLive, same_in_other_realms<&RealmConfig::rest_format>},
+    {"other_realm.strict_expiry", kLive, same_in_other_realms<&RealmConfig::strict_expiry>},
+    {"other_realm.peers", kLive, same_in_other_realms<&RealmConfig::peers>},
     {"limits.allocations", kRestart, same<kLimits, &Limits::allocations>},
     {"limits.permissions_per_allocation", kRestart,
      same<kLimits, &Limits::permissions_per_allocation>},

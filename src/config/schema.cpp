@@ -69,6 +69,7 @@ Take read_listener(ListenerConfig& listener) {
         {"stun_only", boolean(listener.stun_only)},
         {"turn_only", boolean(listener.turn_only)},
         {"anycast", boolean(listener.anycast)},
+        {"realm", parsed(listener.realm, parse_realm, "the name of a realm")},
         {"alternates",
          list(
              listener.alternates,
@@ -155,43 +156,80 @@ Take read_user(UserConfig& user) {
   });
 }
 
+// The keys that [auth] and each [[other_realm]] have alike.
+std::vector<Field> fields_of(RealmUsers& realm) {
+  return {
+      {"users",
+       list(realm.users, read_user, "a list of users, [{ name = \"alice\", password = \"…\" }]")},
+      {"rest_secrets",
+       list(
+           realm.rest_secrets,
+           [](std::string& out) { return secret(out, parse_rest_secret, "a shared secret"); },
+           "a list of shared secrets")},
+      {"rest_format",
+       parsed(realm.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
+      {"strict_expiry", boolean(realm.strict_expiry)},
+  };
+}
+
+// Likewise of [peers].
+std::vector<Field> fields_of(RealmPeers& realm) {
+  return {{"allow", prefixes(realm.allow)}, {"deny", prefixes(realm.deny)}};
+}
+
 Take read_auth(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
-    const Field fields[] = {
-        {"users", list(config.auth.users, read_user,
-                       "a list of users, [{ name = \"alice\", password = \"…\" }]")},
-        {"rest_secrets",
-         list(
-             config.auth.rest_secrets,
-             [](std::string& out) { return secret(out, parse_rest_secret, "a shared secret"); },
-             "a list of shared secrets")},
-        {"rest_format",
-         parsed(config.auth.rest_format, parse_rest_format, "\"time:user\" or \"user:time\"")},
-        {"strict_expiry", boolean(config.auth.strict_expiry)},
-        {"nonce_lifetime_s", integer(config.auth.nonce_lifetime_s, 1, 3600)},
-    };
+    std::vector<Field> fields = fields_of(static_cast<RealmUsers&>(config.auth));
+    fields.push_back({"nonce_lifetime_s", integer(config.auth.nonce_lifetime_s, 1, 3600)});
     reader.read_table(value, path, fields);
   });
 }
 
 Take read_peers(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
-    const Field fields[] = {
-        {"allow", prefixes(config.peers.allow)},
-        {"deny", prefixes(config.peers.deny)},
-        {"nat64_prefixes",
-         list(
-             config.peers.nat64_prefixes,
-             [](Prefix& prefix) {
-               return parsed(prefix, parse_nat64,
-                             "an IPv6 prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052)");
-             },
-             "a list of NAT64 prefixes")},
-    };
+    std::vector<Field> fields = fields_of(static_cast<RealmPeers&>(config.peers));
+    fields.push_back({"nat64_prefixes",
+                      list(
+                          config.peers.nat64_prefixes,
+                          [](Prefix& prefix) {
+                            return parsed(
+                                prefix, parse_nat64,
+                                "an IPv6 prefix of length 32, 40, 48, 56, 64 or 96 (RFC 6052)");
+                          },
+                          "a list of NAT64 prefixes")});
     reader.read_table(value, path, fields);
     // The analyser loses sight of std::function's destructor.
     // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks)
   });
+}
+
+constexpr std::string_view kRealmExpected =
+    "a realm of 1 to 127 characters, without quotes, backslashes or control characters";
+
+Take read_other_realm(RealmConfig& realm) {
+  return Take([&realm](Reader& reader, const Value& value, const std::string& path) {
+    std::vector<Field> fields = fields_of(static_cast<RealmUsers&>(realm));
+    fields.push_back({"name", parsed(realm.name, parse_realm, kRealmExpected)});
+    fields.push_back(
+        {"peers", [&realm](Reader& below, const Value& peers, const std::string& peers_path) {
+           below.read_table(peers, peers_path, fields_of(realm.peers));
+         }});
+    reader.read_table(value, path, fields);
+    if (value.as<Value::Table>() && !has(value, "name")) {
+      reader.refuse(path + ".name", kRealmExpected, "nothing");
+    }
+  });
+}
+
+// TOML has no key twice: the tables of further realms have another name.
+Take read_realm(std::string& realm) {
+  return [&realm](Reader& reader, const Value& value, const std::string& path) {
+    if (value.as<std::string>()) {
+      return parsed(realm, parse_realm, kRealmExpected)(reader, value, path);
+    }
+    reader.refuse(path, std::string(kRealmExpected) + "; further ones are [[other_realm]] tables",
+                  describe_kind(value));
+  };
 }
 
 Take read_limits(Config& config) {
@@ -278,9 +316,7 @@ Take read_test(Config& config) {
 Take read_root(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
-        {"realm", parsed(config.realm, parse_realm,
-                         "a realm of 1 to 127 characters, without quotes, backslashes or control "
-                         "characters")},
+        {"realm", read_realm(config.realm)},
         {"software", parsed(config.software, parse_software, "at most 127 characters")},
         {"classic_stun", boolean(config.classic_stun)},
         {"channel_numbers",
@@ -309,6 +345,7 @@ Take read_root(Config& config) {
         {"relay_ports", read_relay_ports(config)},
         {"auth", read_auth(config)},
         {"peers", read_peers(config)},
+        {"other_realm", list(config.other_realms, read_other_realm, "[[other_realm]] tables")},
         {"limits", read_limits(config)},
         {"payload", read_payload(config.payload)},
         {"metrics", read_metrics(config)},
@@ -320,24 +357,6 @@ Take read_root(Config& config) {
 }
 
 }  // namespace
-
-bool Config::turn_enabled() const {
-  return listeners.empty() || std::any_of(listeners.begin(), listeners.end(),
-                                          [](const ListenerConfig& l) { return !l.stun_only; });
-}
-
-void forget_secrets(Config& config) {
-  const auto forget = [](std::string& secret) {
-    explicit_bzero(secret.data(), secret.size());
-    secret.clear();
-  };
-  for (UserConfig& user : config.auth.users) {
-    forget(user.password);
-    forget(user.md5_key_hex);
-  }
-  std::for_each(config.auth.rest_secrets.begin(), config.auth.rest_secrets.end(), forget);
-  config.auth.rest_secrets.clear();
-}
 
 ConfigResult read_config(const Value& tree) {
   Config config;

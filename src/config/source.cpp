@@ -95,7 +95,8 @@ ConfigResult Source::read() const {
     tree = std::get<Value>(std::move(file));
   }
   auto& root = std::get<Value::Table>(tree.data);
-  const bool secrets_in_file = find_member(root, "auth") != nullptr;
+  const bool secrets_in_file =
+      find_member(root, "auth") != nullptr || find_member(root, "other_realm") != nullptr;
   Value::Table flags = flags_;
   std::vector<ConfigError> errors;
   add_secrets(flags, secret_files_, errors);

@@ -75,5 +75,7 @@ class Origins {
 // What the values say about each other. `origins` gives places by path, "listener[1].address".
 // Fills in what follows from the rest.
 std::vector<ConfigError> check_relations(Config& config, const Origins& origins);
+// The part of it that is about realms.
+std::vector<ConfigError> check_realms(Config& config, const Origins& origins);
 
 }  // namespace turnpike::config

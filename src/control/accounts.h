@@ -6,16 +6,16 @@
 
 namespace turnpike::control {
 
-inline auth::Accounts accounts_of(const config::Config& config) {
+inline auth::Accounts accounts_of(const config::Config::RealmView& realm) {
   auth::Accounts accounts;
-  accounts.realm = config.realm;
-  for (const config::UserConfig& user : config.auth.users)
+  accounts.realm = realm.name;
+  for (const config::UserConfig& user : realm.users.users)
     accounts.users.push_back({user.username, user.password, user.md5_key_hex});
-  accounts.rest_secrets = config.auth.rest_secrets;
-  accounts.rest_format = config.auth.rest_format == config::RestFormat::kTimeUser
+  accounts.rest_secrets = realm.users.rest_secrets;
+  accounts.rest_format = realm.users.rest_format == config::RestFormat::kTimeUser
                              ? auth::RestFormat::kTimeUser
                              : auth::RestFormat::kUserTime;
-  accounts.strict_expiry = config.auth.strict_expiry;
+  accounts.strict_expiry = realm.users.strict_expiry;
   return accounts;
 }
 

@@ -16,7 +16,6 @@
 #include "auth/credentials.h"
 #include "base/published.h"
 #include "config/wipe.h"
-#include "control/accounts.h"
 #include "control/fit.h"
 #include "control/payload.h"
 #include "control/policy.h"
@@ -90,7 +89,7 @@ class Node {
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
   kernel::NextHops next_hops_;
-  const std::shared_ptr<const auth::Credentials> credentials_;
+  const RealmCredentials credentials_;
   NonceKeeper nonces_;
   const TokenSealer tokens_;
   const std::shared_ptr<const policy::PayloadRules> payload_;  // nullptr: none
@@ -114,7 +113,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       limits_(table_limits(config_)),
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
-      credentials_(std::make_shared<const auth::Credentials>(accounts_of(config_))),
+      credentials_(credentials_of(config_)),
       nonces_(nonce_config(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       payload_(make_payload_rules(config_)),
@@ -202,6 +201,8 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
+  for (const config::Config::RealmView& realm : config_.realms())
+    source.realms.push_back(realm.name);
   source.tables = &tables_;
   source.now_ms = dataplane::real_ms;
   source.hearts = [this] {
@@ -262,7 +263,8 @@ void Node::say_what_runs() const {
     }
   }
   for (const config::ListenerConfig& listener : config_.listeners)
-    log::info("listening on " + listener.endpoint.to_string());
+    log::info("listening on " + listener.endpoint.to_string() +
+              (listener.realm.empty() ? "" : ", realm " + listener.realm));
   for (const RelayedAddress& relayed : config_.relayed) {
     log::info("relaying from " + relayed.internal.to_string() +
               (relayed.external ? ", seen as " + relayed.external->to_string() : "") + ", ports " +
@@ -287,9 +289,10 @@ void Node::say_what_runs() const {
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);
   // Without a realm of such a length a challenge is at most three times the smallest request.
-  if (config_.turn_enabled() && config_.realm.size() > StatelessAnswers::kRealmSmall) {
+  for (const config::Config::RealmView& realm : config_.realms()) {
+    if (!config_.turn_enabled() || realm.name.size() <= StatelessAnswers::kRealmSmall) continue;
     log::warning(
-        "realm: longer than " + std::to_string(StatelessAnswers::kRealmSmall) +
+        "realm " + realm.name + ": longer than " + std::to_string(StatelessAnswers::kRealmSmall) +
         " bytes: challenges can be more than three times their request, which is of use to "
         "whoever forges its source");
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/meter.h"
+#include "control/accounts.h"
 #include "flow/meters.h"
 #include "policy/peer_rules.h"
 #include "turnpike/stateless_answers.h"
@@ -38,19 +39,23 @@ std::uint16_t channel_max(const config::Config& config) {
   return config.rfc5766_channels ? 0x7FFF : 0x4FFF;
 }
 
-Realm realm_of(const config::Config& config, const auth::Credentials& credentials) {
-  Realm realm;
-  realm.name = config.realm;
-  realm.sha256_offered = credentials.sha256_offered();
-  realm.username_anonymity = credentials.anonymity_offered();
-  realm.strict_expiry = config.auth.strict_expiry;
-  return realm;
+std::vector<Realm> realms_of(const config::Config& config, const RealmCredentials& credentials) {
+  std::vector<Realm> realms;
+  for (const config::Config::RealmView& view : config.realms()) {
+    const auth::Credentials& users = *credentials[realms.size()];
+    Realm& realm = realms.emplace_back();
+    realm.name = view.name;
+    realm.sha256_offered = users.sha256_offered();
+    realm.username_anonymity = users.anonymity_offered();
+    realm.strict_expiry = view.users.strict_expiry;
+  }
+  return realms;
 }
 
-policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
+// What holds in all realms.
+policy::PeerRules::Config peer_rules(const config::Config& config,
+                                     const kernel::HostAddresses& host) {
   policy::PeerRules::Config rules;
-  rules.allow = config.peers.allow;
-  rules.deny = config.peers.deny;
   rules.nat64_prefixes = config.peers.nat64_prefixes;
   for (const config::ListenerConfig& listener : config.listeners)
     rules.ourselves.push_back(listener.endpoint.address);
@@ -63,7 +68,20 @@ policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAdd
   for (const kernel::HostAddresses::Entry& entry : host.all())
     rules.ourselves.push_back(entry.address);
   rules.broadcast = host.broadcast();
-  return policy::PeerRules(rules);
+  return rules;
+}
+
+std::vector<engine::RealmPolicy> realm_policies(const config::Config& config,
+                                                const RealmCredentials& credentials,
+                                                const kernel::HostAddresses& host) {
+  policy::PeerRules::Config rules = peer_rules(config, host);
+  std::vector<engine::RealmPolicy> policies;
+  for (const config::Config::RealmView& realm : config.realms()) {
+    rules.allow = realm.peers.allow;
+    rules.deny = realm.peers.deny;
+    policies.push_back({policy::PeerRules(rules), credentials[policies.size()]});
+  }
+  return policies;
 }
 
 ServerPolicy server_policy(const config::Config& config, const std::vector<Realm>& realms) {
@@ -126,7 +144,8 @@ std::vector<Listener> listeners(const config::Config& config) {
   for (const config::ListenerConfig& listener : config.listeners)
     all.push_back({.endpoint = listener.endpoint,
                    .stun_only = listener.stun_only,
-                   .turn_only = listener.turn_only});
+                   .turn_only = listener.turn_only,
+                   .realm = config.realm_of(listener).value()});
   return all;
 }
 
@@ -229,17 +248,23 @@ NonceKeeper::Config nonce_config(const config::Config& config) {
   return nonce;
 }
 
+RealmCredentials credentials_of(const config::Config& config) {
+  RealmCredentials credentials;
+  for (const config::Config::RealmView& realm : config.realms())
+    credentials.push_back(std::make_shared<const auth::Credentials>(accounts_of(realm)));
+  return credentials;
+}
+
 std::unique_ptr<const Policy> make_policy(
-    const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
+    const config::Config& config, const RealmCredentials& credentials,
     const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
     const kernel::HostAddresses& host) {
-  const std::vector<Realm> realms{realm_of(config, *credentials)};
+  const std::vector<Realm> realms = realms_of(config, credentials);
   const StatelessAnswers stateless({.realms = realms, .classic = config.classic_stun}, nonces);
   flow::WorkerPolicy worker = worker_policy(config, stateless, host);
   worker.payload = payload;
   return std::make_unique<const Policy>(
-      Policy{.worker = std::move(worker),
-             .engine = {.realms = {{peer_rules(config, host), credentials}},
+             .engine = {.realms = realm_policies(config, credentials, host),
                         .server = server_policy(config, realms)}});
 }
 

@@ -43,9 +43,12 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
                            std::uint8_t shard);
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config);
+// Of each realm's users, by RealmIndex.
+using RealmCredentials = std::vector<std::shared_ptr<const auth::Credentials>>;
+RealmCredentials credentials_of(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
-    const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
+    const config::Config& config, const RealmCredentials& credentials,
     const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
     const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.

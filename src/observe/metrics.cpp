@@ -259,6 +259,19 @@ void collect_shards(std::vector<MetricFamily>& out, const MetricsSource& source)
   }
 }
 
+// Where there are several.
+void collect_realms(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  if (source.realms.size() < 2) return;
+  FamilyWriter family(out, MetricType::Gauge, "realm_allocations", "Allocations now, by realm");
+  for (std::size_t realm = 0; realm < source.realms.size(); ++realm) {
+    if (source.realms[realm].empty()) continue;
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->realm_allocations[realm].get();
+    family.add({{"realm", source.realms[realm]}}, sum);
+  }
+}
+
 void collect_unauthorized(std::vector<MetricFamily>& out, const MetricsSource& source) {
   static constexpr std::array<const char*, static_cast<std::size_t>(Unauthorized::kCount)> kReasons{
       "unknown_user", "wrong_key", "expired", "no_timestamp", "wrong_realm"};
@@ -395,6 +408,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   std::vector<MetricFamily> out;
   out.reserve(64);  // a FamilyWriter keeps a reference into it
   collect_shards(out, source);
+  collect_realms(out, source);
   collect_unauthorized(out, source);
   collect_discards(out, source);
   collect_peers(out, source);

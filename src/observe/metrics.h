@@ -47,6 +47,7 @@ struct Use {
 struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
+  std::vector<std::string> realms;  // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;

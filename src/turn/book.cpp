@@ -87,6 +87,7 @@ Allocation* Book::add(Allocation&& allocation) {
   const auto [place, is_new] = allocations_.try_emplace(*slot, std::move(allocation));
   assert(is_new);
   by_five_tuple_.insert(*slot);
+  counters_.realm_allocations[place->second.owner.account.realm].add();
   schedule(place->second);
   update_gauges();
   return &place->second;
@@ -162,6 +163,8 @@ void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   const AllocationSlot slot = allocation.slot;
   host_.flows().withdraw_allocation(slot);
   quotas_.release(allocation.owner.account, allocation.five_tuple);
+  Counter& of_realm = counters_.realm_allocations[allocation.owner.account.realm];
+  of_realm.set(of_realm.get() - 1);
   allocations_due_.move(slot, allocation.due_s, kNeverDue);
   bury(allocation.five_tuple,
        {allocation.created_by, std::move(allocation.owner), now_s + config_.tombstone_s});

@@ -37,7 +37,7 @@ Server::Impl::~Impl() = default;
 
 void Server::Impl::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes bytes,
                           RequestToken token, RealmIndex realm) {
-  assert(realm < policy_->realms.size());
+  assert(realm < policy_->realms.size() && realm < kMostRealms);
   Request request{now, five_tuple, token, realm, {}, {}, {}};
   if (MessageView::parse(bytes, request.message) != stun::ParseError::kNone ||
       request.message.message_class() != Class::kRequest ||

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <set>
 #include <string_view>
 
 #include "auth/credentials.h"
@@ -44,16 +45,23 @@ void check_config(const config::Config& config) {
   for (const RelayedAddress& relayed : config.relayed) {
     require(relayed.public_address().family == relayed.internal.family);
   }
-  require(!config.turn_enabled() || (!config.realm.empty() && (!config.auth.users.empty() ||
-                                                               !config.auth.rest_secrets.empty())));
+  const std::vector<config::Config::RealmView> realms = config.realms();
+  require(realms.size() <= kMostRealms);
+  std::set<std::string> names;
+  for (std::size_t i = config.own_realm_used() ? 0 : 1; i < realms.size(); ++i) {
+    require(!realms[i].name.empty() && names.insert(realms[i].name).second);
+    require(!realms[i].users.users.empty() || !realms[i].users.rest_secrets.empty());
+  }
+  for (const config::ListenerConfig& listener : config.listeners)
+    require(config.realm_of(listener) && *config.realm_of(listener) < realms.size());
 }
 
-void check_credentials(const config::Config& config) {
-  const auth::Credentials credentials(control::accounts_of(config));
+void check_credentials(const config::Config::RealmView& realm) {
+  const auth::Credentials credentials(control::accounts_of(realm));
   UserKeys keys;
-  for (const config::UserConfig& user : config.auth.users) {
-    require(credentials.find_keys({user.username, std::nullopt}, config.realm,
-                                  KeyPurpose::kAllocate, 0, keys) == KeyState::kFound);
+  for (const config::UserConfig& user : realm.users.users) {
+    require(credentials.find_keys({user.username, std::nullopt}, realm.name, KeyPurpose::kAllocate,
+                                  0, keys) == KeyState::kFound);
     require(keys.md5.size() == 1 && keys.md5[0].size == 16);
     require(keys.sha256.empty() == !user.md5_key_hex.empty());
   }
@@ -71,7 +79,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   config::Config& config = std::get<config::Config>(result);
   check_config(config);
-  check_credentials(config);
+  for (const config::Config::RealmView& realm : config.realms())
+    check_credentials(realm);
   const Address addresses[] = {Address::v4(192, 0, 2, 1)};
   config::fill_defaults(config, addresses);
   require(!config.listeners.empty() && !config.relayed.empty());

@@ -64,7 +64,9 @@ inline std::vector<std::string> every_key() {
   std::vector<std::string> keys;
   for (const std::string table :
        {"", "[[port]]", "[[listener]]", "[[relay]]", "[relay_ports]", "[auth]", "[[auth.users]]",
-        "[peers]", "[limits]", "[metrics]", "[log]", "[test]"}) {
+        "[[other_realm]]", "[[other_realm]]\n[[other_realm.users]]",
+        "[[other_realm]]\n[other_realm.peers]", "[peers]", "[limits]", "[metrics]", "[log]",
+        "[test]"}) {
     const std::string name = table.substr(table.find_last_of('[') + 1);
     const std::string prefix = name.empty() ? "" : name.substr(0, name.find(']')) + ".";
     for (const ConfigError& error : refused(table + "\n" + unknown)) {

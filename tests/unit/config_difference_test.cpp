@@ -27,7 +27,9 @@ const std::string kBase =
     "port = [{ device = \"af_xdp:eth0\" }]\n"
     "auth.users = [{ name = \"alice\", password = \"secret\" }]\n"
     "listener = [{ address = \"192.0.2.1:3478\" }, { address = \"192.0.2.1:3479\" }]\n"
-    "relay = [{ address = \"192.0.2.1\" }]\n";
+    "relay = [{ address = \"192.0.2.1\" }]\n"
+    "other_realm = [{ name = \"example.net\", "
+    "users = [{ name = \"carol\", password = \"secret\" }] }]\n";
 
 constexpr bool kLive = true, kRestart = false;
 
@@ -49,12 +51,18 @@ std::string listener(const std::string& keys) {
          " }, { address = \"192.0.2.1:3479\" }]";
 }
 
+std::string other_realm(const std::string& user, const std::string& keys = "") {
+  return "other_realm = [{ name = \"example.net\", users = [{ " + user + " }]" + keys + " }]";
+}
+
 std::map<std::string, Change> all_changes() {
+  const std::string carol = "name = \"carol\", password = \"secret\"";
   const std::vector<Difference> of_port{{"port", kRestart}}, of_listener{{"listener", kRestart}},
-      of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}};
+      of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}},
+      of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}};
   const Difference alternates{"listener.alternates", kLive};
   std::map<std::string, Change> changes{
-      {"realm", {"realm = \"example.net\"", {{"realm", kRestart}}}},
+      {"realm", {"realm = \"example.com\"", {{"realm", kRestart}}}},
       {"software", {"software = \"\"", {{"software", kLive}}}},
       {"classic_stun", {"classic_stun = false", {{"classic_stun", kLive}}}},
       {"channel_numbers", {"channel_numbers = \"rfc5766\"", {{"channel_numbers", kLive}}}},
@@ -89,6 +97,29 @@ std::map<std::string, Change> all_changes() {
       // It is sent to the other listener then.
       {"listener.anycast", {listener("anycast = true"), {of_listener[0], alternates}}},
       {"listener.alternates", {listener("alternates = [\"192.0.2.2:3478\"]"), {alternates}}},
+      {"listener.realm", {listener("realm = \"example.net\""), of_listener}},
+      {"other_realm.name",
+       {"other_realm = [{ name = \"example.com\", users = [{ " + carol + " }] }]",
+        {{"other_realm", kRestart}}}},
+      {"other_realm.users",
+       {other_realm(carol + " }, { name = \"dan\", password = \"x\""), of_other_users}},
+      {"other_realm.users.name",
+       {other_realm("name = \"dan\", password = \"secret\""), of_other_users}},
+      {"other_realm.users.password",
+       {other_realm("name = \"carol\", password = \"other\""), of_other_users}},
+      {"other_realm.users.md5_key",
+       {other_realm("name = \"carol\", md5_key = \"84c3a56e2b4b7b5b0a5c3de46bdb7f5f\""),
+        of_other_users}},
+      {"other_realm.rest_secrets",
+       {other_realm(carol, ", rest_secrets = [\"s\"]"), {{"other_realm.rest_secrets", kLive}}}},
+      {"other_realm.rest_format",
+       {other_realm(carol, ", rest_format = \"user:time\""), {{"other_realm.rest_format", kLive}}}},
+      {"other_realm.strict_expiry",
+       {other_realm(carol, ", strict_expiry = true"), {{"other_realm.strict_expiry", kLive}}}},
+      {"other_realm.peers.allow",
+       {other_realm(carol, ", peers.allow = [\"10.0.0.0/8\"]"), of_other_peers}},
+      {"other_realm.peers.deny",
+       {other_realm(carol, ", peers.deny = [\"10.0.0.0/8\"]"), of_other_peers}},
       {"relay.address", {"relay = [{ address = \"192.0.2.2\" }]", {{"relay", kRestart}}}},
       {"relay.external",
        {"relay = [{ address = \"192.0.2.1\", external = \"203.0.113.1\" }]",
@@ -148,8 +179,9 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
   const std::map<std::string, Change> changes = all_changes();
   const Config before = accepted(kBase);
   // Each is a table, whose own keys are changed.
-  const std::set<std::string> tables{"port",  "listener", "relay",   "relay_ports", "auth",
-                                     "peers", "limits",   "metrics", "log",         "test"};
+  const std::set<std::string> tables{"port", "listener", "relay",       "relay_ports",
+                                     "auth", "peers",    "limits",      "metrics",
+                                     "log",  "test",     "other_realm", "other_realm.peers"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;
@@ -174,6 +206,14 @@ TEST(Difference, OfAListenerMoreIsTheListenersAlone) {
       " { address = \"192.0.2.1:3480\", alternates = [\"192.0.2.2:3478\"] }]";
   EXPECT_EQ(differences(accepted(kBase), changed(more)),
             (std::vector<Difference>{{"listener", kRestart}}));
+}
+
+TEST(Difference, OfARealmMoreIsTheRealmsAlone) {
+  const std::string more =
+      "other_realm = [{ name = \"example.net\", users = [{ name = \"carol\", password = "
+      "\"secret\" }] }, { name = \"example.com\", rest_secrets = [\"s\"] }]";
+  EXPECT_EQ(differences(accepted(kBase), changed(more)),
+            (std::vector<Difference>{{"other_realm", kRestart}}));
 }
 
 }  // namespace

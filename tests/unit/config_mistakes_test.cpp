@@ -36,6 +36,10 @@ std::string more(const std::string& text) {
   return kEnough + text;
 }
 
+std::string other_realm(const std::string& name) {
+  return "[[other_realm]]\nname = \"" + name + "\"\nrest_secrets = [\"s\"]\n";
+}
+
 const Mistake kMistakes[] = {
     {"NoToml", "realm = \n", 1, "", "expected TOML", ""},
     {"KeyTwice", more("realm = \"again\"\n"), 4, "", "expected TOML", ""},
@@ -281,6 +285,54 @@ const Mistake kMistakes[] = {
      "realm = \"" + times("\xF0\x9D\x94\xB8", 116) +
          "\"\nport = [{ device = \"af_xdp:eth0\" }]\n[auth]\nrest_secrets = [\"s\"]\n",
      1, "realm", "at most 460 bytes", "found 464"},
+
+    {"RealmTables", "[[realm]]\nname = \"example.org\"\n", 1, "realm", "[[other_realm]] tables",
+     "found a list"},
+    {"OtherRealmWithoutName", "[[other_realm]]\nrest_secrets = [\"s\"]\n", 1, "other_realm[0].name",
+     "a realm of 1 to 127 characters", "found nothing"},
+    {"OtherRealmWithoutUsers", more("[[other_realm]]\nname = \"example.net\"\n"), 4,
+     "other_realm[0]", "users or rest_secrets", "found none"},
+    {"OtherRealmTwice", more(other_realm("example.net") + other_realm("example.net")), 8,
+     "other_realm[1].name", "each realm once", "found \"example.net\" again"},
+    {"OtherRealmThatIsTheNodesOwn", more(other_realm("example.org")), 5, "other_realm[0].name",
+     "each realm once", "found \"example.org\" again"},
+    {"OtherRealmsUserTwice",
+     more("[[other_realm]]\nname = \"example.net\"\nusers = [\n"
+          "{ name = \"bob\", password = \"one\" },\n{ name = \"bob\", password = \"two\" }]\n"),
+     8, "other_realm[0].users[1].name", "each user once", "found \"bob\" again"},
+    {"OtherRealmsSecretTwice",
+     more("[[other_realm]]\nname = \"example.net\"\nrest_secrets = [\"s\", \"s\"]\n"), 6,
+     "other_realm[0].rest_secrets[1]", "each secret once", "found one again"},
+    {"OtherRealmsPeerAllowedAndDenied",
+     more(other_realm("example.net") +
+          "peers.allow = [\"10.0.0.0/8\"]\npeers.deny = [\"10.0.0.0/8\"]\n"),
+     8, "other_realm[0].peers.deny[0]", "not also allowed", "found 10.0.0.0/8"},
+    {"OtherRealmsNat64Prefixes",
+     more(other_realm("example.net") + "peers.nat64_prefixes = [\"64:ff9b::/96\"]\n"), 7,
+     "other_realm[0].peers.nat64_prefixes", "no such key", "expected one of: allow, deny"},
+    {"OtherRealmsNonceLifetime", more(other_realm("example.net") + "nonce_lifetime_s = 60\n"), 7,
+     "other_realm[0].nonce_lifetime_s", "no such key", ""},
+    {"TooManyRealms", more([] {
+       std::string all;
+       for (int i = 0; i < 64; ++i)
+         all += other_realm("realm" + std::to_string(i));
+       return all;
+     }()),
+     4 + 3 * 63, "other_realm[63]", "at most 63 realms besides", "found 64"},
+    {"ListenerOfNoSuchRealm",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nrealm = \"example.com\"\n" +
+          other_realm("example.net")),
+     6, "listener[0].realm", "the name of an [[other_realm]]", "found \"example.com\""},
+    {"RealmOfAListenerForStunOnly",
+     more("[[listener]]\naddress = \"192.0.2.1:3478\"\nrealm = \"example.net\"\n"
+          "stun_only = true\n" +
+          other_realm("example.net")),
+     6, "listener[0].realm", "stun_only lets nobody in", "found \"example.net\""},
+    {"NoRealmOfItsOwn",
+     "port = [{ device = \"af_xdp:eth0\" }]\n[[listener]]\naddress = \"192.0.2.1:3478\"\n"
+     "[[listener]]\naddress = \"192.0.2.1:3479\"\nrealm = \"example.net\"\n" +
+         other_realm("example.net"),
+     1, "realm", "realm = \"example.org\", or --realm", "found none"},
 
     {"PeerWithHostBits", more("[peers]\nallow = [\"10.0.0.1/8\"]\n"), 5, "peers.allow[0]",
      "without bits beyond its length", "found \"10.0.0.1/8\""},

@@ -256,5 +256,57 @@ TEST(Ports, PassDeviceArgumentsOnAndNameDevicesAsDpdkDoes) {
   EXPECT_EQ(config.ports[0].devargs, "mprq_en=1,rxq_cqe_comp_en=0");
 }
 
+TEST(OtherRealms, AreOfTheListenersThatNameThem) {
+  const Config config =
+      accepted(kEnough +
+               "auth.strict_expiry = true\npeers.deny = [\"192.0.2.0/24\"]\n"
+               "[[listener]]\naddress = \"192.0.2.1:3478\"\n"
+               "[[listener]]\naddress = \"192.0.2.1:3479\"\nrealm = \"example.net\"\n"
+               "[[listener]]\naddress = \"192.0.2.1:3480\"\nrealm = \"example.org\"\n"
+               "[[other_realm]]\nname = \"example.com\"\nrest_secrets = [\"s\"]\n"
+               "[[other_realm]]\nname = \"example.net\"\nrest_format = \"user:time\"\n"
+               "users = [{ name = \"alice\", password = \"other\" }]\n"
+               "peers = { allow = [\"10.0.0.0/8\"], deny = [\"10.1.0.0/16\"] }\n");
+  ASSERT_EQ(config.listeners.size(), 3U);
+  EXPECT_EQ(config.realm_of(config.listeners[0]), 0);
+  EXPECT_EQ(config.realm_of(config.listeners[1]), 2);
+  EXPECT_EQ(config.realm_of(config.listeners[2]), 0) << "by the name of the node's own";
+  const std::vector<Config::RealmView> realms = config.realms();
+  ASSERT_EQ(realms.size(), 3U);
+  EXPECT_EQ(realms[0].name, "example.org");
+  EXPECT_TRUE(realms[0].users.strict_expiry);
+  EXPECT_EQ(realms[0].peers.deny, std::vector{*Prefix::parse("192.0.2.0/24")});
+  EXPECT_EQ(realms[2].name, "example.net");
+  EXPECT_EQ(realms[2].users.users, (std::vector{UserConfig{"alice", "other", ""}}));
+  EXPECT_EQ(realms[2].users.rest_format, RestFormat::kUserTime);
+  EXPECT_FALSE(realms[2].users.strict_expiry);
+  EXPECT_EQ(realms[2].peers.allow, std::vector{*Prefix::parse("10.0.0.0/8")});
+  EXPECT_EQ(realms[2].peers.deny, std::vector{*Prefix::parse("10.1.0.0/16")});
+  EXPECT_EQ(config.warnings,
+            std::vector<std::string>{"other_realm example.com: no [[listener]] has this realm"});
+}
+
+TEST(OtherRealms, SpareTheNodeARealmOfItsOwnWhereEachListenerHasOne) {
+  const Config config = accepted(
+      "port = [{ device = \"af_xdp:eth0\" }]\n"
+      "[[listener]]\naddress = \"192.0.2.1:3478\"\nrealm = \"example.net\"\n"
+      "[[listener]]\naddress = \"192.0.2.1:3479\"\nstun_only = true\n"
+      "[[other_realm]]\nname = \"example.net\"\nrest_secrets = [\"s\"]\n");
+  EXPECT_FALSE(config.own_realm_used());
+  EXPECT_TRUE(config.turn_enabled());
+}
+
+TEST(OtherRealms, AreForgottenLikeTheNodesOwn) {
+  Config config = accepted(kEnough +
+                           "[[other_realm]]\nname = \"example.net\"\nrest_secrets = [\"s\"]\n"
+                           "users = [{ name = \"alice\", password = \"other\" }]\n");
+  forget_secrets(config);
+  for (const Config::RealmView& realm : config.realms()) {
+    EXPECT_TRUE(realm.users.rest_secrets.empty());
+    for (const UserConfig& user : realm.users.users)
+      EXPECT_EQ(user.password, "");
+  }
+}
+
 }  // namespace
 }  // namespace turnpike::config

@@ -55,6 +55,17 @@ TEST_F(MetricsText, SumTrafficOverWorkersByDirectionAndFamily) {
   EXPECT_TRUE(says(R"(turnpike_relayed_packets_total{direction="peer_out",family="ipv4"} 0)"));
 }
 
+TEST_F(MetricsText, CountAllocationsByRealmWhereThereAreSeveral) {
+  shard.realm_allocations[0].set(1);
+  shard.realm_allocations[2].set(3);
+  source.realms = {"example.org"};
+  EXPECT_FALSE(says(R"(turnpike_realm_allocations{realm="example.org"} 1)"));
+  source.realms = {"example.org", "example.com", "example.net"};
+  EXPECT_TRUE(says(R"(turnpike_realm_allocations{realm="example.org"} 1)"));
+  EXPECT_TRUE(says(R"(turnpike_realm_allocations{realm="example.com"} 0)"));
+  EXPECT_TRUE(says(R"(turnpike_realm_allocations{realm="example.net"} 3)"));
+}
+
 TEST_F(MetricsText, NameEveryReasonForADropButNone) {
   workers[1].drops[static_cast<std::size_t>(flow::Drop::kNoPermission)].add(4);
   EXPECT_TRUE(says(R"(turnpike_dropped_packets_total{reason="no_permission"} 4)"));

@@ -95,12 +95,17 @@ TEST_F(Realms, QuotasAreOfAUserInHisRealm) {
   EXPECT_EQ(allocate(2000).code(), 0);
   EXPECT_EQ(allocate(2001).code(), 0);
   EXPECT_EQ(allocate(2002).code(), 486);
+  EXPECT_EQ(server_->counters().realm_allocations[0].get(), 2U);
+  EXPECT_EQ(server_->counters().realm_allocations[1].get(), 2U);
   EXPECT_EQ(refresh(2000, 0).code(), 0);
+  EXPECT_EQ(server_->counters().realm_allocations[1].get(), 1U);
   EXPECT_EQ(quotas_.count({"alice", 0}), 2U);
   EXPECT_EQ(quotas_.count({"alice", 1}), 1U);
   pass(3600);
   EXPECT_EQ(quotas_.count({"alice", 0}), 0U);
   EXPECT_EQ(quotas_.count({"alice", 1}), 0U);
+  EXPECT_EQ(server_->counters().realm_allocations[0].get(), 0U);
+  EXPECT_EQ(server_->counters().realm_allocations[1].get(), 0U);
 }
 
 TEST_F(Realms, PeerIsRefusedInOneAlone) {
