@@ -55,7 +55,7 @@ class Checker {
     check_metrics();
     check_users();
     check_rest_secrets();
-    check_peers();
+    check_prefixes("peers.deny", config_.peers.allow, config_.peers.deny);
     check_limits();
     return std::move(errors_);
   }
@@ -368,12 +368,13 @@ class Checker {
     }
   }
 
-  void check_peers() {
-    for (std::size_t i = 0; i < config_.peers.deny.size(); ++i) {
-      const auto& allow = config_.peers.allow;
-      if (std::find(allow.begin(), allow.end(), config_.peers.deny[i]) != allow.end()) {
-        refuse(at("peers.deny", i), "expected a prefix that is not also allowed, found " +
-                                        config_.peers.deny[i].to_string());
+  void check_prefixes(std::string_view key, const std::vector<Prefix>& allow,
+                      const std::vector<Prefix>& deny) {
+    const std::set<Prefix> allowed(allow.begin(), allow.end());
+    for (std::size_t i = 0; i < deny.size(); ++i) {
+      if (allowed.contains(deny[i])) {
+        refuse(at(key, i),
+               "expected a prefix that is not also allowed, found " + deny[i].to_string());
       }
     }
   }

@@ -91,8 +91,17 @@ struct AuthSection {
   friend bool operator==(const AuthSection&, const AuthSection&) = default;
 };
 
+// What a file of prefixes holds; its path is relative to where the program was started.
+struct PrefixFile {
+  std::string path;
+  std::vector<Prefix> prefixes;
+
+  friend bool operator==(const PrefixFile&, const PrefixFile&) = default;
+};
+
 struct PeersSection {
   std::vector<Prefix> allow, deny, nat64_prefixes;
+  std::vector<PrefixFile> allow_files, deny_files;
 
   friend bool operator==(const PeersSection&, const PeersSection&) = default;
 };

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "config/config.h"
+#include "config/prefix_file.h"
 #include "config/reader.h"
 #include "config/texts.h"
 #include "config/value.h"
@@ -179,6 +180,8 @@ Take read_peers(Config& config) {
     const Field fields[] = {
         {"allow", prefixes(config.peers.allow)},
         {"deny", prefixes(config.peers.deny)},
+        {"allow_files", prefix_files(config.peers.allow_files)},
+        {"deny_files", prefix_files(config.peers.deny_files)},
         {"nat64_prefixes",
          list(
              config.peers.nat64_prefixes,

@@ -45,10 +45,20 @@ StatelessAnswers::Config stateless_config(const config::Config& config,
   return stateless;
 }
 
-policy::PeerRules peer_rules(const config::Config& config, const kernel::HostAddresses& host) {
+policy::PrefixSet joined(const std::vector<config::PrefixFile>& files) {
+  std::vector<Prefix> listed;
+  for (const config::PrefixFile& file : files)
+    listed.insert(listed.end(), file.prefixes.begin(), file.prefixes.end());
+  return policy::PrefixSet(listed);
+}
+
+policy::PeerRules peer_rules(const config::Config& config, const PrefixRules& prefixes,
+                             const kernel::HostAddresses& host) {
   policy::PeerRules::Config rules;
   rules.allow = config.peers.allow;
   rules.deny = config.peers.deny;
+  rules.allow_also = prefixes.allowed_peers;
+  rules.deny_also = prefixes.denied_peers;
   rules.nat64_prefixes = config.peers.nat64_prefixes;
   for (const config::ListenerConfig& listener : config.listeners)
     rules.ourselves.push_back(listener.endpoint.address);
@@ -210,13 +220,18 @@ NonceKeeper::Config nonce_config(const config::Config& config,
   return nonce;
 }
 
+PrefixRules prefix_rules(const config::Config& config) {
+  return {.allowed_peers = joined(config.peers.allow_files),
+          .denied_peers = joined(config.peers.deny_files)};
+}
+
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
-    const NonceKeeper& nonces, const kernel::HostAddresses& host) {
+    const NonceKeeper& nonces, const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   const StatelessAnswers stateless(stateless_config(config, *credentials), nonces);
   return std::make_unique<const Policy>(
       Policy{.worker = worker_policy(config, stateless, host),
-             .engine = {.peers = peer_rules(config, host),
+             .engine = {.peers = peer_rules(config, prefixes, host),
                         .credentials = credentials,
                         .server = server_policy(config, *credentials)}});
 }

@@ -44,10 +44,16 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials);
+// What the prefixes of files say, which may be very many: made once, and part of each
+// policy that is made of the same configuration.
+struct PrefixRules {
+  policy::PrefixSet allowed_peers, denied_peers;
+};
+PrefixRules prefix_rules(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const std::shared_ptr<const auth::Credentials>& credentials,
-    const NonceKeeper& nonces, const kernel::HostAddresses& host);
+    const NonceKeeper& nonces, const PrefixRules& prefixes, const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 

@@ -269,6 +269,9 @@ const Mistake kMistakes[] = {
     {"Nat64OfIpv4", more("[peers]\nnat64_prefixes = [\"10.0.0.0/32\"]\n"), 5,
      "peers.nat64_prefixes[0]", "an IPv6 prefix", "found \"10.0.0.0/32\""},
 
+    {"FilesOfText", more("[peers]\ndeny_files = \"drop.txt\"\n"), 5, "peers.deny_files",
+     "a list of paths", "found a string"},
+
     {"NoChallengesAtOnce", more("[limits]\nchallenges_per_source_burst = 0\n"), 5,
      "limits.challenges_per_source_burst", "from 1 to 1000000", "found 0"},
     {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",
