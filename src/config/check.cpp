@@ -56,6 +56,8 @@ class Checker {
     check_users();
     check_rest_secrets();
     check_prefixes("peers.deny", config_.peers.allow, config_.peers.deny);
+    check_prefixes("clients.deny", config_.clients.allow, config_.clients.deny);
+    check_clients();
     check_limits();
     return std::move(errors_);
   }
@@ -376,6 +378,16 @@ class Checker {
         refuse(at(key, i),
                "expected a prefix that is not also allowed, found " + deny[i].to_string());
       }
+    }
+  }
+
+  // A list that failed to come should not open the node to everyone.
+  void check_clients() {
+    const ClientsSection& clients = config_.clients;
+    const bool none = std::all_of(clients.allow_files.begin(), clients.allow_files.end(),
+                                  [](const PrefixFile& file) { return file.prefixes.empty(); });
+    if (clients.allow.empty() && !clients.allow_files.empty() && none) {
+      refuse("clients.allow_files", "expected clients to answer, found no prefix in any of them");
     }
   }
 

@@ -106,6 +106,13 @@ struct PeersSection {
   friend bool operator==(const PeersSection&, const PeersSection&) = default;
 };
 
+struct ClientsSection {
+  std::vector<Prefix> allow, deny;
+  std::vector<PrefixFile> allow_files, deny_files;
+
+  friend bool operator==(const ClientsSection&, const ClientsSection&) = default;
+};
+
 struct LimitsSection {
   std::uint32_t allocations = 10000;  // of the node, all shards together
   std::uint32_t permissions_per_allocation = 256, channels_per_allocation = 256;
@@ -172,6 +179,7 @@ struct Config {
 
   AuthSection auth;
   PeersSection peers;
+  ClientsSection clients;
   LimitsSection limits;
   RelayPortsSection relay_ports;
   MetricsSection metrics;

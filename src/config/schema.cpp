@@ -197,6 +197,18 @@ Take read_peers(Config& config) {
   });
 }
 
+Take read_clients(Config& config) {
+  return Take([&config](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"allow", prefixes(config.clients.allow)},
+        {"deny", prefixes(config.clients.deny)},
+        {"allow_files", prefix_files(config.clients.allow_files)},
+        {"deny_files", prefix_files(config.clients.deny_files)},
+    };
+    reader.read_table(value, path, fields);
+  });
+}
+
 Take read_limits(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
@@ -298,6 +310,7 @@ Take read_root(Config& config) {
         {"relay_ports", read_relay_ports(config)},
         {"auth", read_auth(config)},
         {"peers", read_peers(config)},
+        {"clients", read_clients(config)},
         {"limits", read_limits(config)},
         {"metrics", read_metrics(config)},
         {"log", read_log(config)},

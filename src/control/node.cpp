@@ -268,6 +268,7 @@ void Node::say_what_runs() const {
   }
   say_prefixes("peers.allow_files", prefixes_.allowed_peers);
   say_prefixes("peers.deny_files", prefixes_.denied_peers);
+  if (!prefixes_.clients.answer_everyone()) log::info("clients: not all are answered ([clients])");
   if (config_.metrics.enabled) {
     log::info("metrics at http://" + config_.metrics.address.to_string() + "/metrics");
     if (observe::is_open_to_strangers(config_.metrics.address.address)) {

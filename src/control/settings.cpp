@@ -45,8 +45,9 @@ StatelessAnswers::Config stateless_config(const config::Config& config,
   return stateless;
 }
 
-policy::PrefixSet joined(const std::vector<config::PrefixFile>& files) {
-  std::vector<Prefix> listed;
+// Of all files, and `listed` besides.
+policy::PrefixSet joined(const std::vector<config::PrefixFile>& files,
+                         std::vector<Prefix> listed = {}) {
   for (const config::PrefixFile& file : files)
     listed.insert(listed.end(), file.prefixes.begin(), file.prefixes.end());
   return policy::PrefixSet(listed);
@@ -90,8 +91,9 @@ ServerPolicy server_policy(const config::Config& config, const auth::Credentials
 }
 
 flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAnswers& stateless,
-                                 const kernel::HostAddresses& host) {
+                                 const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   flow::WorkerPolicy policy(stateless);
+  policy.clients = prefixes.clients;
   policy.broadcasts = flow::Broadcasts(host.broadcast());
   policy.channel_max = channel_max(config);
   policy.translated_mtu = config.translated_mtu;
@@ -222,7 +224,9 @@ NonceKeeper::Config nonce_config(const config::Config& config,
 
 PrefixRules prefix_rules(const config::Config& config) {
   return {.allowed_peers = joined(config.peers.allow_files),
-          .denied_peers = joined(config.peers.deny_files)};
+          .denied_peers = joined(config.peers.deny_files),
+          .clients = {joined(config.clients.allow_files, config.clients.allow),
+                      joined(config.clients.deny_files, config.clients.deny)}};
 }
 
 std::unique_ptr<const Policy> make_policy(
@@ -230,7 +234,7 @@ std::unique_ptr<const Policy> make_policy(
     const NonceKeeper& nonces, const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   const StatelessAnswers stateless(stateless_config(config, *credentials), nonces);
   return std::make_unique<const Policy>(
-      Policy{.worker = worker_policy(config, stateless, host),
+      Policy{.worker = worker_policy(config, stateless, prefixes, host),
              .engine = {.peers = peer_rules(config, prefixes, host),
                         .credentials = credentials,
                         .server = server_policy(config, *credentials)}});

@@ -44,10 +44,11 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config,
                                  const auth::Credentials& credentials);
-// What the prefixes of files say, which may be very many: made once, and part of each
+// What prefixes say of peers and clients, which may be very many: made once, and part of each
 // policy that is made of the same configuration.
 struct PrefixRules {
-  policy::PrefixSet allowed_peers, denied_peers;
+  policy::PrefixSet allowed_peers, denied_peers;  // of files
+  policy::ClientRules clients;
 };
 PrefixRules prefix_rules(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.

@@ -33,6 +33,7 @@ TEST(ExampleFile, NamesEveryKey) {
       {"relay_ports", "[relay_ports]\nzzzzzzzzzzzzzzzz = 1\n"},
       {"auth", "[auth]\nzzzzzzzzzzzzzzzz = 1\n"},
       {"peers", "[peers]\nzzzzzzzzzzzzzzzz = 1\n"},
+      {"clients", "[clients]\nzzzzzzzzzzzzzzzz = 1\n"},
       {"limits", "[limits]\nzzzzzzzzzzzzzzzz = 1\n"},
       {"metrics", "[metrics]\nzzzzzzzzzzzzzzzz = 1\n"},
       {"log", "[log]\nzzzzzzzzzzzzzzzz = 1\n"},

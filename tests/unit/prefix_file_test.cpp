@@ -119,7 +119,8 @@ TEST_F(Files, AreFoundBesideTheConfigurationThatNamesThem) {
   write("lists/b.txt", "2001:db8::/32 ; SBL1\n12.0.0.1\n");
   const ConfigResult result =
       read("[peers]\ndeny_files = [\"a.netset\", \"lists/b.txt\"]\nallow_files = [\"" +
-           (folder_ / "a.netset").string() + "\"]\n");
+           (folder_ / "a.netset").string() + "\"]\n[clients]\nallow_files = [\"a.netset\"]\n" +
+           "deny_files = [\"lists/b.txt\"]\n");
   const auto* config = std::get_if<Config>(&result);
   ASSERT_NE(config, nullptr);
   const PrefixFile a{(folder_ / "a.netset").string(), {*Prefix::parse("11.0.0.0/8")}};
@@ -127,6 +128,8 @@ TEST_F(Files, AreFoundBesideTheConfigurationThatNamesThem) {
                      {*Prefix::parse("2001:db8::/32"), *Prefix::parse("12.0.0.1")}};
   EXPECT_EQ(config->peers.deny_files, (std::vector{a, b}));
   EXPECT_EQ(config->peers.allow_files, std::vector{a});
+  EXPECT_EQ(config->clients.allow_files, std::vector{a});
+  EXPECT_EQ(config->clients.deny_files, std::vector{b});
 }
 
 TEST_F(Files, TellTheirOwnNameAndLine) {
@@ -155,6 +158,20 @@ TEST_F(Files, ThatCannotBeReadAreToldWithTheReason) {
   std::filesystem::resize_file(folder_ / "huge", std::uintmax_t{1} << 40);
   EXPECT_EQ(mistake("[peers]\ndeny_files = [\"huge\"]\n"),
             "DIR/turnpike.toml:5" + expected + "DIR/huge: more than 128 MiB");
+}
+
+TEST_F(Files, OfClientsThatAreAllEmptyDontOpenTheNodeToEveryone) {
+  write("empty.txt", "# to be fetched\n");
+  EXPECT_EQ(mistake("[clients]\nallow_files = [\"empty.txt\"]\n"),
+            "DIR/turnpike.toml:5: clients.allow_files: expected clients to answer, found no prefix "
+            "in any of them");
+  const auto is_taken = [this](const std::string& text) {
+    return std::holds_alternative<Config>(read(text));
+  };
+  EXPECT_TRUE(is_taken("[clients]\nallow_files = [\"empty.txt\"]\nallow = [\"11.0.0.0/8\"]\n"));
+  EXPECT_TRUE(is_taken("[clients]\nallow_files = []\n"));
+  EXPECT_TRUE(is_taken("[clients]\ndeny_files = [\"empty.txt\"]\n"));
+  EXPECT_TRUE(is_taken("[peers]\nallow_files = [\"empty.txt\"]\ndeny_files = [\"empty.txt\"]\n"));
 }
 
 // All files of a key are counted together; lines are walked once.
