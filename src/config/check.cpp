@@ -52,6 +52,8 @@ class Checker {
     check_external();
     check_relay_ports();
     check_metrics();
+    check_prefixes("clients.deny", config_.clients.allow, config_.clients.deny);
+    check_clients();
     check_limits();
     return std::move(errors_);
   }
@@ -322,6 +324,27 @@ class Checker {
         refuse("metrics.address", "expected another address or port than a listener's, found " +
                                       config_.metrics.address.to_string());
       }
+    }
+  }
+
+  void check_prefixes(std::string_view key, const std::vector<Prefix>& allow,
+                      const std::vector<Prefix>& deny) {
+    const std::set<Prefix> allowed(allow.begin(), allow.end());
+    for (std::size_t i = 0; i < deny.size(); ++i) {
+      if (allowed.contains(deny[i])) {
+        refuse(at(key, i),
+               "expected a prefix that is not also allowed, found " + deny[i].to_string());
+      }
+    }
+  }
+
+  // A list that failed to come should not open the node to everyone.
+  void check_clients() {
+    const ClientsSection& clients = config_.clients;
+    const bool none = std::all_of(clients.allow_files.begin(), clients.allow_files.end(),
+                                  [](const PrefixFile& file) { return file.prefixes.empty(); });
+    if (clients.allow.empty() && !clients.allow_files.empty() && none) {
+      refuse("clients.allow_files", "expected clients to answer, found no prefix in any of them");
     }
   }
 

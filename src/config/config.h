@@ -93,8 +93,17 @@ struct RealmUsers {
   friend bool operator==(const RealmUsers&, const RealmUsers&) = default;
 };
 
+// What a file of prefixes holds; its path is relative to where the program was started.
+struct PrefixFile {
+  std::string path;
+  std::vector<Prefix> prefixes;
+
+  friend bool operator==(const PrefixFile&, const PrefixFile&) = default;
+};
+
 struct RealmPeers {
   std::vector<Prefix> allow, deny;
+  std::vector<PrefixFile> allow_files, deny_files;
 
   friend bool operator==(const RealmPeers&, const RealmPeers&) = default;
 };
@@ -118,6 +127,13 @@ struct PeersSection : RealmPeers {
   std::vector<Prefix> nat64_prefixes;
 
   friend bool operator==(const PeersSection&, const PeersSection&) = default;
+};
+
+struct ClientsSection {
+  std::vector<Prefix> allow, deny;
+  std::vector<PrefixFile> allow_files, deny_files;
+
+  friend bool operator==(const ClientsSection&, const ClientsSection&) = default;
 };
 
 struct RateLimits {
@@ -198,6 +214,7 @@ struct Config {
   AuthSection auth;
   PeersSection peers;
   std::vector<RealmConfig> other_realms;
+  ClientsSection clients;
   LimitsSection limits;
   PayloadSection payload;
   RelayPortsSection relay_ports;

@@ -95,6 +95,7 @@ constexpr Key kKeys[] = {
     {"auth.strict_expiry", kLive, same<kAuth, &Auth::strict_expiry>},
     {"auth.nonce_lifetime_s", kRestart, same<kAuth, &Auth::nonce_lifetime_s>},
     {"peers", kLive, same<&Config::peers>},
+    {"clients", kLive, same<&Config::clients>},
     {"other_realm", kRestart, same_other_realms},
     {"other_realm.users", kLive, same_in_other_realms<&RealmConfig::users>},
     {"other_realm.rest_secrets", kLive, same_in_other_realms<&RealmConfig::rest_secrets>},

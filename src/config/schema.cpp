@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "config/config.h"
+#include "config/prefix_file.h"
 #include "config/reader.h"
 #include "config/texts.h"
 #include "config/value.h"
@@ -174,7 +175,10 @@ std::vector<Field> fields_of(RealmUsers& realm) {
 
 // Likewise of [peers].
 std::vector<Field> fields_of(RealmPeers& realm) {
-  return {{"allow", prefixes(realm.allow)}, {"deny", prefixes(realm.deny)}};
+  return {{"allow", prefixes(realm.allow)},
+          {"deny", prefixes(realm.deny)},
+          {"allow_files", prefix_files(realm.allow_files)},
+          {"deny_files", prefix_files(realm.deny_files)}};
 }
 
 Take read_auth(Config& config) {
@@ -230,6 +234,18 @@ Take read_realm(std::string& realm) {
     reader.refuse(path, std::string(kRealmExpected) + "; further ones are [[other_realm]] tables",
                   describe_kind(value));
   };
+}
+
+Take read_clients(Config& config) {
+  return Take([&config](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"allow", prefixes(config.clients.allow)},
+        {"deny", prefixes(config.clients.deny)},
+        {"allow_files", prefix_files(config.clients.allow_files)},
+        {"deny_files", prefix_files(config.clients.deny_files)},
+    };
+    reader.read_table(value, path, fields);
+  });
 }
 
 Take read_limits(Config& config) {
@@ -346,6 +362,7 @@ Take read_root(Config& config) {
         {"auth", read_auth(config)},
         {"peers", read_peers(config)},
         {"other_realm", list(config.other_realms, read_other_realm, "[[other_realm]] tables")},
+        {"clients", read_clients(config)},
         {"limits", read_limits(config)},
         {"payload", read_payload(config.payload)},
         {"metrics", read_metrics(config)},

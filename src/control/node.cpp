@@ -91,6 +91,7 @@ class Node {
   kernel::NextHops next_hops_;
   const RealmCredentials credentials_;
   NonceKeeper nonces_;
+  const PrefixRules prefixes_;
   const TokenSealer tokens_;
   const std::shared_ptr<const policy::PayloadRules> payload_;  // nullptr: none
   Published<Policy> policy_;
@@ -115,9 +116,10 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
       credentials_(credentials_of(config_)),
       nonces_(nonce_config(config_)),
+      prefixes_(prefix_rules(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       payload_(make_payload_rules(config_)),
-      policy_(make_policy(config_, credentials_, payload_, nonces_, addresses_)),
+      policy_(make_policy(config_, credentials_, payload_, nonces_, prefixes_, addresses_)),
       quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
@@ -244,6 +246,12 @@ void Node::start_metrics() {
   }
 }
 
+void say_prefixes(const std::string& key, const policy::PrefixSet& set) {
+  if (set.empty()) return;
+  log::info(key + ": " + std::to_string(set.ranges()) + " ranges of addresses, " +
+            std::to_string((set.bytes() + 1023) >> 10) + " KiB");
+}
+
 void Node::say_what_runs() const {
   log::info("turnpike " TURNPIKE_VERSION ", " + std::to_string(config_.workers) + " worker(s), " +
             std::to_string(config_.shards) + " shard(s), flow tables of " +
@@ -271,6 +279,9 @@ void Node::say_what_runs() const {
               std::to_string(config_.relay_ports.min) + " to " +
               std::to_string(config_.relay_ports.max));
   }
+  say_prefixes("peers.allow_files", prefixes_.allowed_peers);
+  say_prefixes("peers.deny_files", prefixes_.denied_peers);
+  if (!prefixes_.clients.answer_everyone()) log::info("clients: not all are answered ([clients])");
   if (config_.metrics.enabled) {
     log::info("metrics at http://" + config_.metrics.address.to_string() + "/metrics");
     if (observe::is_open_to_strangers(config_.metrics.address.address)) {
@@ -313,7 +324,7 @@ void Node::tell_routes() {
 
 // What depends on the addresses that the host has.
 void Node::tell_addresses() {
-  policy_.publish(make_policy(config_, credentials_, payload_, nonces_, addresses_));
+  policy_.publish(make_policy(config_, credentials_, payload_, nonces_, prefixes_, addresses_));
   watch_->look_at_addresses();
 }
 

@@ -52,6 +52,14 @@ std::vector<Realm> realms_of(const config::Config& config, const RealmCredential
   return realms;
 }
 
+// Of all files, and `listed` besides.
+policy::PrefixSet joined(const std::vector<config::PrefixFile>& files,
+                         std::vector<Prefix> listed = {}) {
+  for (const config::PrefixFile& file : files)
+    listed.insert(listed.end(), file.prefixes.begin(), file.prefixes.end());
+  return policy::PrefixSet(listed);
+}
+
 // What holds in all realms.
 policy::PeerRules::Config peer_rules(const config::Config& config,
                                      const kernel::HostAddresses& host) {
@@ -73,12 +81,15 @@ policy::PeerRules::Config peer_rules(const config::Config& config,
 
 std::vector<engine::RealmPolicy> realm_policies(const config::Config& config,
                                                 const RealmCredentials& credentials,
+                                                const PrefixRules& prefixes,
                                                 const kernel::HostAddresses& host) {
   policy::PeerRules::Config rules = peer_rules(config, host);
   std::vector<engine::RealmPolicy> policies;
   for (const config::Config::RealmView& realm : config.realms()) {
     rules.allow = realm.peers.allow;
     rules.deny = realm.peers.deny;
+    rules.allow_also = prefixes.peers[policies.size()].allowed;
+    rules.deny_also = prefixes.peers[policies.size()].denied;
     policies.push_back({policy::PeerRules(rules), credentials[policies.size()]});
   }
   return policies;
@@ -120,8 +131,9 @@ flow::MeterRates meter_rates(const config::Config& config) {
 }
 
 flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAnswers& stateless,
-                                 const kernel::HostAddresses& host) {
+                                 const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   flow::WorkerPolicy policy(stateless);
+  policy.clients = prefixes.clients;
   policy.broadcasts = flow::Broadcasts(host.broadcast());
   policy.channel_max = channel_max(config);
   policy.translated_mtu = config.translated_mtu;
@@ -255,16 +267,26 @@ RealmCredentials credentials_of(const config::Config& config) {
   return credentials;
 }
 
+PrefixRules prefix_rules(const config::Config& config) {
+  PrefixRules rules;
+  for (const config::Config::RealmView& realm : config.realms())
+    rules.peers.push_back({joined(realm.peers.allow_files), joined(realm.peers.deny_files)});
+  rules.clients = {joined(config.clients.allow_files, config.clients.allow),
+                   joined(config.clients.deny_files, config.clients.deny)};
+  return rules;
+}
+
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const RealmCredentials& credentials,
     const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
-    const kernel::HostAddresses& host) {
+    const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   const std::vector<Realm> realms = realms_of(config, credentials);
   const StatelessAnswers stateless({.realms = realms, .classic = config.classic_stun}, nonces);
-  flow::WorkerPolicy worker = worker_policy(config, stateless, host);
+  flow::WorkerPolicy worker = worker_policy(config, stateless, prefixes, host);
   worker.payload = payload;
   return std::make_unique<const Policy>(
-             .engine = {.realms = realm_policies(config, credentials, host),
+      Policy{.worker = std::move(worker),
+             .engine = {.realms = realm_policies(config, credentials, prefixes, host),
                         .server = server_policy(config, realms)}});
 }
 

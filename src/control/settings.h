@@ -46,11 +46,21 @@ NonceKeeper::Config nonce_config(const config::Config& config);
 // Of each realm's users, by RealmIndex.
 using RealmCredentials = std::vector<std::shared_ptr<const auth::Credentials>>;
 RealmCredentials credentials_of(const config::Config& config);
+// What prefixes say of peers and clients, which may be very many: made once, and part of each
+// policy that is made of the same configuration.
+struct PrefixRules {
+  struct Peers {
+    policy::PrefixSet allowed, denied;  // of files
+  };
+  std::vector<Peers> peers;  // by RealmIndex
+  policy::ClientRules clients;
+};
+PrefixRules prefix_rules(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const RealmCredentials& credentials,
     const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
-    const kernel::HostAddresses& host);
+    const PrefixRules& prefixes, const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);
 

@@ -44,6 +44,9 @@ bool BareBinding::answer(Packet& packet, ListenerIndex listener, const WorkerPol
       load32(message + 4) != from_be32(stun::kMagicCookie) || listeners_[listener].turn_only ||
       !is_answerable(load32(ip + ipv4::kSource), policy.broadcasts))
     return false;
+  if (!policy.clients.answer_everyone() &&
+      !policy.clients.answer(Address::from_bytes(Family::kIpv4, ip + ipv4::kSource)))
+    return false;
   const std::uint32_t ports = load32(header);
   const std::uint64_t transaction =
       std::uint64_t{load32(message + 8)} + load32(message + 12) + load32(message + 16);

@@ -236,6 +236,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     return;
   }
   if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (!policy_->clients.answer(packet.source.address)) return drop(packet, Drop::kClientDenied);
   if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
     return answer_classic(now, packet);
   stun::MessageView message;

@@ -40,6 +40,8 @@ namespace turnpike::flow {
   X(kNoRelay, "no_relay", "from a peer to a relay port that nobody has")                          \
   X(kUnanswerable, "unanswerable",                                                                \
     "request from a multicast, broadcast or loopback address, or from one of our own")            \
+  X(kClientDenied, "client_denied",                                                               \
+    "request from an address that the configuration answers nothing")                             \
   X(kBadSend, "bad_send",                                                                         \
     "Send indication without a peer address or data, or with unknown attributes")                 \
   X(kFamilyMismatch, "family_mismatch", "Send to a family that the allocation has no address of") \

@@ -12,6 +12,7 @@
 #include "flow/meters.h"
 #include "flow/request_limits.h"
 #include "flow/token_bucket.h"
+#include "policy/client_rules.h"
 #include "policy/payload_rules.h"
 #include "turnpike/stateless_answers.h"
 
@@ -36,6 +37,7 @@ struct alignas(64) WorkerPolicy {
   std::uint16_t translated_mtu = 1280;
   bool resets_ttl = false;  // what is relayed leaves with 64, whatever it came with
 
+  policy::ClientRules clients;  // who is answered; the fast lane asks for bare Bindings alone
   StatelessAnswers stateless;
   StrangerRates strangers;
   RequestRates requests;

@@ -2,8 +2,7 @@
 // registries): whoever can make a relay send to 127.0.0.1 is inside.
 //
 // An IPv6 address that carries IPv4 addresses is judged twice: as itself and as each of them. Both
-// must pass, so allowing a NAT64 prefix by name does not open the private addresses behind it. The
-// lists are short and judged once per permission, not per packet: plain arrays, read in order.
+// must pass, so allowing a NAT64 prefix by name does not open the private addresses behind it.
 #include "policy/peer_rules.h"
 
 #include <algorithm>
@@ -39,41 +38,44 @@ constexpr Prefix kLocalNat64 = cidr({0x64, 0xFF9B, 1, 0, 0, 0}, 48);  // RFC 821
 constexpr Prefix kTeredo = cidr({0x2001, 0, 0, 0, 0, 0}, 32);         // RFC 4380 §4
 constexpr Prefix k6to4 = cidr({0x2002, 0, 0, 0, 0, 0}, 16);           // RFC 3056 §2
 
-// RFC 4291 §2.4 lets global unicast be anywhere, IANA gives it out of this block alone: all that is
-// outside is special, an overlay's own, or of no use yet.
-constexpr Prefix kGlobalUnicast = cidr({0x2000, 0, 0, 0, 0, 0}, 3);
-
-// Of IPv6 only what lies inside kGlobalUnicast.
 constexpr std::array kRefused{
-    cidr(0, 0, 0, 0, 8),                    // "this network"
-    cidr(10, 0, 0, 0, 8),                   // private
-    cidr(100, 64, 0, 0, 10),                // shared by carriers' NATs
-    cidr(127, 0, 0, 0, 8),                  // loopback
-    cidr(168, 63, 129, 16, 32),             // a cloud's host agent, at a public address
-    cidr(169, 254, 0, 0, 16),               // link local; clouds' metadata
-    cidr(172, 16, 0, 0, 12),                // private
-    cidr(192, 0, 0, 0, 24),                 // IETF protocol assignments
-    cidr(192, 0, 2, 0, 24),                 // documentation
-    cidr(192, 88, 99, 0, 24),               // 6to4 relay anycast
-    cidr(192, 168, 0, 0, 16),               // private
-    cidr(198, 18, 0, 0, 15),                // benchmarking
-    cidr(198, 51, 100, 0, 24),              // documentation
-    cidr(203, 0, 113, 0, 24),               // documentation
-    cidr(224, 0, 0, 0, 4),                  // multicast
-    cidr(240, 0, 0, 0, 4),                  // reserved, and 255.255.255.255
-    cidr({0x2001, 0, 0, 0, 0, 0}, 23),      // IETF protocol assignments; Teredo
-    cidr({0x2001, 0xDB8, 0, 0, 0, 0}, 32),  // documentation
-    k6to4,
-    cidr({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
+    cidr(0, 0, 0, 0, 8),         // "this network"
+    cidr(10, 0, 0, 0, 8),        // private
+    cidr(100, 64, 0, 0, 10),     // shared by carriers' NATs
+    cidr(127, 0, 0, 0, 8),       // loopback
+    cidr(168, 63, 129, 16, 32),  // a cloud's host agent, at a public address
+    cidr(169, 254, 0, 0, 16),    // link local; clouds' metadata
+    cidr(172, 16, 0, 0, 12),     // private
+    cidr(192, 0, 0, 0, 24),      // IETF protocol assignments
+    cidr(192, 0, 2, 0, 24),      // documentation
+    cidr(192, 88, 99, 0, 24),    // 6to4 relay anycast
+    cidr(192, 168, 0, 0, 16),    // private
+    cidr(198, 18, 0, 0, 15),     // benchmarking
+    cidr(198, 51, 100, 0, 24),   // documentation
+    cidr(203, 0, 113, 0, 24),    // documentation
+    cidr(224, 0, 0, 0, 4),       // multicast
+    cidr(240, 0, 0, 0, 4),       // reserved, and 255.255.255.255
+    // RFC 4291 §2.4 lets global unicast be anywhere, IANA gives it out of 2000::/3 alone: all that
+    // is outside is special, an overlay's own, or of no use yet.
+    cidr({0, 0, 0, 0, 0, 0}, 3), cidr({0x4000, 0, 0, 0, 0, 0}, 2), cidr({0x8000, 0, 0, 0, 0, 0}, 1),
+    cidr({0x2001, 0, 0, 0, 0, 0}, 23),         // IETF protocol assignments; Teredo
+    cidr({0x2001, 0xDB8, 0, 0, 0, 0}, 32),     // documentation
+    k6to4, cidr({0x3FFF, 0, 0, 0, 0, 0}, 20),  // documentation
 };
 
-bool in_any(std::span<const Prefix> prefixes, const Address& address) {
-  return std::any_of(prefixes.begin(), prefixes.end(),
-                     [&](const Prefix& prefix) { return prefix.contains(address); });
+// What is refused unless it is allowed by name.
+std::vector<Prefix> refused_by(const PeerRules::Config& config) {
+  std::vector<Prefix> all(kRefused.begin(), kRefused.end());
+  all.insert(all.end(), config.deny.begin(), config.deny.end());
+  all.insert(all.end(), config.nat64_prefixes.begin(), config.nat64_prefixes.end());
+  for (const Address& address : config.broadcast)
+    all.push_back({address, static_cast<std::uint8_t>(8 * address.size())});
+  return all;
 }
 
-bool one_of(const std::vector<Address>& addresses, const Address& address) {
-  return std::find(addresses.begin(), addresses.end(), address) != addresses.end();
+std::vector<Address> sorted(std::vector<Address> addresses) {
+  std::sort(addresses.begin(), addresses.end());
+  return addresses;
 }
 
 // RFC 5214 §6.1: the interface identifier is 0000:5efe or 0200:5efe (universal bit) and the
@@ -135,27 +137,19 @@ Carried carried_by(const Address& address) {
   return carried;
 }
 
-bool is_special(const Address& address) {
-  const bool outside = address.family == Family::kIpv6 && !kGlobalUnicast.contains(address);
-  return outside || is_isatap(address) || in_any(kRefused, address);
-}
-
-// One address by itself, without what it carries.
-bool passes(const PeerRules::Config& config, const Address& address) {
-  if (in_any(config.allow, address)) return true;
-  return !in_any(config.deny, address) && !one_of(config.broadcast, address) &&
-         !in_any(config.nat64_prefixes, address) && !is_special(address);
-}
-
 }  // namespace
 
-PeerRules::PeerRules(const Config& config) : config_(config) {
-  // A host with containers has hundreds.
-  std::sort(config_.ourselves.begin(), config_.ourselves.end());
-}
+PeerRules::PeerRules(const Config& config)
+    : allow_(config.allow),
+      allow_also_(config.allow_also),
+      refused_(refused_by(config)),
+      deny_also_(config.deny_also),
+      nat64_prefixes_(config.nat64_prefixes),
+      ourselves_(sorted(config.ourselves)),
+      relayed_(sorted(config.relayed)) {}
 
 bool PeerRules::relays(const Address& peer) const {
-  return one_of(config_.relayed, peer);
+  return std::binary_search(relayed_.begin(), relayed_.end(), peer);
 }
 
 PeerVerdict PeerRules::judge(const Address& peer) const {
@@ -167,21 +161,27 @@ PeerVerdict PeerRules::judge(const Address& peer) const {
 }
 
 bool PeerRules::is_ourselves(const Address& address) const {
-  return std::binary_search(config_.ourselves.begin(), config_.ourselves.end(), address);
+  return std::binary_search(ourselves_.begin(), ourselves_.end(), address);
+}
+
+// One address by itself, without what it carries.
+bool PeerRules::passes(const Address& address) const {
+  if (allow_.contains(address) || allow_also_.contains(address)) return true;
+  return !refused_.contains(address) && !deny_also_.contains(address) && !is_isatap(address);
 }
 
 // All but whether it is one of this host's by its own name.
 bool PeerRules::reachable(const Address& peer) const {
   const auto may_reach = [this](const Address& address) {
-    return !is_ourselves(address) && passes(config_, address);
+    return !is_ourselves(address) && passes(address);
   };
-  if (!passes(config_, peer)) return false;
+  if (!passes(peer)) return false;
   const Carried carried = carried_by(peer);
   for (const Address& inner : carried.view()) {
     if (!may_reach(inner)) return false;
   }
   bool known_place = false;
-  for (const Prefix& prefix : config_.nat64_prefixes) {
+  for (const Prefix& prefix : nat64_prefixes_) {
     if (!prefix.contains(peer) || !is_nat64_length(prefix.length)) continue;
     known_place = true;
     if (!may_reach(in_nat64(peer, prefix.length))) return false;

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "policy/prefix_set.h"
 #include "turnpike/address.h"
 #include "turnpike/server.h"
 
@@ -15,6 +16,8 @@ class PeerRules {
   struct Config {
     std::vector<Prefix> allow;  // wins over everything but `ourselves`
     std::vector<Prefix> deny;   // wins over the defaults' silence
+    // Further ones of each, that stay the same while the rest changes: made once, and shared.
+    PrefixSet allow_also, deny_also;
     std::vector<Prefix>
         nat64_prefixes;  // /32 … /96: IPv4 addresses inside are judged as IPv4 (RFC 6052); those
                          // in other parts of 64:ff9b:1::/48 at every place they could be
@@ -27,7 +30,7 @@ class PeerRules {
   };
   explicit PeerRules(const Config& config);
 
-  // Any thread.
+  // Any thread. Costs the same however many prefixes and addresses there are.
   PeerVerdict judge(const Address& peer) const;
   bool allowed(const Address& peer) const { return judge(peer) == PeerVerdict::kAllowed; }
   // Whether it is a relayed address of ours: packets to it are looped inside.
@@ -35,9 +38,13 @@ class PeerRules {
 
  private:
   bool is_ourselves(const Address& address) const;
+  bool passes(const Address& address) const;
   bool reachable(const Address& peer) const;
 
-  Config config_;
+  PrefixSet allow_, allow_also_;
+  PrefixSet refused_, deny_also_;  // the former by default, too
+  std::vector<Prefix> nat64_prefixes_;
+  std::vector<Address> ourselves_, relayed_;  // sorted
 };
 
 }  // namespace turnpike::policy

@@ -79,9 +79,9 @@ const Tombstone* Book::tombstone(const FiveTuple& five_tuple) const {
 }
 
 Allocation* Book::add(Allocation&& allocation) {
-  const auto slot = host_.flows().publish_allocation(
-      {allocation.five_tuple, allocation.relayed, allocation.expires_s,
-       quotas_.number(allocation.owner.account)});
+  const auto slot = host_.flows().publish_allocation({allocation.five_tuple, allocation.relayed,
+                                                      allocation.expires_s,
+                                                      quotas_.number(allocation.owner.account)});
   if (!slot) return nullptr;
   allocation.slot = *slot;
   const auto [place, is_new] = allocations_.try_emplace(*slot, std::move(allocation));

@@ -8,6 +8,7 @@
 
 #include "auth/credentials.h"
 #include "config/config.h"
+#include "config/prefix_file.h"
 #include "control/accounts.h"
 
 namespace {
@@ -22,7 +23,9 @@ void require(bool promise) {
 }
 
 void check_error(const config::ConfigError& error) {
-  require(error.file == "fuzz" && error.line >= 1 && !error.problem.empty());
+  // What a file of prefixes that is named holds is told of that one.
+  const bool of_list = error.key.find("_files[") != std::string::npos;
+  require((error.file == "fuzz" || of_list) && error.line >= 1 && !error.problem.empty());
   const std::string text = error.to_string();
   require(std::none_of(text.begin(), text.end(), [](char c) { return c == '\x1B' || c == '\0'; }));
 }
@@ -67,10 +70,22 @@ void check_credentials(const config::Config::RealmView& realm) {
   }
 }
 
+// The same as a file of prefixes.
+void check_prefixes(std::string_view text) {
+  constexpr std::size_t kMost = 100;
+  const auto result = config::parse_prefixes(text, kMost);
+  if (const auto* mistake = std::get_if<config::PrefixMistake>(&result)) {
+    require(mistake->line >= 1 && !mistake->problem.empty());
+  } else {
+    require(std::get<std::vector<Prefix>>(result).size() <= kMost);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
+  check_prefixes(text);
   config::ConfigResult result = config::parse_config(text, "fuzz");
   if (const auto* errors = std::get_if<std::vector<config::ConfigError>>(&result)) {
     require(!errors->empty());

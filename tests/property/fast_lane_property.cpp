@@ -30,6 +30,7 @@ struct Scene {
   bool allocation_ends = false;
   bool no_route = false;
   bool resets_ttl = false;
+  std::optional<Prefix> denied;               // of clients
   std::uint16_t client_mtu = PathMtu::kNone;  // as ICMP has told
   std::uint16_t peer_mtu = PathMtu::kNone;
   bool told_long_ago = false;
@@ -94,6 +95,10 @@ class World : public FlowWorld {
     }
     policy_.resets_ttl = scene.resets_ttl;
     if (scene.looked_into != 0) policy_.payload = make_rules(scene.looked_into);
+    if (scene.denied) {
+      const std::array denied{*scene.denied};
+      policy_.clients = policy::ClientRules({}, policy::PrefixSet(denied));
+    }
     pipeline_->use(policy_);
   }
 
@@ -115,6 +120,8 @@ Scene any_scene() {
   scene.permission_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
   scene.channel_ends = *rc::gen::weightedElement<bool>({{1, true}, {6, false}});
   scene.resets_ttl = *rc::gen::weightedElement<bool>({{1, true}, {3, false}});
+  if (*rc::gen::arbitrary<bool>())
+    scene.denied = *rc::gen::element(Prefix{kClient4, 32}, Prefix{kClient6, 128}, Prefix{{}, 0});
   const auto any_mtu = [] {
     const bool told = *rc::gen::weightedElement<bool>({{1, true}, {2, false}});
     return told ? *rc::gen::inRange<std::uint16_t>(500, 1500) : PathMtu::kNone;

@@ -345,6 +345,14 @@ const Mistake kMistakes[] = {
     {"Nat64OfIpv4", more("[peers]\nnat64_prefixes = [\"10.0.0.0/32\"]\n"), 5,
      "peers.nat64_prefixes[0]", "an IPv6 prefix", "found \"10.0.0.0/32\""},
 
+    {"FilesOfText", more("[peers]\ndeny_files = \"drop.txt\"\n"), 5, "peers.deny_files",
+     "a list of paths", "found a string"},
+    {"ClientWithHostBits", more("[clients]\ndeny = [\"10.0.0.1/8\"]\n"), 5, "clients.deny[0]",
+     "without bits beyond its length", "found \"10.0.0.1/8\""},
+    {"ClientAllowedAndDenied",
+     more("[clients]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]\n"), 6, "clients.deny[0]",
+     "not also allowed", "found 10.0.0.0/8"},
+
     {"NoChallengesAtOnce", more("[limits]\nchallenges_per_source_burst = 0\n"), 5,
      "limits.challenges_per_source_burst", "from 1 to 1000000", "found 0"},
     {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",

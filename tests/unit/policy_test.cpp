@@ -263,6 +263,24 @@ TEST(PeerRules, DenyClosesPublicBlocksInDisguisesToo) {
   EXPECT_TRUE(PeerRules(config).allowed(at("8.8.8.8")));
 }
 
+// Lists that rules share say the same as their own.
+TEST(PeerRules, GoByFurtherListsAsByTheirOwn) {
+  PeerRules::Config config = containers_allowed();
+  config.deny_also = PrefixSet(std::vector{prefix("8.8.8.0/24"), prefix("2606:4700::/32")});
+  const PeerRules denied(config);
+  EXPECT_FALSE(denied.allowed(at("8.8.8.8")));
+  EXPECT_TRUE(denied.allowed(at("8.8.9.8")));
+  EXPECT_FALSE(denied.allowed(at("::ffff:8.8.8.8")));
+  EXPECT_FALSE(denied.allowed(at("2606:4700::1111")));
+  config.allow_also = PrefixSet(std::vector{prefix("8.8.8.8"), prefix("10.0.0.0/8")});
+  config.ourselves = {at("10.0.0.1")};
+  const PeerRules both(config);
+  EXPECT_TRUE(both.allowed(at("8.8.8.8")));
+  EXPECT_FALSE(both.allowed(at("8.8.8.9")));
+  EXPECT_TRUE(both.allowed(at("10.0.0.2")));
+  EXPECT_FALSE(both.allowed(at("10.0.0.1")));
+}
+
 TEST(PeerRules, RefuseOurselvesWhateverIsAllowed) {
   PeerRules::Config config = containers_allowed();
   config.ourselves = {at("11.0.0.1"), at("2a00:1::5")};
