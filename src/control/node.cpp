@@ -279,8 +279,12 @@ void Node::say_what_runs() const {
               std::to_string(config_.relay_ports.min) + " to " +
               std::to_string(config_.relay_ports.max));
   }
-  say_prefixes("peers.allow_files", prefixes_.allowed_peers);
-  say_prefixes("peers.deny_files", prefixes_.denied_peers);
+  const std::vector<config::Config::RealmView> realms = config_.realms();
+  for (std::size_t i = 0; i < realms.size(); ++i) {
+    const std::string of = i == 0 ? "" : " of realm " + std::string(realms[i].name);
+    say_prefixes("peers.allow_files" + of, prefixes_.peers[i].allowed);
+    say_prefixes("peers.deny_files" + of, prefixes_.peers[i].denied);
+  }
   if (!prefixes_.clients.answer_everyone()) log::info("clients: not all are answered ([clients])");
   if (config_.metrics.enabled) {
     log::info("metrics at http://" + config_.metrics.address.to_string() + "/metrics");

@@ -65,8 +65,8 @@ inline std::vector<std::string> every_key() {
   for (const std::string table :
        {"", "[[port]]", "[[listener]]", "[[relay]]", "[relay_ports]", "[auth]", "[[auth.users]]",
         "[[other_realm]]", "[[other_realm]]\n[[other_realm.users]]",
-        "[[other_realm]]\n[other_realm.peers]", "[peers]", "[limits]", "[metrics]", "[log]",
-        "[test]"}) {
+        "[[other_realm]]\n[other_realm.peers]", "[peers]", "[clients]", "[limits]", "[payload]",
+        "[[payload.rule]]", "[metrics]", "[log]", "[test]"}) {
     const std::string name = table.substr(table.find_last_of('[') + 1);
     const std::string prefix = name.empty() ? "" : name.substr(0, name.find(']')) + ".";
     for (const ConfigError& error : refused(table + "\n" + unknown)) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <map>
 #include <ostream>
 #include <set>
@@ -59,7 +60,13 @@ std::map<std::string, Change> all_changes() {
   const std::string carol = "name = \"carol\", password = \"secret\"";
   const std::vector<Difference> of_port{{"port", kRestart}}, of_listener{{"listener", kRestart}},
       of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}},
-      of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}};
+      of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}},
+      of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}};
+  const std::string list = testing::TempDir() + "difference-list";
+  std::ofstream(list) << "10.0.0.0/8\n";
+  const auto rule = [](const std::string& text) {
+    return "payload.rule = [{ " + text + ", action = \"drop\" }]";
+  };
   const Difference alternates{"listener.alternates", kLive};
   std::map<std::string, Change> changes{
       {"realm", {"realm = \"example.com\"", {{"realm", kRestart}}}},
@@ -139,6 +146,29 @@ std::map<std::string, Change> all_changes() {
       {"peers.allow", {"peers.allow = [\"10.0.0.0/8\"]", of_peers}},
       {"peers.deny", {"peers.deny = [\"10.0.0.0/8\"]", of_peers}},
       {"peers.nat64_prefixes", {"peers.nat64_prefixes = [\"2001:db8:64::/96\"]", of_peers}},
+      {"peers.allow_files", {"peers.allow_files = [\"" + list + "\"]", of_peers}},
+      {"peers.deny_files", {"peers.deny_files = [\"" + list + "\"]", of_peers}},
+      {"other_realm.peers.allow_files",
+       {other_realm(carol, ", peers.allow_files = [\"" + list + "\"]"), of_other_peers}},
+      {"other_realm.peers.deny_files",
+       {other_realm(carol, ", peers.deny_files = [\"" + list + "\"]"), of_other_peers}},
+      {"clients.allow", {"clients.allow = [\"10.0.0.0/8\"]", of_clients}},
+      {"clients.deny", {"clients.deny = [\"10.0.0.0/8\"]", of_clients}},
+      {"clients.allow_files", {"clients.allow_files = [\"" + list + "\"]", of_clients}},
+      {"clients.deny_files", {"clients.deny_files = [\"" + list + "\"]", of_clients}},
+      {"payload.packets", {"payload.packets = 8", of_payload}},
+      {"payload.webrtc_only", {"payload.webrtc_only = true", of_payload}},
+      {"payload.cache", {"payload.cache = \"\"", of_payload}},
+      {"payload.rule.protocol", {rule("protocol = \"dns\""), of_payload}},
+      {"payload.rule.action", {rule("protocol = \"ntp\""), of_payload}},
+      {"payload.rule.name", {rule("name = \"x\", pattern = \"a\""), of_payload}},
+      {"payload.rule.pattern", {rule("name = \"x\", pattern = \"b\""), of_payload}},
+      {"payload.rule.caseless",
+       {rule("name = \"x\", pattern = \"b\", caseless = true"), of_payload}},
+      {"payload.rule.from", {rule("protocol = \"dns\", from = \"peer\""), of_payload}},
+      {"payload.rule.rate",
+       {"payload.rule = [{ protocol = \"dns\", action = \"limit\", rate = 9000 }]", of_payload}},
+      {"limits.burst_ms", {"limits.burst_ms = 100", {{"limits.burst_ms", kLive}}}},
       {"metrics.enabled", {"metrics.enabled = false", {{"metrics", kRestart}}}},
       {"metrics.address", {"metrics.address = \"127.0.0.1:9642\"", {{"metrics", kRestart}}}},
       {"log.level", {"log.level = \"debug\"", {{"log.level", kLive}}}},
@@ -159,6 +189,13 @@ std::map<std::string, Change> all_changes() {
         "limits.challenges_per_source_per_second", "limits.challenges_per_source_burst",
         "limits.challenges_per_second", "limits.lifetime_min_s", "limits.lifetime_max_s"})
     number(key, kLive);
+  for (const std::string kind : {"bandwidth", "packet_rate"}) {
+    for (const char* of : {"", "_per_realm", "_per_user", "_per_allocation"}) {
+      const std::string key = "limits." + kind + of;
+      changes[key] = {key + " = 100000",
+                      {{kind == "bandwidth" ? "limits.bandwidth" : "limits.packet_rate", kLive}}};
+    }
+  }
   return changes;
 }
 
@@ -179,9 +216,10 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
   const std::map<std::string, Change> changes = all_changes();
   const Config before = accepted(kBase);
   // Each is a table, whose own keys are changed.
-  const std::set<std::string> tables{"port", "listener", "relay",       "relay_ports",
-                                     "auth", "peers",    "limits",      "metrics",
-                                     "log",  "test",     "other_realm", "other_realm.peers"};
+  const std::set<std::string> tables{"port",    "listener", "relay",       "relay_ports",
+                                     "auth",    "peers",    "limits",      "metrics",
+                                     "log",     "test",     "other_realm", "other_realm.peers",
+                                     "clients", "payload",  "payload.rule"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;
