@@ -27,7 +27,8 @@ TEST(ExampleFile, NamesEveryKey) {
   const std::vector<std::string> keys = every_key();
   for (const std::string& path : keys) {
     const std::string key = path.substr(path.rfind('.') + 1);
-    EXPECT_TRUE(std::regex_search(example, std::regex("(^|\n|# |\\[|\\{ |, )" + key + "( = |\\])")))
+    EXPECT_TRUE(
+        std::regex_search(example, std::regex("(^|\n|# |\\[|\\.|\\{ |, )" + key + "( = |\\])")))
         << path;
   }
   EXPECT_GE(keys.size(), 50u);
