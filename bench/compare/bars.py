@@ -40,6 +40,14 @@ def v4_to_v6(options):
     return details["ratio"]["median"], details
 
 
+def policed(how, family):
+    def measure(options):
+        details = memif.policed(options.pairs, how, clients=family, peers=family)
+        return details["ratio"]["median"], details
+
+    return measure
+
+
 def relayed_256(options):
     details = memif.many_relayed(options.pairs)
     return details["ratio"]["median"], details
@@ -322,6 +330,16 @@ ALL = {
     ),
     "memif_v4_to_v6_over_testpmd": Bar("at least 0.55", "clients on IPv4, peers on IPv6, 1,000 channels", v4_to_v6),
     "relayed_256_over_1": Bar("at least 0.95", "256 relayed addresses over one, 1,000 channels", relayed_256),
+    "rules_over_none": Bar(
+        "at least 0.97", "1,000 payload rules, all flows decided, over none; 1,000 channels", policed(memif.RULES, 4)
+    ),
+    "rules_over_none_v6": Bar("at least 0.97", "the same over IPv6", policed(memif.RULES, 6)),
+    "meters_over_none": Bar(
+        "at least 0.95",
+        "limits of node, user and allocation, none of them met, over none; 1,000 channels",
+        policed(memif.METERS, 4),
+    ),
+    "meters_over_none_v6": Bar("at least 0.95", "the same over IPv6", policed(memif.METERS, 6)),
     "af_xdp_over_coturn": Bar("at least 3.5", "best delivered rate, each behind a veth", over_veth("coturn", 2)),
     "af_xdp_over_testpmd": Bar(
         "0.92, quartile 0.85", "best delivered rate, each behind a veth", over_veth("testpmd", 3)

@@ -75,6 +75,37 @@ def many_relayed(pairs, allocations=1000, addresses=256):
     return details
 
 
+# A thousand patterns that media don't match, besides those that are built in.
+RULES = '[[payload.rule]]\nprotocol = "abuse"\naction = "drop"\n' + "".join(
+    f'[[payload.rule]]\nname = "r{i}"\npattern = "^(GET|PUT) /{i:03x}[a-z]+{i:03x}|{i:03x}(ab|cd){i:03x}"\naction = "drop"\n'
+    for i in range(1000)
+)
+METERS = (
+    "bandwidth = 1000000000000\nbandwidth_per_user = 100000000000\nbandwidth_per_allocation = 10000000000\n"
+    "packet_rate_per_allocation = 100000000\n"
+)
+
+
+def policed(pairs, how, allocations=1000, clients=4, peers=4):
+    """One relay that watches what it relays, by `how` in its configuration, and one that doesn't."""
+
+    def relay(number, limits):
+        return lambda scratch, socket: host.Turnpike(
+            scratch,
+            host.Turnpike.MEMIF.format(socket=socket),
+            max(allocations, 4096),
+            relayed=relayed_for(allocations, 6 in (clients, peers)),
+            limits=limits,
+            number=number,
+        )
+
+    flags = flags_of(allocations, clients=clients, peers=peers)
+    details = in_turns(pairs, {"watched": (relay(0, how), flags), "plain": (relay(1, ""), flags)})
+    for raw in ("watched", "plain", "hertz"):
+        details.pop(raw)
+    return details
+
+
 def in_turns(pairs, sides):
     """What `sides` do, {name: (start, flags of the generator)}: the first over the second."""
     with tempfile.TemporaryDirectory() as scratch, host.Hugepages():

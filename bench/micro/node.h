@@ -87,6 +87,11 @@ class Node {
   }
 
   const Tables& tables() const { return *tables_; }
+  // As if all flows were new.
+  void forget_verdicts() const {
+    for (std::uint32_t n = 0; n < shape.count; ++n)
+      tables_->channel(ChannelSlot{n}).payload_verdict.store(0, std::memory_order_relaxed);
+  }
   Endpoint peer(std::uint32_t n) const {
     return shape.hairpin ? relay(n ^ 1U) : Endpoint{numbered(shape.peer, 11, n), 6000};
   }

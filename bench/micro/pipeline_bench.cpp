@@ -13,6 +13,7 @@
 
 #include "flow/pipeline.h"
 #include "node.h"
+#include "policy/protocols.h"
 #include "turnpike/stun.h"
 #include "wire/checksum.h"
 #include "wire/headers.h"
@@ -123,7 +124,43 @@ class Traffic {
   std::size_t next_ = 0;
 };
 
-void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
+// What stands behind the law.
+enum class Watch : std::uint8_t {
+  kNothing,
+  kVerdict,  // rules, all flows decided
+  kScan,     // rules, each packet looked into: a flow of its own, as an attacker would have it
+  kMeters,
+};
+
+// The built-in protocols, and a thousand patterns that nobody matches.
+std::shared_ptr<const policy::PayloadRules> many_rules() {
+  policy::PayloadRules::Config config;
+  for (const std::string_view name : policy::protocols_named(policy::kAbuse))
+    config.rules.push_back({.name = std::string(name),
+                            .patterns = policy::patterns_of(name, 0),
+                            .action = policy::RuleAction::kDrop});
+  for (int i = 0; i < 1000; ++i) {
+    const std::string number = std::to_string(1000 + i);
+    config.rules.push_back({.name = "r" + number,
+                            .patterns = {{"^(GET|PUT) /" + number + "[a-z]+" + number + "|" +
+                                          number + "(ab|cd)" + number}},
+                            .action = policy::RuleAction::kDrop});
+  }
+  config.scanned = 1;
+  return std::get<std::shared_ptr<const policy::PayloadRules>>(
+      policy::PayloadRules::make(std::move(config)));
+}
+
+void watch(Watch watch, WorkerPolicy& policy) {
+  static const auto rules = many_rules();
+  if (watch == Watch::kVerdict || watch == Watch::kScan) policy.payload = rules;
+  if (watch != Watch::kMeters) return;
+  for (const MeterLevel level : {MeterLevel::kAllocation, MeterLevel::kUser, MeterLevel::kNode})
+    policy.meters.of(level, MeterKind::kBytes) = MeterRate(100'000'000'000, 10'000'000'000, 1);
+}
+
+void burst(benchmark::State& state, Conversion conversion, const Shape& shape,
+           Watch watching = Watch::kNothing) {
   Node& at = node(shape);
   Traffic traffic(at, conversion);
   Setup setup;
@@ -136,6 +173,9 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
   WorkerPolicy policy(StatelessAnswers({.realms = {{.name = "example.org"}}}, nonces));
   policy.strangers = {.per_source = {0}, .all = {0}};
   const TokenSealer tokens({2});
+  watch(watching, policy);
+  SharedMeters meters(watching == Watch::kMeters ? shape.count : 1, 1024);
+  if (watching == Watch::kMeters) setup.meters = &meters;
   WorkerCounters counters;
   Pipeline pipeline(setup, at.tables(), routes, policy, tokens, counters);
 
@@ -156,6 +196,7 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
       packet.tailroom = static_cast<std::uint16_t>(kBuffer - kRoom - bytes.size());
       next = (next + 1) % kBuffers;
     }
+    if (watching == Watch::kScan) at.forget_verdicts();
     const std::uint64_t begin = cycles_now();
     pipeline.process(Instant{1'000'000}, frames);
     cycles += cycles_now() - begin;
@@ -170,7 +211,8 @@ void burst(benchmark::State& state, Conversion conversion, const Shape& shape) {
 }
 
 // Named as they always were for IPv4, with the families behind the name for others.
-void add(const std::string& name, Conversion conversion, Shape shape, int threads = 1) {
+void add(const std::string& name, Conversion conversion, Shape shape, int threads = 1,
+         Watch watching = Watch::kNothing) {
   constexpr Family k4 = Family::kIpv4;
   shape.channels = conversion != Conversion::kPeerToData;
   const bool from_peer =
@@ -185,7 +227,7 @@ void add(const std::string& name, Conversion conversion, Shape shape, int thread
       shape.relayed == 0 ? "" : "/relayed_" + std::to_string(shape.relayed);
   auto* const one = benchmark::RegisterBenchmark(
       (name + families + "/" + std::to_string(shape.count) + addresses).c_str(),
-      [=](benchmark::State& state) { burst(state, conversion, shape); });
+      [=](benchmark::State& state) { burst(state, conversion, shape, watching); });
   if (threads != 1) one->Threads(threads);
 }
 
@@ -213,6 +255,17 @@ void add_all() {
           {.count = 1000, .client = client, .peer = peer, .hairpin = true});
   }
   add("binding", Conversion::kBinding, {.count = 1000});
+  for (const Family family : kFamilies) {
+    const Shape shape{.count = 1000, .client = family, .peer = family};
+    for (const auto& [watched, watching] :
+         {std::pair{"verdict", Watch::kVerdict}, std::pair{"scan", Watch::kScan},
+          std::pair{"meters", Watch::kMeters}}) {
+      add(std::string(watched) + "/channel_data_to_peer", Conversion::kChannelData, shape, 1,
+          watching);
+      add(std::string(watched) + "/peer_to_channel_data", Conversion::kPeerToChannel, shape, 1,
+          watching);
+    }
+  }
 }
 
 }  // namespace

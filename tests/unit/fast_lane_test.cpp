@@ -52,7 +52,7 @@ class Lane : public FlowWorld {
   Arrivals arrivals_;
   IpIds ip_ids_;
   TransactionIds ids_{{}, 0};
-  Police police_{*tables_, 0};
+  Police police_{setup_, *tables_, 0};
   FastLane lane_{setup_, here_, *tables_, hop_, &arrivals_, counters_, ip_ids_, ids_, police_};
   Bytes frame_;
 };
