@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import struct
 import sys
 
 from aioice import Candidate, Connection, TransportPolicy
@@ -36,7 +37,7 @@ async def main(role, server, policy):
     await connection.connect()
     echoed = 0
     for i in range(MESSAGES):
-        message = f"{i}".encode() * (i + 1)
+        message = struct.pack("!BBHQ", 0x80, 0x60, i, i) + bytes(i)  # RTP, by its first bytes
         if role == "controlling":
             await connection.send(message)
             echoed += await asyncio.wait_for(connection.recv(), 5) == message

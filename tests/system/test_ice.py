@@ -1,10 +1,13 @@
-"""Whole ICE agents (aioice and libnice) that can meet through the relay alone: gathering, connectivity checks, data."""
+"""Whole ICE agents (aioice and libnice) that can meet through the relay alone: gathering, connectivity checks, data.
+Payload rules that let calls pass let them pass."""
 
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from call_rules import nothing_is_refused, strict_rules
 
 AGENT = Path(__file__).with_name("ice_agent.py")
 NICE_AGENT = Path(__file__).with_name("nice_ice_agent.py")
@@ -31,10 +34,12 @@ class Agent:
         self.process.wait()
 
 
-@pytest.fixture(scope="module")
-def relay(lab):
-    relay = lab.start_relay()
+@pytest.fixture(scope="module", params=[False, True], ids=["no-rules", "strict-rules"])
+def relay(request, lab, tmp_path_factory):
+    relay = lab.start_relay(*(strict_rules(tmp_path_factory.mktemp("ice")) if request.param else ()))
     yield relay
+    if request.param:
+        assert nothing_is_refused(relay)["rtp"] > 0
     assert relay.stop() == 0, relay.output()
 
 
