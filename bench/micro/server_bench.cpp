@@ -197,7 +197,7 @@ void create_permission(benchmark::State& state) {
   constexpr std::uint32_t kPeers = 16 * kAllocations;
   const policy::PeerRules rules = deny_listed(static_cast<std::size_t>(state.range(0)));
   ServerConfig config;
-  config.realm = kRealm;
+  config.realms = {kRealm};
   config.relayed = {{numbered(Family::kIpv4, 192, 0), std::nullopt}};
   TableLimits limits;
   limits.allocations_per_shard = limits.channels_per_shard = kAllocations;
@@ -208,7 +208,7 @@ void create_permission(benchmark::State& state) {
   TableWriter writer(tables, 0, qsbr, routes);
   Host host(writer);
   host.rules = &rules;
-  const NonceKeeper nonces({.realm = kRealm, .password_algorithms = false, .key = {1}});
+  const NonceKeeper nonces({.key = {1}});
   const TokenSealer tokens({2});
   QuotaLedger quotas(0, kAllocations, false);
   Server server(config, host, nonces, tokens, quotas);

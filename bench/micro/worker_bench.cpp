@@ -102,9 +102,9 @@ class Workers {
   Fabric fabric_;
   flow::Setup setup_;
   OneRoute routes_;
-  NonceKeeper nonces_{{.realm = "example.org", .key = {1}}};
-  Published<Policy> policy_{std::make_unique<const Policy>(
-      Policy{flow::WorkerPolicy(StatelessAnswers({.realm = "example.org"}, nonces_))})};
+  NonceKeeper nonces_{{.key = {1}}};
+  Published<Policy> policy_{std::make_unique<const Policy>(Policy{
+      flow::WorkerPolicy(StatelessAnswers({.realms = {{.name = "example.org"}}}, nonces_))})};
   TokenSealer tokens_{{2}};
   Qsbr qsbr_;
   std::unique_ptr<Worker> worker_;

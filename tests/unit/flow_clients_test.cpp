@@ -35,7 +35,8 @@ std::vector<std::uint8_t> classic_binding() {
 // What only a nonce lets through to the engine.
 std::vector<std::uint8_t> signed_refresh(const FlowWorld& world) {
   std::array<char, NonceKeeper::kMaxSize> nonce;
-  const std::size_t size = world.nonces_.mint(world.now_, world.realm_, world.client_, world.server_, nonce);
+  const std::size_t size =
+      world.nonces_.mint(world.now_, world.realm_, world.client_, world.server_, nonce);
   std::array<std::uint8_t, 512> buffer;
   stun::MessageWriter writer(buffer, Class::kRequest, Method::kRefresh, {1});
   writer.add_text(stun::Attribute::kUsername, "alice");
