@@ -292,11 +292,11 @@ void Book::release(const RelayEndpoint& relayed, std::uint32_t now_s) {
 }
 
 std::uint32_t Book::reserve(const RelayEndpoint& relayed, const QuotaUser& user,
-                            std::uint32_t expires_s) {
+                            const Address& client, std::uint32_t expires_s) {
   std::uint32_t id = host_.random_below(kReservationIds);
   while (reservations_.contains(id))
     id = (id + 1) % kReservationIds;
-  reservations_[id] = {relayed, user, expires_s};
+  reservations_[id] = {relayed, user, client, expires_s};
   reservations_due_.move(id, kNeverDue, expires_s);
   return id;
 }
@@ -313,7 +313,8 @@ void Book::forget_reservation(std::uint32_t id) {
   reservations_.erase(found);
 }
 
-void Book::take_up(std::uint32_t id) {
+void Book::take_up(std::uint32_t id, const FiveTuple& five_tuple) {
+  quotas_.taken_up(five_tuple, reservations_.at(id).client);
   forget_reservation(id);
   update_gauges();
 }
@@ -321,14 +322,15 @@ void Book::take_up(std::uint32_t id) {
 void Book::cancel(std::uint32_t id) {
   const Reservation& reservation = reservations_.at(id);
   put_back(reservation.relayed);
-  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
-  take_up(id);
+  quotas_.release(reservation.account, reservation.client);
+  forget_reservation(id);
+  update_gauges();
 }
 
 void Book::end_reservation(std::uint32_t id, std::uint32_t now_s) {
   const Reservation& reservation = reservations_.at(id);
   release(reservation.relayed, now_s);
-  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
+  quotas_.release(reservation.account, reservation.client);
   forget_reservation(id);
 }
 

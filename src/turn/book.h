@@ -79,6 +79,7 @@ struct Tombstone {
 struct Reservation {
   RelayEndpoint relayed;
   QuotaUser account;  // of the user who made it, and alone may take it up
+  Address client;     // from where
   std::uint32_t expires_s = 0;
 };
 
@@ -180,15 +181,15 @@ class Book {
   // One that was drawn and never shown.
   void put_back(const RelayEndpoint& relayed);
 
-  // Reservations, by the id in their token; each counts as an allocation of its user's, which has
-  // been taken.
+  // Reservations, by the id in their token; each counts as an allocation of its user's and of its
+  // source's, which has been taken.
   bool has_room_for_reservation() const { return reservations_.size() < reservations_max_; }
-  std::uint32_t reserve(const RelayEndpoint& relayed, const QuotaUser& user,
+  std::uint32_t reserve(const RelayEndpoint& relayed, const QuotaUser& user, const Address& client,
                         std::uint32_t expires_s);
   // nullptr: none that lives.
   const Reservation* reservation(std::uint32_t id, std::uint32_t now_s) const;
-  // An allocation has its port and its place now.
-  void take_up(std::uint32_t id);
+  // The five-tuple's allocation has its port and its place now.
+  void take_up(std::uint32_t id, const FiveTuple& five_tuple);
   // It was never shown.
   void cancel(std::uint32_t id);
 
