@@ -17,8 +17,11 @@ constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
 
 constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
-constexpr Refusal kTooManyAllocations{508, "Too Many Allocations"};
-constexpr Refusal kTooManyFromHere{486, "Too Many Allocations From This Address"};
+constexpr Refusal kTooManyAllocations{508, "Too Many Allocations", Limit::kAllocations};
+constexpr Refusal kTooManyFromHere{486, "Too Many Allocations From This Address",
+                                   Limit::kAllocationsPerSource};
+constexpr Refusal kNoEvenPort{508, "No Such Port Free", Limit::kPorts};
+constexpr Refusal kNoPort{508, "No Port Free", Limit::kPorts};
 // Which of the ways a token can be wrong would help only who guesses.
 constexpr Refusal kNoSuchReservation{508, "No Such Reservation"};
 
@@ -27,7 +30,7 @@ Refusal refusal_of(QuotaLedger::Verdict verdict) {
     case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
       return kFiveTupleInUse;
     case QuotaLedger::Verdict::kOverQuota:
-      return {486};
+      return {486, {}, Limit::kAllocationsPerUser};
     case QuotaLedger::Verdict::kSourceOverQuota:
       return kTooManyFromHere;
     case QuotaLedger::Verdict::kFull:
@@ -98,7 +101,7 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   const Allocation* made = establish(request, claimed);
   if (made == nullptr) {
     abandon(request, claimed);
-    return refuse(request, {508});
+    return refuse(request, {508, {}, Limit::kAllocations});
   }
   answer_allocate(request, *made);
 }
@@ -221,7 +224,8 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
                                   Claim& claimed) {
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
-  if (pair && !book_.has_room_for_reservation()) return {508, "Too Many Reservations"};
+  if (pair && !book_.has_room_for_reservation())
+    return {508, "Too Many Reservations", Limit::kReservations};
   // A reservation holds a port as an allocation does, and counts as one.
   const QuotaUser& user = request.user.account;
   const Address& client = request.five_tuple.client.address;
@@ -239,8 +243,9 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
   }
   if (!claimed.relayed[0] && !claimed.relayed[1]) {
     if (pair) quotas_.release(user, client);
-    return even ? Refusal{508, "No Such Port Free"} : Refusal{508, "No Port Free"};
+    return even ? kNoEvenPort : kNoPort;
   }
+  if (claimed.address_error && claimed.address_error->second == 508) count(Limit::kPorts);
   if (!pair) return {};
   // Asked for in one family only.
   RelayEndpoint second = claimed.relayed[0] ? *claimed.relayed[0] : *claimed.relayed[1];

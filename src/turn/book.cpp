@@ -188,10 +188,13 @@ void Book::forget(Tombstones::iterator tombstone) {
   tombstones_.erase(tombstone);
 }
 
-bool Book::take_room(const Allocation& allocation, std::size_t permissions) {
-  return allocation.permissions.size() + permissions <= config_.max_permissions_per_allocation &&
-         quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
-                         static_cast<std::uint32_t>(permissions));
+Limit Book::take_room(const Allocation& allocation, std::size_t permissions) {
+  if (allocation.permissions.size() + permissions > config_.max_permissions_per_allocation)
+    return Limit::kPermissionsPerAllocation;
+  return quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
+                         static_cast<std::uint32_t>(permissions))
+             ? Limit::kNone
+             : Limit::kPermissionsPerUser;
 }
 
 void Book::give_room(const Allocation& allocation, std::size_t permissions) {
@@ -204,13 +207,6 @@ Permission* Book::open(Allocation& allocation, const Address& peer, std::uint32_
   if (!slot) return nullptr;
   counters_.permissions.add();
   return &(allocation.permissions[peer] = {*slot, expires_s, 0});
-}
-
-Permission* Book::open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s) {
-  if (!take_room(allocation, 1)) return nullptr;
-  Permission* permission = open(allocation, peer, expires_s);
-  if (permission == nullptr) give_room(allocation, 1);
-  return permission;
 }
 
 void Book::extend(Permission& permission, std::uint32_t expires_s) {

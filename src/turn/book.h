@@ -19,6 +19,7 @@
 #include "base/keyed_hash.h"
 #include "turn/port_pool.h"
 #include "turnpike/counters.h"
+#include "turnpike/limit.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
@@ -157,13 +158,12 @@ class Book {
   // Schedules what is left of the allocation, or ends it where nothing is.
   void settle(Allocation& allocation, std::uint32_t now_s);
 
-  // Permissions. Room for so many more, of the allocation's and of its user's; false: none of it.
-  bool take_room(const Allocation& allocation, std::size_t permissions);
+  // Permissions. Room for so many more, of the allocation's and of its user's. kNone: it has been
+  // taken; else none of it, and that limit is why.
+  Limit take_room(const Allocation& allocation, std::size_t permissions);
   void give_room(const Allocation& allocation, std::size_t permissions);
   // Room for it has been taken. nullptr where the tables have none.
   Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
-  // The same, room and all.
-  Permission* open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);
 
