@@ -2,6 +2,7 @@
 // of allocations is the node's, whichever shards they fall to.
 #include <numeric>
 
+#include "tables/tables.h"
 #include "turn_world.h"
 
 namespace turnpike {
@@ -125,6 +126,81 @@ TEST_F(Limits, AreNotBlamedForOtherRefusals) {
   EXPECT_EQ(permit(1000, {kForbidden}).code(), 403);
   EXPECT_EQ(bind(1000, 0x3000, {kPeer, 9}).code(), 400);
   EXPECT_EQ(refusals(), 0U);
+}
+
+// Three shards that know each other by their ledger alone. Each has the room that the node gives
+// it.
+class ThreeShards : public testing::TestWithParam<std::array<std::uint32_t, 3>> {};
+
+TEST_P(ThreeShards, HaveTheNodesAllocationsHoweverTheyFall) {
+  constexpr std::uint32_t kMost = 30;
+  const NonceKeeper nonces({.key = {1}});
+  const TokenSealer tokens({2});
+  QuotaLedger ledger(0, kMost, true);
+  std::array<World, 3> worlds;
+  std::vector<std::unique_ptr<Server>> servers;
+  for (std::uint8_t shard = 0; shard < 3; ++shard) {
+    ServerConfig config = config_with(shard, 3);
+    config.max_allocations = flow::allocations_of_shard(kMost, 3);
+    servers.push_back(std::make_unique<Server>(config, worlds[shard], nonces, tokens, ledger));
+  }
+  const auto key =
+      stun::long_term_key(stun::PasswordAlgorithm::kMd5, "alice", "example.org", "secret");
+  std::uint64_t asked = 0;
+  const Instant now{1'000'000};
+  const auto ask = [&](std::size_t shard, Method method, std::uint16_t port) {
+    const FiveTuple who{
+        ClientEndpoint{{Address::v4(198, 51, 100, 1), port}}, {kServer, 3478}, Transport::kUdp};
+    std::array<char, NonceKeeper::kMaxSize> nonce{};
+    const std::size_t size =
+        nonces.mint(now, {.name = "example.org"}, who.client, who.server, nonce);
+    std::array<std::uint8_t, 512> buffer{};
+    stun::TransactionId id{};
+    ++asked;
+    std::memcpy(id.data(), &asked, sizeof asked);
+    MessageWriter writer(buffer, Class::kRequest, method, id);
+    if (method == Method::kAllocate) writer.add_u8_rfffu(Attribute::kRequestedTransport, 17);
+    if (method == Method::kRefresh) writer.add_u32(Attribute::kLifetime, 0);
+    writer.add_text(Attribute::kUsername, "alice");
+    writer.add_text(Attribute::kRealm, "example.org");
+    writer.add_text(Attribute::kNonce, {nonce.data(), size});
+    writer.add_message_integrity(key.view());
+    servers[shard]->handle(now, who, writer.finish(), RequestToken{asked});
+    return worlds[shard].code_of(RequestToken{asked});
+  };
+  std::uint16_t port = 1000;
+  std::size_t first = 3;
+  for (std::size_t shard = 0; shard < 3; ++shard) {
+    for (std::uint32_t i = 0; i < GetParam()[shard]; ++i) {
+      first = std::min(first, shard);
+      EXPECT_EQ(ask(shard, Method::kAllocate, port++), 0) << shard;
+    }
+  }
+  for (std::size_t shard = 0; shard < 3; ++shard)
+    EXPECT_EQ(ask(shard, Method::kAllocate, port++), 508);
+  EXPECT_EQ(ask(first, Method::kRefresh, 1000), 0);
+  EXPECT_EQ(ask(2, Method::kAllocate, port++), 0) << "of whichever shard";
+  EXPECT_EQ(ask(0, Method::kAllocate, port++), 508);
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, ThreeShards,
+                         testing::Values(std::array<std::uint32_t, 3>{10, 10, 10},
+                                         std::array<std::uint32_t, 3>{30, 0, 0},
+                                         std::array<std::uint32_t, 3>{1, 28, 1},
+                                         std::array<std::uint32_t, 3>{0, 5, 25}));
+
+// Ten standard deviations of the chance by which five-tuples fall to a shard.
+TEST(RoomOfAShard, IsMoreThanChanceGivesIt) {
+  for (const std::uint32_t all : {1U, 30U, 256U, 257U, 1000U, 5000U, 10'000U, 1'000'000U}) {
+    for (const std::uint8_t shards : {1, 2, 3, 8, 16}) {
+      if (all < shards) continue;
+      const double mean = static_cast<double>(all) / shards;
+      const double room = flow::allocations_of_shard(all, shards);
+      EXPECT_LE(room, all);
+      EXPECT_TRUE(room == all || (room - mean) * (room - mean) >= 100 * mean)
+          << all << " in " << int{shards};
+    }
+  }
 }
 
 }  // namespace
