@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "turnpike/counter.h"
+#include "turnpike/limit.h"
 #include "turnpike/server.h"
 
 namespace turnpike {
@@ -36,6 +37,7 @@ struct ServerCounters {
   std::array<std::array<Counter, kResults.size()>, kMethods.size()> requests;
   std::array<Counter, static_cast<std::size_t>(Discard::kCount)> discards;
   std::array<Counter, kPeerVerdictInfo.size()> peers;  // asked for, by verdict
+  std::array<Counter, kLimitInfo.size()> limits;       // refusals, by Limit
   std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
   // Now.
   Counter allocations;

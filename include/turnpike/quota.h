@@ -1,16 +1,18 @@
-// What only all shards together can know: what each user has, and that no five-tuple has two
-// allocations. Exact, because one ledger counts it all; it is asked once for each thing made or
-// ended, so a lock is cheap enough.
+// What only all shards together can know: what each user and each source has, and that no
+// five-tuple has two allocations. Exact, because one ledger counts it all; it is asked once for
+// each thing made or ended, so a lock is cheap enough.
 //
 // A five-tuple's requests go to the shard that has its allocation. As long as there is none, an
 // Allocate with a RESERVATION-TOKEN goes to the shard that sealed the token, any other to the one
 // that the five-tuple hashes to: two on their way at once would make two allocations.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -43,39 +45,72 @@ struct UserLimits {
 
 class QuotaLedger {
  public:
-  // `total`: allocations of all users; 0: no limit. A single shard knows its own five-tuples: the
-  // ledger then keeps none.
-  QuotaLedger(const UserLimits& per_user, std::uint32_t total, bool several_shards)
+  // `total`: allocations of all users; `per_source`: allocations and reservations of clients at one
+  // IPv4 address, or in one /64 of IPv6, whoever their users are; 0: no limit. A single shard knows
+  // its own five-tuples: the ledger then keeps none.
+  QuotaLedger(const UserLimits& per_user, std::uint32_t total, bool several_shards,
+              std::uint32_t per_source = 0)
       : per_user_{per_user.allocations, per_user.permissions, per_user.channels},
         total_(total),
+        per_source_(per_source),
         several_shards_(several_shards) {}
 
   enum class Verdict : std::uint8_t {
     kReserved,
-    kOverQuota,  // the user has all that is his
-    kFull,       // the node has no more
+    kOverQuota,        // the user has all that is his
+    kSourceOverQuota,  // his source has all that may come from there
+    kFull,             // the node has no more
     kFiveTupleTaken,
   };
   // A reservation counts as an allocation.
   enum class Thing : std::uint8_t { kAllocation, kPermission, kChannel };
 
-  // Any thread, as all that follows. For a new allocation; one that takes up a reservation of the
-  // same user's takes over its place. Unless kReserved, nothing has changed.
-  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
+  // Any thread, as all that follows. For a new allocation. One that takes up a reservation of the
+  // same user's, which was made from the address `reserved_from`, takes over its place, as the
+  // user's and, if it comes from there, as the source's; taken_up() follows, or release(). Unless
+  // kReserved, nothing has changed.
+  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple,
+                  const Address* reserved_from = nullptr) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
     if (total_ != 0 && used_ >= total_) return Verdict::kFull;
-    if (!redeems && !take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
+    const Address& client = five_tuple.client.address;
+    const bool moves = reserved_from != nullptr && !is_one_source(*reserved_from, client);
+    if ((reserved_from == nullptr || moves) && !has_room(client)) return Verdict::kSourceOverQuota;
+    if (reserved_from == nullptr && !take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
+    if (reserved_from == nullptr || moves) take(client);
     if (several_shards_) five_tuples_.insert(five_tuple);
     ++used_;
     return Verdict::kReserved;
   }
   // What was reserved, by the same names.
-  void release(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
+  void release(const QuotaUser& user, const FiveTuple& five_tuple,
+               const Address* reserved_from = nullptr) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_) five_tuples_.erase(five_tuple);
     --used_;
-    if (!redeems) give(user, Thing::kAllocation, 1);
+    const Address& client = five_tuple.client.address;
+    if (reserved_from == nullptr) give(user, Thing::kAllocation, 1);
+    if (reserved_from == nullptr || !is_one_source(*reserved_from, client)) give(client);
+  }
+  // The reservation is none any more: the source that made it has its place back, unless the
+  // allocation took it over.
+  void taken_up(const FiveTuple& five_tuple, const Address& reserved_from) {
+    const std::scoped_lock lock(mutex_);
+    if (!is_one_source(reserved_from, five_tuple.client.address)) give(reserved_from);
+  }
+  // For a reservation, made from the address `client`. Unless kReserved, nothing has changed.
+  Verdict reserve(const QuotaUser& user, const Address& client) {
+    const std::scoped_lock lock(mutex_);
+    if (!has_room(client)) return Verdict::kSourceOverQuota;
+    if (!take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
+    take(client);
+    return Verdict::kReserved;
+  }
+  void release(const QuotaUser& user, const Address& client) {
+    const std::scoped_lock lock(mutex_);
+    give(user, Thing::kAllocation, 1);
+    give(client);
   }
   // `count` of what hangs on allocations, or none of them: false.
   bool reserve(const QuotaUser& user, Thing thing, std::uint32_t count) {
@@ -97,6 +132,12 @@ class QuotaLedger {
     const std::scoped_lock lock(mutex_);
     const auto found = users_.find(user);
     return found == users_.end() ? 0 : found->second.counts[static_cast<std::size_t>(thing)];
+  }
+  // Allocations and reservations of the address's source, where there is a limit of them.
+  std::uint32_t count_of_source(const Address& client) const {
+    const std::scoped_lock lock(mutex_);
+    const auto found = sources_.find(source_of(client));
+    return found == sources_.end() ? 0 : found->second;
   }
 
  private:
@@ -128,6 +169,31 @@ class QuotaLedger {
     free_numbers_.push_back(found->second.number);
     users_.erase(found);
   }
+
+  // What one host or one site has: an IPv4 address, and of IPv6 a /64.
+  static Address source_of(const Address& client) {
+    Address source = client;
+    if (client.family == Family::kIpv6)
+      std::fill(source.bytes.begin() + 8, source.bytes.end(), std::uint8_t{0});
+    return source;
+  }
+  static bool is_one_source(const Address& one, const Address& other) {
+    return source_of(one) == source_of(other);
+  }
+  bool has_room(const Address& client) const {
+    if (per_source_ == 0) return true;
+    const auto found = sources_.find(source_of(client));
+    return found == sources_.end() || found->second < per_source_;
+  }
+  void take(const Address& client) {
+    if (per_source_ != 0) ++sources_[source_of(client)];
+  }
+  void give(const Address& client) {
+    if (per_source_ == 0) return;
+    const auto found = sources_.find(source_of(client));
+    if (--found->second == 0) sources_.erase(found);
+  }
+
   Account& open(const QuotaUser& user) {
     Account& account = users_[user];
     if (free_numbers_.size() > users_.size()) {
@@ -141,13 +207,15 @@ class QuotaLedger {
 
   const Counts per_user_;
   const std::uint32_t total_;
+  const std::uint32_t per_source_;
   const bool several_shards_;
   mutable std::mutex mutex_;
   std::uint32_t used_ = 0;  // allocations, of all users
   std::unordered_map<QuotaUser, Account, Hash> users_;
   std::deque<std::uint32_t> free_numbers_;
   std::uint32_t next_number_ = 0;
-  // Ordered: clients choose their ports, and no key protects a hash here.
+  // Ordered: clients choose their addresses and ports, and no key protects a hash here.
+  std::map<Address, std::uint32_t> sources_;  // by source_of()
   std::set<FiveTuple> five_tuples_;
 };
 

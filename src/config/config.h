@@ -148,7 +148,8 @@ struct LimitsSection {
   std::uint32_t permissions_per_allocation = 256, channels_per_allocation = 256;
   // What tables hold for each allocation on average; a single one may have all of its limit.
   std::uint32_t permissions_average = 8, channels_average = 2;
-  std::uint32_t allocations_per_user = 32;  // 0: no limit of anything
+  std::uint32_t allocations_per_user = 32;   // 0: no limit of anything
+  std::uint32_t allocations_per_source = 0;  // an IPv4 address, an IPv6 /64; 0: no limit
   // Requests that a worker hands to the engine, in a second and at once; 0: no limit.
   std::uint32_t requests_per_allocation_per_second = 20, requests_per_allocation_burst = 64;
   std::uint32_t requests_per_source_per_second = 500, requests_per_source_burst = 2000;

@@ -109,6 +109,7 @@ constexpr Key kKeys[] = {
     {"limits.permissions_average", kRestart, same<kLimits, &Limits::permissions_average>},
     {"limits.channels_average", kRestart, same<kLimits, &Limits::channels_average>},
     {"limits.allocations_per_user", kRestart, same<kLimits, &Limits::allocations_per_user>},
+    {"limits.allocations_per_source", kRestart, same<kLimits, &Limits::allocations_per_source>},
     {"limits.requests_per_allocation_per_second", kLive,
      same<kLimits, &Limits::requests_per_allocation_per_second>},
     {"limits.requests_per_allocation_burst", kLive,

@@ -261,6 +261,7 @@ Take read_limits(Config& config) {
         {"permissions_average", integer(config.limits.permissions_average, 1, 4096)},
         {"channels_average", integer(config.limits.channels_average, 1, 4096)},
         {"allocations_per_user", integer(config.limits.allocations_per_user, 0, 1'000'000)},
+        {"allocations_per_source", integer(config.limits.allocations_per_source, 0, 1'000'000)},
         {"requests_per_allocation_per_second",
          integer(config.limits.requests_per_allocation_per_second, 0, 1'000'000)},
         {"requests_per_allocation_burst",

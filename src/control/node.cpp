@@ -120,7 +120,8 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       payload_(make_payload_rules(config_)),
       policy_(make_policy(config_, credentials_, payload_, nonces_, prefixes_, addresses_)),
-      quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1),
+      quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1,
+              config_.limits.allocations_per_source),
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();

@@ -195,9 +195,8 @@ dataplane::Options dataplane_options(const config::Config& config) {
 flow::TableLimits table_limits(const config::Config& config) {
   flow::TableLimits limits;
   limits.shards = config.shards;
-  limits.allocations_per_shard = (config.limits.allocations + config.shards - 1) / config.shards;
-  // Five-tuples fall to shards by chance: the node is full before a shard is.
-  if (config.shards > 1) limits.allocations_per_shard += limits.allocations_per_shard / 10 + 16;
+  limits.allocations_per_shard =
+      flow::allocations_of_shard(config.limits.allocations, config.shards);
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
     const std::uint64_t all = std::uint64_t{limits.allocations_per_shard} * std::min(most, average);
     return static_cast<std::uint32_t>(

@@ -319,6 +319,9 @@ void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& messa
       known ? requests_.known(now, *known, tables_.allocation(*known).generation, rates)
             : requests_.stranger(now, packet.source.address, rates);
   if (refused != Drop::kNone) return drop(packet, refused);
+  // Its nonce shows that a challenge to this source came to its client. One that has an allocation
+  // had it for that, and requests of it could give back what others' challenges took.
+  if (!known) strangers_.give_back(now, packet.source.address, policy_->strangers.per_source);
   packet.opens_way = known && (message.method() == stun::Method::kChannelBind ||
                                message.method() == stun::Method::kCreatePermission);
 }

@@ -45,9 +45,7 @@ class SourceBuckets {
   // time: what has been taken stays taken.
   bool take(Instant now, const Address& source, const TokenRate& rate) {
     if (rate.unlimited()) return true;
-    const std::uint64_t hash = table_hash(key_, prefix_of(source), family_index(source.family), 0);
-    Set& set = sets_[hash & (sets_.size() - 1)];
-    const auto tag = static_cast<std::uint32_t>(hash >> 32);
+    auto [set, tag] = find(source);
     std::size_t place = 0;
     for (std::size_t i = 0; i < kWays; ++i) {
       if (set.tags[i] == tag) return rate.take(now, set.full_at_ns[i]);
@@ -57,6 +55,14 @@ class SourceBuckets {
     set.full_at_ns[place] = 0;
     return rate.take(now, set.full_at_ns[place]);
   }
+  // Gives one of the source's tokens back; none where it isn't known (any more), or has all.
+  void give_back(Instant now, const Address& source, const TokenRate& rate) {
+    if (rate.unlimited()) return;
+    auto [set, tag] = find(source);
+    for (std::size_t i = 0; i < kWays; ++i) {
+      if (set.tags[i] == tag) return rate.give_back(now, set.full_at_ns[i]);
+    }
+  }
 
  private:
   static constexpr std::size_t kWays = 5;
@@ -65,6 +71,15 @@ class SourceBuckets {
     std::array<std::uint32_t, kWays> tags{};
   };
   static_assert(sizeof(Set) == 64);
+  struct Found {
+    Set& set;
+    std::uint32_t tag;
+  };
+
+  Found find(const Address& source) {
+    const std::uint64_t hash = table_hash(key_, prefix_of(source), family_index(source.family), 0);
+    return {sets_[hash & (sets_.size() - 1)], static_cast<std::uint32_t>(hash >> 32)};
+  }
 
   // The address, or its /64, as a number.
   static std::uint64_t prefix_of(const Address& source) {

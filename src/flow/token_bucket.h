@@ -29,6 +29,11 @@ class TokenRate {
     full_at_ns = next;
     return true;
   }
+  // Gives one back that was taken; a full bucket stays as it is.
+  constexpr void give_back(Instant now, std::uint64_t& full_at_ns) const {
+    const std::uint64_t now_ns = now.ms * (kSecond / 1000);
+    full_at_ns = std::max(full_at_ns, now_ns + interval_ns_) - interval_ns_;
+  }
 
  private:
   static constexpr std::uint64_t kSecond = 1'000'000'000;

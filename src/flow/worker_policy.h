@@ -20,7 +20,9 @@ namespace turnpike::flow {
 
 // How much each worker answers to those who haven't shown that they are where they say: challenges
 // and errors, which are larger than what asks for them (docs/protocol.md 9). A Binding's success is
-// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector.
+// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector. What a source has used
+// comes back with requests from it that have a valid nonce, one for each that is admitted without
+// an allocation (RequestRates::per_source): challenges that nobody follows up are what counts.
 struct StrangerRates {
   TokenRate per_source{500, 2000};
   TokenRate all{50'000};

@@ -314,6 +314,21 @@ void collect_peers(std::vector<MetricFamily>& out, const MetricsSource& source) 
   }
 }
 
+void collect_limits(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  std::string help = "Requests refused by a limit, by which.";
+  for (std::size_t i = 1; i < kLimitInfo.size(); ++i) {
+    help.append(" ").append(kLimitInfo[i].label).append(": ");
+    help.append(kLimitInfo[i].explanation).append(".");
+  }
+  FamilyWriter family(out, MetricType::Counter, "limit_refusals_total", help);
+  for (std::size_t i = 1; i < kLimitInfo.size(); ++i) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->limits[i].get();
+    family.add({{"limit", std::string(kLimitInfo[i].label)}}, sum);
+  }
+}
+
 void collect_memory(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Rows = std::vector<std::tuple<std::string, std::uint64_t, std::uint64_t>>;
   Rows rows;
@@ -412,6 +427,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_unauthorized(out, source);
   collect_discards(out, source);
   collect_peers(out, source);
+  collect_limits(out, source);
   collect_traffic(out, source, false);
   collect_traffic(out, source, true);
   collect_answers(out, source);

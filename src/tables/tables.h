@@ -32,6 +32,13 @@
 
 namespace turnpike::flow {
 
+// What a shard has room for, of so many in all. Five-tuples fall to shards by chance, which gives
+// none so many that a shard is full before all together are; of a few, one may have them all.
+constexpr std::uint32_t allocations_of_shard(std::uint32_t all, std::uint32_t shards) {
+  const std::uint32_t share = (all + shards - 1) / shards;
+  return shards == 1 ? all : std::min(all, share + share / 10 + 256);
+}
+
 struct TableLimits {
   std::uint8_t shards = 1;
   std::uint32_t allocations_per_shard = 1024;

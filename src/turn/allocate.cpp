@@ -17,9 +17,29 @@ constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
 
 constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
-constexpr Refusal kTooManyAllocations{508, "Too Many Allocations"};
+constexpr Refusal kTooManyAllocations{508, "Too Many Allocations", Limit::kAllocations};
+constexpr Refusal kTooManyFromHere{486, "Too Many Allocations From This Address",
+                                   Limit::kAllocationsPerSource};
+constexpr Refusal kNoEvenPort{508, "No Such Port Free", Limit::kPorts};
+constexpr Refusal kNoPort{508, "No Port Free", Limit::kPorts};
 // Which of the ways a token can be wrong would help only who guesses.
 constexpr Refusal kNoSuchReservation{508, "No Such Reservation"};
+
+Refusal refusal_of(QuotaLedger::Verdict verdict) {
+  switch (verdict) {
+    case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
+      return kFiveTupleInUse;
+    case QuotaLedger::Verdict::kOverQuota:
+      return {486, {}, Limit::kAllocationsPerUser};
+    case QuotaLedger::Verdict::kSourceOverQuota:
+      return kTooManyFromHere;
+    case QuotaLedger::Verdict::kFull:
+      return kTooManyAllocations;
+    case QuotaLedger::Verdict::kReserved:
+      break;
+  }
+  return {};
+}
 
 Family family_of(std::size_t index) {
   return index == 0 ? Family::kIpv4 : Family::kIpv6;
@@ -32,7 +52,10 @@ struct Server::Impl::Claim {
   std::array<std::optional<RelayEndpoint>, 2> relayed;  // by family_index()
   std::optional<std::pair<Family, std::uint16_t>> address_error;
   std::optional<std::uint32_t> redeemed;  // the reservation that this takes up
+  Address reserved_from;                  // who made it
   std::optional<std::uint32_t> reserved;  // the one that this makes
+
+  const Address* redeemed_from() const { return redeemed ? &reserved_from : nullptr; }
 };
 
 std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
@@ -78,7 +101,7 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   const Allocation* made = establish(request, claimed);
   if (made == nullptr) {
     abandon(request, claimed);
-    return refuse(request, {508});
+    return refuse(request, {508, {}, Limit::kAllocations});
   }
   answer_allocate(request, *made);
 }
@@ -118,15 +141,9 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   if (reserved) {
     if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
-  switch (quotas_.reserve(request.user.account, request.five_tuple, reserved)) {
-    case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
-      return kFiveTupleInUse;
-    case QuotaLedger::Verdict::kOverQuota:
-      return {486};
-    case QuotaLedger::Verdict::kFull:
-      return kTooManyAllocations;
-    case QuotaLedger::Verdict::kReserved:
-      break;
+  if (const Refusal refusal = refusal_of(
+          quotas_.reserve(request.user.account, request.five_tuple, claimed.redeemed_from()))) {
+    return refusal;
   }
   if (reserved) return {};
   const Refusal refusal = claim_ports(request, wanted, claimed);
@@ -148,13 +165,13 @@ Allocation* Server::Impl::establish(const Request& request, const Claim& claimed
   }
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
   Allocation* kept = book_.add(std::move(made));
-  if (kept != nullptr && claimed.redeemed) book_.take_up(*claimed.redeemed);
+  if (kept != nullptr && claimed.redeemed) book_.take_up(*claimed.redeemed, request.five_tuple);
   return kept;
 }
 
 // A reservation goes on, ports that nobody has seen need no rest.
 void Server::Impl::abandon(const Request& request, const Claim& claimed) {
-  quotas_.release(request.user.account, request.five_tuple, claimed.redeemed.has_value());
+  quotas_.release(request.user.account, request.five_tuple, claimed.redeemed_from());
   if (claimed.redeemed) return;
   if (claimed.reserved) book_.cancel(*claimed.reserved);
   for (const auto& relayed : claimed.relayed) {
@@ -199,6 +216,7 @@ Refusal Server::Impl::claim_reserved(const Request& request, Claim& claimed) con
   const RelayEndpoint& relayed = reservation->relayed;
   claimed.relayed[family_index(relayed.address.family)] = relayed;
   claimed.redeemed = content->id;
+  claimed.reserved_from = reservation->client;
   return {};
 }
 
@@ -206,10 +224,14 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
                                   Claim& claimed) {
   const bool even = request.message.has(Attribute::kEvenPort);
   const bool pair = request.message.even_port_reserve().value_or(false);
-  if (pair && !book_.has_room_for_reservation()) return {508, "Too Many Reservations"};
+  if (pair && !book_.has_room_for_reservation())
+    return {508, "Too Many Reservations", Limit::kReservations};
   // A reservation holds a port as an allocation does, and counts as one.
   const QuotaUser& user = request.user.account;
-  if (pair && !quotas_.reserve(user, QuotaLedger::Thing::kAllocation, 1)) return {486};
+  const Address& client = request.five_tuple.client.address;
+  if (pair) {
+    if (const Refusal refusal = refusal_of(quotas_.reserve(user, client))) return refusal;
+  }
   for (std::size_t family = 0; family < 2; ++family) {
     if (!wanted[family]) continue;
     claimed.relayed[family] = book_.draw(family_of(family), even, pair);
@@ -220,15 +242,16 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
                                                     : std::uint16_t{440}};
   }
   if (!claimed.relayed[0] && !claimed.relayed[1]) {
-    if (pair) quotas_.release(user, QuotaLedger::Thing::kAllocation, 1);
-    return even ? Refusal{508, "No Such Port Free"} : Refusal{508, "No Port Free"};
+    if (pair) quotas_.release(user, client);
+    return even ? kNoEvenPort : kNoPort;
   }
+  if (claimed.address_error && claimed.address_error->second == 508) count(Limit::kPorts);
   if (!pair) return {};
   // Asked for in one family only.
   RelayEndpoint second = claimed.relayed[0] ? *claimed.relayed[0] : *claimed.relayed[1];
   ++second.port;
   claimed.reserved =
-      book_.reserve(second, user, expiry_s(request.now, config_.reservation_lifetime_s));
+      book_.reserve(second, user, client, expiry_s(request.now, config_.reservation_lifetime_s));
   return {};
 }
 

@@ -188,10 +188,13 @@ void Book::forget(Tombstones::iterator tombstone) {
   tombstones_.erase(tombstone);
 }
 
-bool Book::take_room(const Allocation& allocation, std::size_t permissions) {
-  return allocation.permissions.size() + permissions <= config_.max_permissions_per_allocation &&
-         quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
-                         static_cast<std::uint32_t>(permissions));
+Limit Book::take_room(const Allocation& allocation, std::size_t permissions) {
+  if (allocation.permissions.size() + permissions > config_.max_permissions_per_allocation)
+    return Limit::kPermissionsPerAllocation;
+  return quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
+                         static_cast<std::uint32_t>(permissions))
+             ? Limit::kNone
+             : Limit::kPermissionsPerUser;
 }
 
 void Book::give_room(const Allocation& allocation, std::size_t permissions) {
@@ -204,13 +207,6 @@ Permission* Book::open(Allocation& allocation, const Address& peer, std::uint32_
   if (!slot) return nullptr;
   counters_.permissions.add();
   return &(allocation.permissions[peer] = {*slot, expires_s, 0});
-}
-
-Permission* Book::open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s) {
-  if (!take_room(allocation, 1)) return nullptr;
-  Permission* permission = open(allocation, peer, expires_s);
-  if (permission == nullptr) give_room(allocation, 1);
-  return permission;
 }
 
 void Book::extend(Permission& permission, std::uint32_t expires_s) {
@@ -292,11 +288,11 @@ void Book::release(const RelayEndpoint& relayed, std::uint32_t now_s) {
 }
 
 std::uint32_t Book::reserve(const RelayEndpoint& relayed, const QuotaUser& user,
-                            std::uint32_t expires_s) {
+                            const Address& client, std::uint32_t expires_s) {
   std::uint32_t id = host_.random_below(kReservationIds);
   while (reservations_.contains(id))
     id = (id + 1) % kReservationIds;
-  reservations_[id] = {relayed, user, expires_s};
+  reservations_[id] = {relayed, user, client, expires_s};
   reservations_due_.move(id, kNeverDue, expires_s);
   return id;
 }
@@ -313,7 +309,8 @@ void Book::forget_reservation(std::uint32_t id) {
   reservations_.erase(found);
 }
 
-void Book::take_up(std::uint32_t id) {
+void Book::take_up(std::uint32_t id, const FiveTuple& five_tuple) {
+  quotas_.taken_up(five_tuple, reservations_.at(id).client);
   forget_reservation(id);
   update_gauges();
 }
@@ -321,14 +318,15 @@ void Book::take_up(std::uint32_t id) {
 void Book::cancel(std::uint32_t id) {
   const Reservation& reservation = reservations_.at(id);
   put_back(reservation.relayed);
-  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
-  take_up(id);
+  quotas_.release(reservation.account, reservation.client);
+  forget_reservation(id);
+  update_gauges();
 }
 
 void Book::end_reservation(std::uint32_t id, std::uint32_t now_s) {
   const Reservation& reservation = reservations_.at(id);
   release(reservation.relayed, now_s);
-  quotas_.release(reservation.account, QuotaLedger::Thing::kAllocation, 1);
+  quotas_.release(reservation.account, reservation.client);
   forget_reservation(id);
 }
 

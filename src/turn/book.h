@@ -19,6 +19,7 @@
 #include "base/keyed_hash.h"
 #include "turn/port_pool.h"
 #include "turnpike/counters.h"
+#include "turnpike/limit.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
@@ -79,6 +80,7 @@ struct Tombstone {
 struct Reservation {
   RelayEndpoint relayed;
   QuotaUser account;  // of the user who made it, and alone may take it up
+  Address client;     // from where
   std::uint32_t expires_s = 0;
 };
 
@@ -156,13 +158,12 @@ class Book {
   // Schedules what is left of the allocation, or ends it where nothing is.
   void settle(Allocation& allocation, std::uint32_t now_s);
 
-  // Permissions. Room for so many more, of the allocation's and of its user's; false: none of it.
-  bool take_room(const Allocation& allocation, std::size_t permissions);
+  // Permissions. Room for so many more, of the allocation's and of its user's. kNone: it has been
+  // taken; else none of it, and that limit is why.
+  Limit take_room(const Allocation& allocation, std::size_t permissions);
   void give_room(const Allocation& allocation, std::size_t permissions);
   // Room for it has been taken. nullptr where the tables have none.
   Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
-  // The same, room and all.
-  Permission* open_one(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);
 
@@ -180,15 +181,15 @@ class Book {
   // One that was drawn and never shown.
   void put_back(const RelayEndpoint& relayed);
 
-  // Reservations, by the id in their token; each counts as an allocation of its user's, which has
-  // been taken.
+  // Reservations, by the id in their token; each counts as an allocation of its user's and of its
+  // source's, which has been taken.
   bool has_room_for_reservation() const { return reservations_.size() < reservations_max_; }
-  std::uint32_t reserve(const RelayEndpoint& relayed, const QuotaUser& user,
+  std::uint32_t reserve(const RelayEndpoint& relayed, const QuotaUser& user, const Address& client,
                         std::uint32_t expires_s);
   // nullptr: none that lives.
   const Reservation* reservation(std::uint32_t id, std::uint32_t now_s) const;
-  // An allocation has its port and its place now.
-  void take_up(std::uint32_t id);
+  // The five-tuple's allocation has its port and its place now.
+  void take_up(std::uint32_t id, const FiveTuple& five_tuple);
   // It was never shown.
   void cancel(std::uint32_t id);
 

@@ -10,7 +10,9 @@ using stun::MessageWriter;
 namespace {
 
 constexpr ChannelNumber kChannelMin = 0x4000;
-constexpr Refusal kTooManyChannels{508, "Too Many Channels"};
+Refusal too_many(Limit limit) {
+  return {508, "Too Many Channels", limit};
+}
 
 }  // namespace
 
@@ -59,20 +61,25 @@ Refusal Server::Impl::bind(Allocation& allocation, ChannelNumber number, const P
 
 Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
                                const PeerEndpoint& peer, Instant now) {
-  if (allocation.channels.size() >= config_.max_channels_per_allocation ||
-      !book_.take_channel(allocation)) {
-    return kTooManyChannels;
-  }
+  if (allocation.channels.size() >= config_.max_channels_per_allocation)
+    return too_many(Limit::kChannelsPerAllocation);
+  if (!book_.take_channel(allocation)) return too_many(Limit::kChannelsPerUser);
   const std::uint32_t permitted_s = expiry_s(now, policy_->permission_lifetime_s);
   const bool fresh = !allocation.permissions.contains(peer.address);
-  if (fresh && !book_.open_one(allocation, peer.address, permitted_s)) {
+  const Limit lacking = fresh ? book_.take_room(allocation, 1) : Limit::kNone;
+  if (lacking != Limit::kNone) {
     book_.give_channel(allocation);
-    return {508};
+    return {508, {}, lacking};
+  }
+  if (fresh && book_.open(allocation, peer.address, permitted_s) == nullptr) {
+    book_.give_room(allocation, 1);
+    book_.give_channel(allocation);
+    return {508, {}, Limit::kPermissions};
   }
   if (!book_.bind(allocation, number, peer, expiry_s(now, policy_->channel_lifetime_s))) {
     book_.give_channel(allocation);
     if (fresh) book_.close(allocation, peer.address);
-    return {508};
+    return {508, {}, Limit::kChannels};
   }
   if (!fresh) book_.extend(allocation.permissions.at(peer.address), permitted_s);
   return {};

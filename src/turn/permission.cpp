@@ -13,7 +13,9 @@ using stun::MessageWriter;
 
 namespace {
 
-constexpr Refusal kNoRoomForPermissions{508, "Too Many Permissions"};
+Refusal too_many(Limit limit) {
+  return {508, "Too Many Permissions", limit};
+}
 
 }  // namespace
 
@@ -41,7 +43,7 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
   if (peers.empty()) return refuse(request, {400, "Peer Address Missing"});
   // What can't be had is refused before it costs anything: a thousand peers fit a datagram.
   if (peers.size() > config_.max_permissions_per_allocation)
-    return refuse(request, kNoRoomForPermissions);
+    return refuse(request, too_many(Limit::kPermissionsPerAllocation));
   // Every peer is judged before the first is let in.
   for (const Address& peer : peers) {
     if (const Refusal refusal = judge_peer(allocation, peer)) return refuse(request, refusal);
@@ -51,7 +53,8 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
       static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
         return !allocation.permissions.contains(peer);
       }));
-  if (!book_.take_room(allocation, fresh)) return refuse(request, kNoRoomForPermissions);
+  if (const Limit limit = book_.take_room(allocation, fresh); limit != Limit::kNone)
+    return refuse(request, too_many(limit));
   std::vector<Address> opened;
   for (const Address& peer : peers) {
     if (allocation.permissions.contains(peer)) continue;
@@ -59,7 +62,7 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
       book_.give_room(allocation, fresh - opened.size());
       for (const Address& one : opened)
         book_.close(allocation, one);
-      return refuse(request, {508});
+      return refuse(request, {508, {}, Limit::kPermissions});
     }
     opened.push_back(peer);
   }

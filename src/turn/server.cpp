@@ -130,6 +130,7 @@ void Server::Impl::refuse_unsigned(const Request& request, const Refusal& refusa
 }
 
 void Server::Impl::send_refusal(const Request& request, const Refusal& refusal, bool sign) {
+  if (refusal.limit != Limit::kNone) count(refusal.limit);
   MessageWriter writer = begin(request, Class::kError);
   if (refusal.cause.empty()) {
     writer.add_error_code(refusal.code);

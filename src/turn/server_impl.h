@@ -10,6 +10,7 @@
 
 #include "turn/book.h"
 #include "turnpike/counters.h"
+#include "turnpike/limit.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
@@ -25,10 +26,12 @@ struct SigningKey {
 };
 
 // Why not: the code, and the cause in the words that stand in place of the code's own phrase
-// (RFC 8489 §14.8 leaves them free). A code of 0 is no refusal.
+// (RFC 8489 §14.8 leaves them free); and by which limit, where it is one. A code of 0 is no
+// refusal.
 struct Refusal {
   std::uint16_t code = 0;
   std::string_view cause = {};
+  Limit limit = Limit::kNone;
 
   explicit operator bool() const { return code != 0; }
 };
@@ -69,6 +72,7 @@ class Server::Impl {
   stun::MessageWriter begin(const Request& request, stun::Class message_class);
   void send(const Request& request, stun::MessageWriter& writer, std::uint16_t result, bool sign);
   void count(const Request& request, std::uint16_t result);
+  void count(Limit limit) { counters.limits[static_cast<std::size_t>(limit)].add(); }
   void discard(RequestToken token, Discard reason);
 
   // authenticate.cpp: who asks.

@@ -331,9 +331,9 @@ class Relay:
             "fd20::/16",
             "--channel-numbers",
             "rfc5766",
-            "--user-quota",
-            "1000",
         ]
+        if "--user-quota" not in flags:
+            command += ["--user-quota", "1000"]
         command += [*flags]
         self.command = command
         self.log = open(self.log_path, "w")

@@ -181,7 +181,7 @@ std::map<std::string, Change> all_changes() {
   for (const char* key :
        {"limits.allocations", "limits.permissions_per_allocation", "limits.channels_per_allocation",
         "limits.permissions_average", "limits.channels_average", "limits.allocations_per_user",
-        "auth.nonce_lifetime_s"})
+        "limits.allocations_per_source", "auth.nonce_lifetime_s"})
     number(key, kRestart);
   for (const char* key :
        {"limits.requests_per_allocation_per_second", "limits.requests_per_allocation_burst",

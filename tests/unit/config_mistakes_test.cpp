@@ -357,6 +357,8 @@ const Mistake kMistakes[] = {
      "limits.challenges_per_source_burst", "from 1 to 1000000", "found 0"},
     {"NoAllocations", more("[limits]\nallocations = 0\n"), 5, "limits.allocations",
      "from 1 to 1000000", "found 0"},
+    {"NegativeAllocationsPerSource", more("[limits]\nallocations_per_source = -1\n"), 5,
+     "limits.allocations_per_source", "from 0 to 1000000", "found -1"},
     {"LifetimesReversed", more("[limits]\nlifetime_min_s = 700\nlifetime_max_s = 650\n"), 5,
      "limits.lifetime_min_s", "no more than lifetime_max_s (650)", "found 700"},
     {"FewAllocationsForShards", more("shards = 4\n[limits]\nallocations = 3\n"), 6,

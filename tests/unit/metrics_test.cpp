@@ -93,6 +93,13 @@ TEST_F(MetricsText, CountRequestsByMethodAndErrorCode) {
   EXPECT_TRUE(says(R"(turnpike_requests_total{method="refresh",result="437"} 2)"));
 }
 
+TEST_F(MetricsText, NameEveryLimitThatRefusesButNone) {
+  shard.limits[static_cast<std::size_t>(Limit::kAllocationsPerSource)].add(3);
+  EXPECT_TRUE(says(R"(turnpike_limit_refusals_total{limit="allocations_per_source"} 3)"));
+  EXPECT_TRUE(says(R"(turnpike_limit_refusals_total{limit="ports"} 0)"));
+  EXPECT_FALSE(says(R"(turnpike_limit_refusals_total{limit=""} 0)"));
+}
+
 TEST_F(MetricsText, GiveBurstFillAsARatioAndZeroBeforeTheFirst) {
   workers[0].bursts.add(4);
   workers[0].received_packets.add(10);

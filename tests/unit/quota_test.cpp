@@ -48,6 +48,37 @@ TEST(QuotaLedger, CountsAllUsersTogether) {
   EXPECT_EQ(ledger.reserve({"bob"}, numbered(2)), QuotaLedger::Verdict::kReserved);
 }
 
+// All of them at one address, and each of a user of its own.
+TEST(QuotaLedger, IsExactForASourceWhereManyThreadsAskAtOnce) {
+  QuotaLedger ledger({0}, 0, true, 100);
+  const auto here = [](std::uint32_t number) {
+    FiveTuple five_tuple = numbered(0);
+    five_tuple.client.port = static_cast<std::uint16_t>(number);
+    return five_tuple;
+  };
+  std::vector<std::thread> threads;
+  std::atomic<std::uint32_t> granted{0};
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      for (std::uint32_t k = 0; k < 1000; ++k) {
+        const QuotaUser user{std::to_string(i * 1000 + k)};
+        const auto verdict = ledger.reserve(user, here(i * 1000 + k));
+        if (verdict == QuotaLedger::Verdict::kReserved) ++granted;
+        if (verdict == QuotaLedger::Verdict::kReserved && k % 2 == 0) {
+          ledger.release(user, here(i * 1000 + k));
+          --granted;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  EXPECT_EQ(granted, 100U);
+  EXPECT_EQ(ledger.count_of_source(numbered(0).client.address), 100U);
+  EXPECT_EQ(ledger.reserve({"other"}, here(9999)), QuotaLedger::Verdict::kSourceOverQuota);
+  EXPECT_EQ(ledger.reserve({"other"}, numbered(1)), QuotaLedger::Verdict::kReserved);
+}
+
 TEST(QuotaLedger, CountsAUserOfEachRealmByHimself) {
   using Thing = QuotaLedger::Thing;
   QuotaLedger ledger({1, 2, 0}, 0, false);

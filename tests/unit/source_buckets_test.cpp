@@ -82,6 +82,37 @@ TEST(TokenBucket, KeepsWhatHasBeenTakenWhenItsRateChanges) {
   EXPECT_EQ(both({1, 8}, 10), 0U);
 }
 
+TEST(TokenBucket, TakesBackNoMoreThanItGave) {
+  const TokenRate rate(10, 5);
+  std::uint64_t full_at_ns = 0;
+  const auto take = [&](Instant now) { return rate.take(now, full_at_ns); };
+  rate.give_back(kStart, full_at_ns);
+  EXPECT_EQ(taken([&] { return take(kStart); }, 10), 5U);
+  rate.give_back(kStart, full_at_ns);
+  rate.give_back(kStart, full_at_ns);
+  EXPECT_EQ(taken([&] { return take(kStart); }, 10), 2U);
+  for (int i = 0; i < 100; ++i)
+    rate.give_back(kStart + 50, full_at_ns);
+  EXPECT_EQ(taken([&] { return take(kStart + 50); }, 10), 5U);
+  rate.give_back(kStart + 10'000, full_at_ns);
+  EXPECT_EQ(taken([&] { return take(kStart + 10'000); }, 10), 5U);
+}
+
+TEST(SourceBuckets, GiveBackToTheSourceAlone) {
+  const TokenRate rate(1, 2);
+  const Address other = Address::v4(198, 51, 100, 8);
+  SourceBuckets sources(4096, kKey);
+  sources.give_back(kStart, kClient, rate);
+  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient, rate); }, 5), 2U);
+  sources.give_back(kStart, other, rate);
+  EXPECT_FALSE(sources.take(kStart, kClient, rate));
+  sources.give_back(kStart, kClient, rate);
+  EXPECT_EQ(taken([&] { return sources.take(kStart, kClient, rate); }, 5), 1U);
+  sources.give_back(kStart, kClient, TokenRate(0));
+  EXPECT_FALSE(sources.take(kStart, kClient, rate));
+  EXPECT_EQ(taken([&] { return sources.take(kStart, other, rate); }, 5), 2U);
+}
+
 TEST(SourceBuckets, EachAddressHasItsOwn) {
   const TokenRate rate(500, 2000);
   SourceBuckets sources(4096, kKey);

@@ -185,6 +185,41 @@ TEST_F(Strangers, WithAValidNonceAreNeverCharged) {
     EXPECT_EQ(ask(kClient4, 777, request).verdict, Verdict::kEngine);
 }
 
+TEST_F(Strangers, WhoComeBackWithTheirNonceGiveTheirTokenBack) {
+  for (std::uint16_t i = 0; i < 10'000; ++i) {
+    const auto port = static_cast<std::uint16_t>(1024 + i);
+    ASSERT_EQ(ask(kClient4, port, allocate()).verdict, Verdict::kTransmitBack) << i;
+    const auto request = signed_allocate(world_.nonces_, {kClient4, port}, world_.now_);
+    ASSERT_EQ(ask(kClient4, port, request).verdict, Verdict::kEngine) << i;
+    if (i % 2 == 1)
+      world_.now_ = world_.now_ + 4;  // what the engine is asked has a limit of its own
+  }
+  EXPECT_EQ(answered(kClient4, 5000), 2000U) << "and never more than all";
+}
+
+// One nonce, sent as fast as can be, lets a reflector have no more than what the engine is asked.
+TEST_F(Strangers, WithOneNonceGiveBackNoMoreThanTheyMayAsk) {
+  const auto request = signed_allocate(world_.nonces_, {kClient4, 777}, world_.now_);
+  unsigned challenges = 0;
+  for (unsigned ms = 0; ms < 2000; ++ms) {
+    for (int i = 0; i < 10; ++i) {
+      challenges += answered(kClient4, 1);
+      ask(kClient4, 777, request);
+    }
+    world_.now_ = world_.now_ + 1;
+  }
+  EXPECT_LE(challenges, 2 * (2000U + 2 * 500U));
+  EXPECT_GE(challenges, 2000U + 2 * 500U);
+}
+
+TEST_F(Strangers, AreGivenNothingByWhoHasAnAllocation) {
+  answered(kClient4, 5000);
+  const auto request = signed_allocate(world_.nonces_, {kClient4, kClientPort}, world_.now_);
+  for (int i = 0; i < 50; ++i)
+    EXPECT_EQ(ask(kClient4, kClientPort, request).verdict, Verdict::kEngine);
+  EXPECT_EQ(ask(kClient4, 777, allocate()).drop, Drop::kChallengeSourceLimit);
+}
+
 TEST_F(Strangers, WithAForgedNonceAreCharged) {
   const NonceKeeper other({.key = {2}});
   const auto request = signed_allocate(other, {kClient4, 777}, world_.now_);

@@ -61,12 +61,17 @@ class Budget : public Fairness {
   void restart_with(QuotaLedger& quotas) {
     server_ = std::make_unique<Server>(config_, world_, nonces_, tokens_, quotas);
   }
-  std::uint32_t has(QuotaLedger::Thing thing) const { return budget_.count({"alice"}, thing); }
+  std::uint32_t has(QuotaLedger::Thing thing) const {
+    EXPECT_EQ(budget_.count_of_source(from(0).client.address),
+              budget_.count({"alice"}) + budget_.count({"bob"}))
+        << "all of them come from one address";
+    return budget_.count({"alice"}, thing);
+  }
 
   static constexpr auto kAllocation = QuotaLedger::Thing::kAllocation;
   static constexpr auto kPermission = QuotaLedger::Thing::kPermission;
   static constexpr auto kChannel = QuotaLedger::Thing::kChannel;
-  QuotaLedger budget_{{4, 10, 3}, 0, true};
+  QuotaLedger budget_{{4, 10, 3}, 0, true, 100};
 };
 
 TEST_F(Budget, OfPermissionsIsOneForAllOfAUsersAllocations) {
@@ -187,6 +192,112 @@ TEST_F(Budget, TheNodesLimitIsAnotherErrorThanTheUsers) {
   user_ = "bob";
   EXPECT_EQ(allocate(1002).code(), 508)
       << "486 would send a user with nothing to his administrator";
+}
+
+// --- What may come from one source
+
+class OfOneSource : public Fairness {
+ protected:
+  OfOneSource() { restart_with(config_); }
+  void restart_with(const ServerConfig& config) {
+    server_ = std::make_unique<Server>(config, world_, nonces_, tokens_, ledger_);
+  }
+  static FiveTuple at(const Address& client, std::uint16_t port) {
+    return {ClientEndpoint{{client, port}}, {kServer, 3478}, Transport::kUdp};
+  }
+  Answer allocate_at(const Address& client, std::uint16_t port, const Fill& more = {}) {
+    return say(at(client, port), build(Method::kAllocate, at(client, port), [&](MessageWriter& w) {
+                 udp(w);
+                 if (more) more(w);
+               }));
+  }
+  std::uint32_t has(const Address& client) const { return ledger_.count_of_source(client); }
+
+  static inline const Address kHere = Address::v4(198, 51, 100, 1);
+  static inline const Address kThere = Address::v4(198, 51, 100, 2);
+  QuotaLedger ledger_{{0}, 0, true, 3};
+};
+
+TEST_F(OfOneSource, AllUsersTogetherHaveSoManyAllocations) {
+  EXPECT_EQ(allocate_at(kHere, 1000).code(), 0);
+  EXPECT_EQ(allocate_at(kHere, 1001).code(), 0);
+  user_ = "bob";
+  EXPECT_EQ(allocate_at(kHere, 1002).code(), 0);
+  const Answer refused = allocate_at(kHere, 1003);
+  EXPECT_EQ(refused.code(), 486);
+  EXPECT_EQ(ledger_.count({"bob"}), 1U) << "a refusal costs nobody anything";
+  EXPECT_EQ(allocate_at(kThere, 1000).code(), 0);
+  refresh(1002, 0);
+  EXPECT_EQ(allocate_at(kHere, 1003).code(), 0);
+  EXPECT_EQ(has(kHere), 3U);
+}
+
+TEST_F(OfOneSource, AnIpv6SiteIsOne) {
+  const auto host = [](const char* text) { return *Address::parse(text); };
+  EXPECT_EQ(allocate_at(host("2001:db8:1:2::1"), 1000).code(), 0);
+  EXPECT_EQ(allocate_at(host("2001:db8:1:2:ffff::2"), 1000).code(), 0);
+  EXPECT_EQ(allocate_at(host("2001:db8:1:2::3"), 1000).code(), 0);
+  EXPECT_EQ(allocate_at(host("2001:db8:1:2:3::4"), 1000).code(), 486);
+  EXPECT_EQ(allocate_at(host("2001:db8:1:3::1"), 1000).code(), 0);
+  EXPECT_EQ(has(host("2001:db8:1:2::99")), 3U);
+}
+
+TEST_F(OfOneSource, AnAllocateThatFailsGivesItsPlaceBack) {
+  world_.sink.full = true;
+  EXPECT_EQ(allocate_at(kHere, 1000).code(), 508);
+  EXPECT_EQ(allocate_at(kHere, 1000, even_pair).code(), 508);
+  world_.sink.full = false;
+  EXPECT_EQ(has(kHere), 0U);
+  config_.port_min = 50000;
+  config_.port_max = 50001;
+  config_.relayed = {{kRelay4, std::nullopt}};
+  restart_with(config_);
+  EXPECT_EQ(allocate_at(kHere, 1000).code(), 0);
+  EXPECT_EQ(allocate_at(kHere, 1001, even_pair).code(), 508) << "no pair of ports";
+  EXPECT_EQ(has(kHere), 1U);
+  EXPECT_EQ(allocate_at(kHere, 1001).code(), 0);
+  EXPECT_EQ(allocate_at(kHere, 1002).code(), 508) << "no port";
+  EXPECT_EQ(has(kHere), 2U);
+}
+
+TEST_F(OfOneSource, AReservationHoldsAPlaceToo) {
+  EXPECT_EQ(allocate_at(kHere, 1000, even_pair).code(), 0);
+  EXPECT_EQ(has(kHere), 2U);
+  EXPECT_EQ(allocate_at(kHere, 1001, even_pair).code(), 486) << "one of two is too few";
+  EXPECT_EQ(has(kHere), 2U);
+  EXPECT_EQ(allocate_at(kHere, 1001).code(), 0);
+  EXPECT_EQ(allocate_at(kHere, 1002).code(), 486);
+  pass(31);
+  EXPECT_EQ(has(kHere), 2U) << "it has run out";
+}
+
+TEST_F(OfOneSource, WhatTakesUpAReservationTakesThePlaceOfItsOwnSource) {
+  allocate_at(kHere, 1000);
+  const auto token = token_of(allocate_at(kHere, 1001, even_pair));
+  const auto redeem = [&](MessageWriter& w) { w.add(Attribute::kReservationToken, token); };
+  world_.sink.full = true;
+  EXPECT_EQ(allocate_at(kHere, 1002, redeem).code(), 508);
+  EXPECT_EQ(allocate_at(kThere, 1002, redeem).code(), 508);
+  world_.sink.full = false;
+  EXPECT_EQ(has(kHere), 3U);
+  EXPECT_EQ(has(kThere), 0U);
+  EXPECT_EQ(allocate_at(kHere, 1002, redeem).code(), 0);
+  EXPECT_EQ(has(kHere), 3U);
+  for (const std::uint16_t port : {1000, 1001, 1002})
+    refresh(port, 0);
+  EXPECT_EQ(has(kHere), 0U);
+}
+
+TEST_F(OfOneSource, AReservationThatAnotherSourceTakesUpFreesItsPlace) {
+  const auto token = token_of(allocate_at(kHere, 1000, even_pair));
+  const auto redeem = [&](MessageWriter& w) { w.add(Attribute::kReservationToken, token); };
+  for (const std::uint16_t port : {1000, 1001, 1002})
+    ASSERT_EQ(allocate_at(kThere, port).code(), 0);
+  EXPECT_EQ(allocate_at(kThere, 1003, redeem).code(), 486);
+  EXPECT_EQ(has(kHere), 2U);
+  EXPECT_EQ(allocate_at(*Address::parse("2001:db8::9"), 1000, redeem).code(), 0);
+  EXPECT_EQ(has(kHere), 1U);
+  EXPECT_EQ(has(*Address::parse("2001:db8::9")), 1U);
 }
 
 // --- What ends all at once
