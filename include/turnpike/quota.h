@@ -12,6 +12,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -39,16 +40,16 @@ struct UserLimits {
   std::uint32_t allocations;  // and reservations, which hold a port as well
   std::uint32_t permissions;
   std::uint32_t channels;
+
+  friend bool operator==(const UserLimits&, const UserLimits&) = default;
 };
 
 class QuotaLedger {
  public:
-  // `total`: allocations of all users; 0: no limit. A single shard knows its own five-tuples: the
-  // ledger then keeps none.
+  // `per_user`: of whom nothing else is said. `total`: allocations of all users; 0: no limit. A
+  // single shard knows its own five-tuples: the ledger then keeps none.
   QuotaLedger(const UserLimits& per_user, std::uint32_t total, bool several_shards)
-      : per_user_{per_user.allocations, per_user.permissions, per_user.channels},
-        total_(total),
-        several_shards_(several_shards) {}
+      : per_user_(counts_of(per_user)), total_(total), several_shards_(several_shards) {}
 
   enum class Verdict : std::uint8_t {
     kReserved,
@@ -60,12 +61,16 @@ class QuotaLedger {
   enum class Thing : std::uint8_t { kAllocation, kPermission, kChannel };
 
   // Any thread, as all that follows. For a new allocation; one that takes up a reservation of the
-  // same user's takes over its place. Unless kReserved, nothing has changed.
-  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false) {
+  // same user's takes over its place. With it the user gets `limits`, or again what all have, for
+  // all that he reserves until his next allocation. Unless kReserved, nothing has changed.
+  Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple, bool redeems = false,
+                  const std::optional<UserLimits>& limits = std::nullopt) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
     if (total_ != 0 && used_ >= total_) return Verdict::kFull;
-    if (!redeems && !take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
+    const Counts most = limits ? counts_of(*limits) : per_user_;
+    if (!redeems && !take(user, Thing::kAllocation, 1, &most)) return Verdict::kOverQuota;
+    if (const auto found = users_.find(user); found != users_.end()) found->second.most = most;
     if (several_shards_) five_tuples_.insert(five_tuple);
     ++used_;
     return Verdict::kReserved;
@@ -103,6 +108,7 @@ class QuotaLedger {
   using Counts = std::array<std::uint32_t, 3>;  // by Thing
   struct Account {
     Counts counts{};
+    Counts most{};  // 0: no limit
     std::uint32_t number = 0;
   };
   struct Hash {
@@ -111,12 +117,18 @@ class QuotaLedger {
     }
   };
 
-  bool take(const QuotaUser& user, Thing thing, std::uint32_t count) {
+  static Counts counts_of(const UserLimits& limits) {
+    return {limits.allocations, limits.permissions, limits.channels};
+  }
+
+  // Up to `most`; nullptr: to what is the user's by now.
+  bool take(const QuotaUser& user, Thing thing, std::uint32_t count, const Counts* most = nullptr) {
     if (count == 0) return true;
     const auto which = static_cast<std::size_t>(thing);
     const auto found = users_.find(user);
     const std::uint64_t has = found == users_.end() ? 0 : found->second.counts[which];
-    if (per_user_[which] != 0 && has + count > per_user_[which]) return false;
+    if (most == nullptr) most = found == users_.end() ? &per_user_ : &found->second.most;
+    if ((*most)[which] != 0 && has + count > (*most)[which]) return false;
     (found == users_.end() ? open(user) : found->second).counts[which] += count;
     return true;
   }
@@ -130,6 +142,7 @@ class QuotaLedger {
   }
   Account& open(const QuotaUser& user) {
     Account& account = users_[user];
+    account.most = per_user_;
     if (free_numbers_.size() > users_.size()) {
       account.number = free_numbers_.front();
       free_numbers_.pop_front();

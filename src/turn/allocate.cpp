@@ -17,6 +17,7 @@ constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
 
 constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
+constexpr Refusal kIdentityRefused{403, "Identity Refused"};
 constexpr Refusal kTooManyAllocations{508, "Too Many Allocations"};
 // Which of the ways a token can be wrong would help only who guesses.
 constexpr Refusal kNoSuchReservation{508, "No Such Reservation"};
@@ -33,6 +34,7 @@ struct Server::Impl::Claim {
   std::optional<std::pair<Family, std::uint16_t>> address_error;
   std::optional<std::uint32_t> redeemed;  // the reservation that this takes up
   std::optional<std::uint32_t> reserved;  // the one that this makes
+  std::optional<UserLimits> limits;       // of the user, where they aren't everybody's
 };
 
 std::uint32_t Server::Impl::lifetime(const MessageView& message) const {
@@ -71,9 +73,12 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   if (*transport != kUdp) return refuse(request, {442});
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
     return refuse(request, {400, "Lifetime Malformed"});
+  const IdentityVerdict identity = judge_identity(request);
+  if (identity.refused) return refuse(request, kIdentityRefused);
   if (redirect(request)) return;
 
   Claim claimed;
+  claimed.limits = identity.limits;
   if (const Refusal refusal = claim(request, claimed)) return refuse(request, refusal);
   const Allocation* made = establish(request, claimed);
   if (made == nullptr) {
@@ -81,6 +86,16 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
     return refuse(request, {508});
   }
   answer_allocate(request, *made);
+}
+
+// The name is the one that the keys were found for: USERHASH, and other ways to write the same
+// name, don't get around a rule (docs/protocol.md 23).
+IdentityVerdict Server::Impl::judge_identity(const Request& request) const {
+  const MessageView& message = request.message;
+  return host_.judge_identity({.username = request.user.username,
+                               .realm = realm_of(request).name,
+                               .origin = message.text(Attribute::kOrigin).value_or(""),
+                               .software = message.text(Attribute::kSoftware).value_or("")});
 }
 
 // RFC 8489 §10: the alternates of the client's own family first.
@@ -118,7 +133,7 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   if (reserved) {
     if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
-  switch (quotas_.reserve(request.user.account, request.five_tuple, reserved)) {
+  switch (quotas_.reserve(request.user.account, request.five_tuple, reserved, claimed.limits)) {
     case QuotaLedger::Verdict::kFiveTupleTaken:  // by another shard, a moment ago
       return kFiveTupleInUse;
     case QuotaLedger::Verdict::kOverQuota:
