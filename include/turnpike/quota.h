@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -41,16 +42,19 @@ struct UserLimits {
   std::uint32_t allocations;  // and reservations, which hold a port as well
   std::uint32_t permissions;
   std::uint32_t channels;
+
+  friend bool operator==(const UserLimits&, const UserLimits&) = default;
 };
 
 class QuotaLedger {
  public:
-  // `total`: allocations of all users; `per_source`: allocations and reservations of clients at one
-  // IPv4 address, or in one /64 of IPv6, whoever their users are; 0: no limit. A single shard knows
-  // its own five-tuples: the ledger then keeps none.
+  // `per_user`: of whom nothing else is said. `total`: allocations of all users; `per_source`:
+  // allocations and reservations of clients at one IPv4 address, or in one /64 of IPv6, whoever
+  // their users are; 0: no limit. A single shard knows its own five-tuples: the ledger then keeps
+  // none.
   QuotaLedger(const UserLimits& per_user, std::uint32_t total, bool several_shards,
               std::uint32_t per_source = 0)
-      : per_user_{per_user.allocations, per_user.permissions, per_user.channels},
+      : per_user_(counts_of(per_user)),
         total_(total),
         per_source_(per_source),
         several_shards_(several_shards) {}
@@ -67,17 +71,22 @@ class QuotaLedger {
 
   // Any thread, as all that follows. For a new allocation. One that takes up a reservation of the
   // same user's, which was made from the address `reserved_from`, takes over its place, as the
-  // user's and, if it comes from there, as the source's; taken_up() follows, or release(). Unless
-  // kReserved, nothing has changed.
+  // user's and, if it comes from there, as the source's; taken_up() follows, or release(). With it
+  // the user gets `limits`, or again what all have, for all that he reserves until his next
+  // allocation. Unless kReserved, nothing has changed.
   Verdict reserve(const QuotaUser& user, const FiveTuple& five_tuple,
-                  const Address* reserved_from = nullptr) {
+                  const Address* reserved_from = nullptr,
+                  const std::optional<UserLimits>& limits = std::nullopt) {
     const std::scoped_lock lock(mutex_);
     if (several_shards_ && five_tuples_.contains(five_tuple)) return Verdict::kFiveTupleTaken;
     if (total_ != 0 && used_ >= total_) return Verdict::kFull;
     const Address& client = five_tuple.client.address;
     const bool moves = reserved_from != nullptr && !is_one_source(*reserved_from, client);
     if ((reserved_from == nullptr || moves) && !has_room(client)) return Verdict::kSourceOverQuota;
-    if (reserved_from == nullptr && !take(user, Thing::kAllocation, 1)) return Verdict::kOverQuota;
+    const Counts most = limits ? counts_of(*limits) : per_user_;
+    if (reserved_from == nullptr && !take(user, Thing::kAllocation, 1, &most))
+      return Verdict::kOverQuota;
+    if (const auto found = users_.find(user); found != users_.end()) found->second.most = most;
     if (reserved_from == nullptr || moves) take(client);
     if (several_shards_) five_tuples_.insert(five_tuple);
     ++used_;
@@ -144,6 +153,7 @@ class QuotaLedger {
   using Counts = std::array<std::uint32_t, 3>;  // by Thing
   struct Account {
     Counts counts{};
+    Counts most{};  // 0: no limit
     std::uint32_t number = 0;
   };
   struct Hash {
@@ -152,12 +162,18 @@ class QuotaLedger {
     }
   };
 
-  bool take(const QuotaUser& user, Thing thing, std::uint32_t count) {
+  static Counts counts_of(const UserLimits& limits) {
+    return {limits.allocations, limits.permissions, limits.channels};
+  }
+
+  // Up to `most`; nullptr: to what is the user's by now.
+  bool take(const QuotaUser& user, Thing thing, std::uint32_t count, const Counts* most = nullptr) {
     if (count == 0) return true;
     const auto which = static_cast<std::size_t>(thing);
     const auto found = users_.find(user);
     const std::uint64_t has = found == users_.end() ? 0 : found->second.counts[which];
-    if (per_user_[which] != 0 && has + count > per_user_[which]) return false;
+    if (most == nullptr) most = found == users_.end() ? &per_user_ : &found->second.most;
+    if ((*most)[which] != 0 && has + count > (*most)[which]) return false;
     (found == users_.end() ? open(user) : found->second).counts[which] += count;
     return true;
   }
@@ -196,6 +212,7 @@ class QuotaLedger {
 
   Account& open(const QuotaUser& user) {
     Account& account = users_[user];
+    account.most = per_user_;
     if (free_numbers_.size() > users_.size()) {
       account.number = free_numbers_.front();
       free_numbers_.pop_front();

@@ -80,6 +80,21 @@ enum class PeerVerdict : std::uint8_t {
   kCount,
 };
 
+// What an Allocate says of who asks; empty: it doesn't say. The client proved the first two, and
+// chose the others as it liked.
+struct IdentityAttributes {
+  std::string_view username;  // whole, as its keys were found for it; a USERHASH stands for it too
+  std::string_view realm;
+  std::string_view origin;    // ORIGIN
+  std::string_view software;  // SOFTWARE
+};
+
+struct IdentityVerdict {
+  bool refused = false;
+  // What the user may have from now on, where it isn't what all may.
+  std::optional<UserLimits> limits;
+};
+
 class ServerHost {
  public:
   virtual ~ServerHost() = default;
@@ -101,6 +116,10 @@ class ServerHost {
   // Whether a user of `realm` may reach it. Packets to it will come from `relayed`, an address as
   // the wire of this node has it.
   virtual PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) = 0;
+
+  // Asked once of each Allocate that is right by itself and would make something new. A host
+  // without rules lets everybody in.
+  virtual IdentityVerdict judge_identity(const IdentityAttributes& /*attributes*/) { return {}; }
 
   // Uniform in [0, bound), from a cryptographic source (RFC 6056).
   virtual std::uint32_t random_below(std::uint32_t bound) = 0;

@@ -218,6 +218,7 @@ struct Config {
   ClientsSection clients;
   LimitsSection limits;
   PayloadSection payload;
+  IdentitySection identity;
   RelayPortsSection relay_ports;
   MetricsSection metrics;
   LogSection log;

@@ -129,6 +129,7 @@ constexpr Key kKeys[] = {
     {"limits.packet_rate", kLive, same<kLimits, &Limits::packet_rate>},
     {"limits.burst_ms", kLive, same<kLimits, &Limits::burst_ms>},
     {"payload", kLive, same<&Config::payload>},
+    {"identity", kLive, same<&Config::identity>},
     {"relay_ports", kRestart, same<&Config::relay_ports>},
     {"metrics", kRestart, same<&Config::metrics>},
     {"log.level", kLive, same<&Config::log, &LogSection::level>},

@@ -107,6 +107,9 @@ Take secret(std::string& out, Parse parse, std::string_view expected) {
 struct PayloadSection;
 // The keys of [payload] (rules.cpp).
 Take read_payload(PayloadSection& payload);
+struct IdentitySection;
+// Likewise of [identity].
+Take read_identity(IdentitySection& identity);
 
 // A list; `item` says how to take one in, given the new place at the end of `out` for it.
 template <typename T, typename Item>

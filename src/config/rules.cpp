@@ -1,8 +1,10 @@
-// The keys of [payload].
+// The keys of [payload] and [identity].
 #include "config/rules.h"
 
 #include <optional>
+#include <set>
 #include <string_view>
+#include <utility>
 
 #include "config/reader.h"
 
@@ -10,6 +12,13 @@ namespace turnpike::config {
 namespace {
 
 using Rule = PayloadRuleConfig;
+using IdentityRule = IdentityRuleConfig;
+
+constexpr std::string_view kName =
+    "a name of 1 to 48 small letters, digits, \"_\" and \"-\", other than \"unknown\"";
+constexpr std::string_view kPattern = "a regular expression of 1 to 4096 bytes";
+constexpr std::string_view kAttribute = "\"username\", \"realm\", \"origin\" or \"software\"";
+constexpr std::string_view kIdentityAction = "\"allow\", \"deny\" or \"class\"";
 
 bool has(const Value& value, std::string_view key) {
   const auto* members = value.as<Value::Table>();
@@ -57,12 +66,10 @@ std::optional<std::string> parse_folder(std::string_view text) {
 
 Take read_rule(Rule& rule) {
   return Take([&rule](Reader& reader, const Value& value, const std::string& path) {
-    constexpr std::string_view kName =
-        "a name of 1 to 48 small letters, digits, \"_\" and \"-\", other than \"unknown\"";
     const Field fields[] = {
         {"name", parsed(rule.name, parse_name, kName)},
         {"protocol", parsed(rule.protocol, parse_name, "a protocol's name, such as \"dns\"")},
-        {"pattern", parsed(rule.pattern, parse_pattern, "a regular expression of 1 to 4096 bytes")},
+        {"pattern", parsed(rule.pattern, parse_pattern, kPattern)},
         {"caseless", boolean(rule.caseless)},
         {"from", parsed(rule.from, parse_from, "\"client\", \"peer\" or \"both\"")},
         {"action",
@@ -96,6 +103,76 @@ Take read_rule(Rule& rule) {
   });
 }
 
+std::optional<IdentityRule::Attribute> parse_attribute(std::string_view text) {
+  if (text == "username") return IdentityRule::Attribute::kUsername;
+  if (text == "realm") return IdentityRule::Attribute::kRealm;
+  if (text == "origin") return IdentityRule::Attribute::kOrigin;
+  if (text == "software") return IdentityRule::Attribute::kSoftware;
+  return std::nullopt;
+}
+
+std::optional<IdentityRule::Action> parse_identity_action(std::string_view text) {
+  if (text == "allow") return IdentityRule::Action::kAllow;
+  if (text == "deny") return IdentityRule::Action::kDeny;
+  if (text == "class") return IdentityRule::Action::kClass;
+  return std::nullopt;
+}
+
+Take read_identity_rule(IdentityRule& rule) {
+  return Take([&rule](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"name", parsed(rule.name, parse_name, kName)},
+        {"attribute", parsed(rule.attribute, parse_attribute, kAttribute)},
+        {"pattern", parsed(rule.pattern, parse_pattern, kPattern)},
+        {"caseless", boolean(rule.caseless)},
+        {"action", parsed(rule.action, parse_identity_action, kIdentityAction)},
+        {"class", parsed(rule.of_class, parse_name, "the name of an [[identity.class]]")},
+    };
+    reader.read_table(value, path, fields);
+    rule.where = {value.origin.file, value.origin.line, path};
+    if (value.as<Value::Table>() == nullptr) return;
+    const std::pair<std::string_view, std::string_view> needed[] = {{"name", kName},
+                                                                    {"attribute", kAttribute},
+                                                                    {"pattern", kPattern},
+                                                                    {"action", kIdentityAction}};
+    for (const auto& [key, expected] : needed) {
+      if (!has(value, key)) reader.refuse(path + "." + std::string(key), expected, "nothing");
+    }
+    if ((rule.action == IdentityRule::Action::kClass) != has(value, "class")) {
+      reader.refuse(path + ".class", "a class where the action is \"class\", and only there",
+                    has(value, "class") ? "one" : "none");
+    }
+  });
+}
+
+Take read_identity_class(IdentityClassConfig& one) {
+  return Take([&one](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"name", parsed(one.name, parse_name, kName)},
+        {"allocations_per_user", integer(one.allocations_per_user, 0, 1'000'000)},
+    };
+    reader.read_table(value, path, fields);
+    if (value.as<Value::Table>() == nullptr) return;
+    if (!has(value, "name")) reader.refuse(path + ".name", kName, "nothing");
+    if (!has(value, "allocations_per_user"))
+      reader.refuse(path + ".allocations_per_user", "an integer from 0 to 1000000", "nothing");
+  });
+}
+
+// Returns the names.
+template <typename Named>
+std::set<std::string> refuse_twice(Reader& reader, const std::vector<Named>& all,
+                                   const std::string& path) {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (!all[i].name.empty() && !names.insert(all[i].name).second) {
+      reader.refuse(path + "[" + std::to_string(i) + "].name", "a name of its own",
+                    "\"" + all[i].name + "\" a second time");
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 Take read_payload(PayloadSection& payload) {
@@ -107,6 +184,25 @@ Take read_payload(PayloadSection& payload) {
         {"rule", list(payload.rules, read_rule, "[[payload.rule]] tables")},
     };
     reader.read_table(value, path, fields);
+  });
+}
+
+Take read_identity(IdentitySection& identity) {
+  return Take([&identity](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"rule", list(identity.rules, read_identity_rule, "[[identity.rule]] tables")},
+        {"class", list(identity.classes, read_identity_class, "[[identity.class]] tables")},
+    };
+    reader.read_table(value, path, fields);
+    refuse_twice(reader, identity.rules, path + ".rule");
+    const std::set<std::string> classes = refuse_twice(reader, identity.classes, path + ".class");
+    for (std::size_t i = 0; i < identity.rules.size(); ++i) {
+      const std::string& name = identity.rules[i].of_class;
+      if (name.empty() || classes.contains(name)) continue;
+      reader.refuse(path + ".rule[" + std::to_string(i) + "].class",
+                    "the name of an [[identity.class]]",
+                    "\"" + name + "\", which there is none of");
+    }
   });
 }
 

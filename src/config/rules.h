@@ -1,5 +1,6 @@
-// What the configuration says of rules with patterns. Whether a pattern is one, and whether there
-// is such a protocol, is known where patterns are compiled: each rule keeps its place for that.
+// What the configuration says of rules with patterns, over payload and over identity. Whether a
+// pattern is one, and whether there is such a protocol, is known where patterns are compiled: each
+// rule keeps its place for that.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,35 @@ struct PayloadSection {
   std::vector<PayloadRuleConfig> rules;
 
   friend bool operator==(const PayloadSection&, const PayloadSection&) = default;
+};
+
+struct IdentityRuleConfig {
+  enum class Attribute : std::uint8_t { kUsername, kRealm, kOrigin, kSoftware };
+  enum class Action : std::uint8_t { kAllow, kDeny, kClass };
+
+  std::string name;
+  Attribute attribute = Attribute::kUsername;
+  std::string pattern;
+  bool caseless = false;
+  Action action = Action::kAllow;
+  std::string of_class;  // kClass: the name of one
+  Where where;
+
+  friend bool operator==(const IdentityRuleConfig&, const IdentityRuleConfig&) = default;
+};
+
+struct IdentityClassConfig {
+  std::string name;
+  std::uint32_t allocations_per_user = 0;  // 0: no limit of anything
+
+  friend bool operator==(const IdentityClassConfig&, const IdentityClassConfig&) = default;
+};
+
+struct IdentitySection {
+  std::vector<IdentityRuleConfig> rules;
+  std::vector<IdentityClassConfig> classes;
+
+  friend bool operator==(const IdentitySection&, const IdentitySection&) = default;
 };
 
 }  // namespace turnpike::config

@@ -366,6 +366,7 @@ Take read_root(Config& config) {
         {"clients", read_clients(config)},
         {"limits", read_limits(config)},
         {"payload", read_payload(config.payload)},
+        {"identity", read_identity(config.identity)},
         {"metrics", read_metrics(config)},
         {"log", read_log(config)},
         {"test", read_test(config)},

@@ -45,6 +45,11 @@ bool has_what_is_left_out(const config::Config& config, const std::vector<Addres
 
 }  // namespace
 
+void refuse(const config::Where& where, const std::string& key, const std::string& problem) {
+  throw Misfit(
+      config::ConfigError{where.file, where.line, where.path + "." + key, problem}.to_string());
+}
+
 bool is_by_default(const config::Config& config) {
   const bool incomplete =
       config.listeners.empty() || (config.relayed.empty() && config.turn_enabled());

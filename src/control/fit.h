@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 
 #include "config/config.h"
 #include "control/service.h"
@@ -15,6 +16,9 @@ namespace turnpike::control {
 class Misfit : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+// Of what is wrong at a place that the configuration remembers.
+[[noreturn]] void refuse(const config::Where& where, const std::string& key,
+                         const std::string& problem);
 
 // Whether listeners or relayed addresses are left to be those of the one kernel-shared port.
 bool is_by_default(const config::Config& config);

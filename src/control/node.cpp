@@ -17,6 +17,7 @@
 #include "base/published.h"
 #include "config/wipe.h"
 #include "control/fit.h"
+#include "control/identity.h"
 #include "control/payload.h"
 #include "control/policy.h"
 #include "control/privileges.h"
@@ -93,7 +94,8 @@ class Node {
   NonceKeeper nonces_;
   const PrefixRules prefixes_;
   const TokenSealer tokens_;
-  const std::shared_ptr<const policy::PayloadRules> payload_;  // nullptr: none
+  const std::shared_ptr<const policy::PayloadRules> payload_;    // nullptr: none
+  const std::shared_ptr<const policy::IdentityRules> identity_;  // nullptr: none
   Published<Policy> policy_;
   QuotaLedger quotas_;
   flow::Tables tables_;
@@ -119,9 +121,11 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       prefixes_(prefix_rules(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
       payload_(make_payload_rules(config_)),
-      policy_(make_policy(config_, credentials_, payload_, nonces_, prefixes_, addresses_)),
-      quotas_(user_limits(config_), config_.limits.allocations, config_.shards > 1,
-              config_.limits.allocations_per_source),
+      identity_(make_identity_rules(config_)),
+      policy_(
+          make_policy(config_, credentials_, payload_, identity_, nonces_, prefixes_, addresses_)),
+      quotas_(user_limits(config_, config_.limits.allocations_per_user), config_.limits.allocations,
+              config_.shards > 1, config_.limits.allocations_per_source),
       tables_(limits_, config_.relayed, listeners(config_), random_bytes<HashKey>(), live_ports()),
       setup_(flow_setup(config_)) {
   setup_.ports = dataplane_->ports();
@@ -230,6 +234,7 @@ observe::MetricsSource Node::metrics_source() {
   };
   source.next_hops = [this] { return observe::Use{next_hops_.in_use(), next_hops_.capacity()}; };
   if (payload_) source.payload_rules = [this] { return use_of(*payload_); };
+  if (identity_) source.identity_rules = [this] { return use_of(*identity_); };
   source.conditions = &conditions_;
   source.tsc_hz = dataplane_->tsc_hz();
   source.version = TURNPIKE_VERSION;
@@ -301,6 +306,11 @@ void Node::say_what_runs() const {
               std::to_string(payload_->bytes() >> 10) + " KiB compiled" +
               (payload_->was_cached() ? ", from " + config_.payload.cache : ""));
   }
+  if (identity_) {
+    log::info(std::to_string(identity_->rules().size()) + " identity rules, " +
+              std::to_string(identity_->bytes() >> 10) + " KiB compiled" +
+              (identity_->was_cached() ? ", from " + config_.payload.cache : ""));
+  }
   if (const std::string why = why_one_user_can_take_all(config_, limits_);
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);
@@ -329,7 +339,8 @@ void Node::tell_routes() {
 
 // What depends on the addresses that the host has.
 void Node::tell_addresses() {
-  policy_.publish(make_policy(config_, credentials_, payload_, nonces_, prefixes_, addresses_));
+  policy_.publish(
+      make_policy(config_, credentials_, payload_, identity_, nonces_, prefixes_, addresses_));
   watch_->look_at_addresses();
 }
 

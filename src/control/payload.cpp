@@ -30,12 +30,6 @@ policy::RuleAction action_of(PayloadRuleConfig::Action action) {
   throw std::logic_error("no such action");
 }
 
-[[noreturn]] void refuse(const config::Where& where, const std::string& key,
-                         const std::string& problem) {
-  throw Misfit(
-      config::ConfigError{where.file, where.line, where.path + "." + key, problem}.to_string());
-}
-
 // Collects rules, each with the place where it was written, under names of their own.
 class Collector {
  public:

@@ -209,33 +209,40 @@ flow::TableLimits table_limits(const config::Config& config) {
   return limits;
 }
 
-UserLimits user_limits(const config::Config& config) {
-  if (config.limits.allocations_per_user == 0) return {0};
+UserLimits user_limits(const config::Config& config, std::uint32_t allocations) {
+  if (allocations == 0) return {0};
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
-    const std::uint64_t all =
-        std::uint64_t{config.limits.allocations_per_user} * std::min(most, average);
+    const std::uint64_t all = std::uint64_t{allocations} * std::min(most, average);
     return static_cast<std::uint32_t>(
         std::min<std::uint64_t>(std::max<std::uint64_t>(all, most), 1U << 28));
   };
-  return {config.limits.allocations_per_user,
+  return {allocations,
           share(config.limits.permissions_per_allocation, config.limits.permissions_average),
           share(config.limits.channels_per_allocation, config.limits.channels_average)};
 }
 
 std::string why_one_user_can_take_all(const config::Config& config,
                                       const flow::TableLimits& limits) {
-  const UserLimits user = user_limits(config);
   const auto too_much = [](std::uint64_t of_user, std::uint64_t in_all) {
     return 2 * of_user > in_all;
   };
-  if (user.allocations == 0) return "limits.allocations_per_user is 0";
-  if (too_much(user.allocations, config.limits.allocations))
-    return "limits.allocations_per_user is more than half of limits.allocations";
-  if (too_much(user.permissions, std::uint64_t{limits.shards} * limits.permissions_per_shard))
-    return "limits.permissions_per_allocation is more than half of all there are";
-  if (too_much(user.channels, std::uint64_t{limits.shards} * limits.channels_per_shard))
-    return "limits.channels_per_allocation is more than half of all there are";
-  return "";
+  const auto why = [&](std::uint32_t allocations, const std::string& key) -> std::string {
+    const UserLimits user = user_limits(config, allocations);
+    if (user.allocations == 0) return key + " is 0";
+    if (too_much(user.allocations, config.limits.allocations))
+      return key + " is more than half of limits.allocations";
+    if (too_much(user.permissions, std::uint64_t{limits.shards} * limits.permissions_per_shard))
+      return key + " or limits.permissions_per_allocation gives more than half of all there are";
+    if (too_much(user.channels, std::uint64_t{limits.shards} * limits.channels_per_shard))
+      return key + " or limits.channels_per_allocation gives more than half of all there are";
+    return "";
+  };
+  std::string found = why(config.limits.allocations_per_user, "limits.allocations_per_user");
+  for (const config::IdentityClassConfig& one : config.identity.classes) {
+    if (!found.empty()) break;
+    found = why(one.allocations_per_user, "allocations_per_user of identity.class " + one.name);
+  }
+  return found;
 }
 
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
@@ -277,7 +284,8 @@ PrefixRules prefix_rules(const config::Config& config) {
 
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const RealmCredentials& credentials,
-    const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
+    const std::shared_ptr<const policy::PayloadRules>& payload,
+    const std::shared_ptr<const policy::IdentityRules>& identity, const NonceKeeper& nonces,
     const PrefixRules& prefixes, const kernel::HostAddresses& host) {
   const std::vector<Realm> realms = realms_of(config, credentials);
   const StatelessAnswers stateless({.realms = realms, .classic = config.classic_stun}, nonces);
@@ -286,7 +294,8 @@ std::unique_ptr<const Policy> make_policy(
   return std::make_unique<const Policy>(
       Policy{.worker = std::move(worker),
              .engine = {.realms = realm_policies(config, credentials, prefixes, host),
-                        .server = server_policy(config, realms)}});
+                        .server = server_policy(config, realms),
+                        .identity = identity}});
 }
 
 flow::Setup flow_setup(const config::Config& config) {

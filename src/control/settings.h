@@ -33,8 +33,9 @@ T random_bytes() {
 dataplane::Options dataplane_options(const config::Config& config);
 std::vector<Listener> listeners(const config::Config& config);
 flow::TableLimits table_limits(const config::Config& config);
-// As much as his allocations have on average, and what a single one may have.
-UserLimits user_limits(const config::Config& config);
+// Of a user who may have so many allocations: as much as these have on average, and what a single
+// one may have. 0: no limit.
+UserLimits user_limits(const config::Config& config, std::uint32_t allocations);
 // Whether one user can keep others from what there is; empty: no.
 std::string why_one_user_can_take_all(const config::Config& config,
                                       const flow::TableLimits& limits);
@@ -59,7 +60,8 @@ PrefixRules prefix_rules(const config::Config& config);
 // As things stand: what of it changes afterwards takes another one, of the same `nonces`.
 std::unique_ptr<const Policy> make_policy(
     const config::Config& config, const RealmCredentials& credentials,
-    const std::shared_ptr<const policy::PayloadRules>& payload, const NonceKeeper& nonces,
+    const std::shared_ptr<const policy::PayloadRules>& payload,
+    const std::shared_ptr<const policy::IdentityRules>& identity, const NonceKeeper& nonces,
     const PrefixRules& prefixes, const kernel::HostAddresses& host);
 // All that the configuration says of it; ports are the caller's.
 flow::Setup flow_setup(const config::Config& config);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "auth/credentials.h"
+#include "policy/identity_rules.h"
 #include "policy/peer_rules.h"
 #include "turnpike/server.h"
 
@@ -21,6 +22,7 @@ struct RealmPolicy {
 struct EnginePolicy {
   std::vector<RealmPolicy> realms;  // by RealmIndex, as many as the server's
   ServerPolicy server;
+  std::shared_ptr<const policy::IdentityRules> identity;  // nullptr: none
 };
 
 }  // namespace turnpike::engine

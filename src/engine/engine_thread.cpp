@@ -33,6 +33,7 @@ std::uint64_t unix_s() {
 
 EngineThread::EngineThread(const ServerConfig& config, const World& world)
     : world_(world),
+      shard_(config.shard),
       policy_(&world_.policy.take(world_.policy_reader)),
       writer_(world.tables, config.shard, world.qsbr, world.next_hops),
       server_(config, *this, world.nonces, world.tokens, world.quotas) {}
@@ -168,6 +169,10 @@ PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
   // A container behind a bridge, for one. A peer without any route may get one yet.
   return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
                                                                             : verdict;
+}
+
+IdentityVerdict EngineThread::judge_identity(const IdentityAttributes& attributes) {
+  return policy_->identity ? policy_->identity->judge(shard_, attributes) : IdentityVerdict{};
 }
 
 std::uint32_t EngineThread::random_below(std::uint32_t bound) {

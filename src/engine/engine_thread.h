@@ -78,6 +78,7 @@ class EngineThread final : public ServerHost {
                      UserKeys& out) override;
   void unauthorized(const ClientEndpoint& client, Unauthorized reason) override;
   PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) override;
+  IdentityVerdict judge_identity(const IdentityAttributes& attributes) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }
 
@@ -89,6 +90,7 @@ class EngineThread final : public ServerHost {
   void sleep(Instant next_tick);
 
   World world_;
+  const std::uint8_t shard_;
   const EnginePolicy* policy_;  // of this round
   flow::TableWriter writer_;
   RandomSource random_;

@@ -192,6 +192,14 @@ void collect_rules(std::vector<MetricFamily>& out, const std::vector<RuleUse>& r
          &RuleUse::flows);
 }
 
+void collect_identity_rules(std::vector<MetricFamily>& out,
+                            const std::vector<IdentityRuleUse>& rules) {
+  FamilyWriter family(out, MetricType::Counter, "identity_rule_requests_total",
+                      "Allocates that an identity rule has decided");
+  for (const IdentityRuleUse& rule : rules)
+    family.add({{"rule", rule.name}}, rule.requests);
+}
+
 void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Worker = flow::WorkerCounters;
   struct Series {
@@ -435,6 +443,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   if (source.ports) collect_ports(out, source.ports());
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
+  if (source.identity_rules) collect_identity_rules(out, source.identity_rules());
   collect_stalls(out, source);
   collect_burst_times(out, source);
   collect_ratio(out, source, "worker_cycles_per_packet",

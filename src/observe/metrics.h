@@ -39,6 +39,12 @@ struct RuleUse {
   std::uint64_t packets = 0, bytes = 0, flows = 0;
 };
 
+// What a rule of identity has met.
+struct IdentityRuleUse {
+  std::string name;
+  std::uint64_t requests = 0;
+};
+
 struct Use {
   std::uint64_t in_use = 0, capacity = 0;
 };
@@ -53,8 +59,9 @@ struct MetricsSource {
   std::function<std::uint64_t()> now_ms;
   std::function<std::vector<PortHealth>()> ports;
   std::function<Use()> buffers, next_hops;
-  std::function<std::vector<RuleUse>()> payload_rules;  // none: there are none
-  const Conditions* conditions = nullptr;               // none: nothing is watched
+  std::function<std::vector<RuleUse>()> payload_rules;           // none: there are none
+  std::function<std::vector<IdentityRuleUse>()> identity_rules;  // likewise
+  const Conditions* conditions = nullptr;                        // none: nothing is watched
   std::uint64_t tsc_hz = 0;
   std::string version;
 };

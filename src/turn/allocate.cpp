@@ -17,6 +17,7 @@ constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
 
 constexpr Refusal kFiveTupleInUse{437, "Five-Tuple In Use"};
+constexpr Refusal kIdentityRefused{403, "Identity Refused"};
 constexpr Refusal kTooManyAllocations{508, "Too Many Allocations", Limit::kAllocations};
 constexpr Refusal kTooManyFromHere{486, "Too Many Allocations From This Address",
                                    Limit::kAllocationsPerSource};
@@ -54,6 +55,7 @@ struct Server::Impl::Claim {
   std::optional<std::uint32_t> redeemed;  // the reservation that this takes up
   Address reserved_from;                  // who made it
   std::optional<std::uint32_t> reserved;  // the one that this makes
+  std::optional<UserLimits> limits;       // of the user, where they aren't everybody's
 
   const Address* redeemed_from() const { return redeemed ? &reserved_from : nullptr; }
 };
@@ -94,9 +96,12 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   if (*transport != kUdp) return refuse(request, {442});
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
     return refuse(request, {400, "Lifetime Malformed"});
+  const IdentityVerdict identity = judge_identity(request);
+  if (identity.refused) return refuse(request, kIdentityRefused);
   if (redirect(request)) return;
 
   Claim claimed;
+  claimed.limits = identity.limits;
   if (const Refusal refusal = claim(request, claimed)) return refuse(request, refusal);
   const Allocation* made = establish(request, claimed);
   if (made == nullptr) {
@@ -104,6 +109,16 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
     return refuse(request, {508, {}, Limit::kAllocations});
   }
   answer_allocate(request, *made);
+}
+
+// The name is the one that the keys were found for: USERHASH, and other ways to write the same
+// name, don't get around a rule (docs/protocol.md 23).
+IdentityVerdict Server::Impl::judge_identity(const Request& request) const {
+  const MessageView& message = request.message;
+  return host_.judge_identity({.username = request.user.username,
+                               .realm = realm_of(request).name,
+                               .origin = message.text(Attribute::kOrigin).value_or(""),
+                               .software = message.text(Attribute::kSoftware).value_or("")});
 }
 
 // RFC 8489 §10: the alternates of the client's own family first.
@@ -141,8 +156,8 @@ Refusal Server::Impl::claim(const Request& request, Claim& claimed) {
   if (reserved) {
     if (const Refusal refusal = claim_reserved(request, claimed)) return refusal;
   }
-  if (const Refusal refusal = refusal_of(
-          quotas_.reserve(request.user.account, request.five_tuple, claimed.redeemed_from()))) {
+  if (const Refusal refusal = refusal_of(quotas_.reserve(
+          request.user.account, request.five_tuple, claimed.redeemed_from(), claimed.limits))) {
     return refusal;
   }
   if (reserved) return {};

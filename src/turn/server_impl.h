@@ -98,6 +98,7 @@ class Server::Impl {
   // allocate.cpp
   struct Claim;
   void allocate(Request& request, Allocation* existing);
+  IdentityVerdict judge_identity(const Request& request) const;
   bool redirect(const Request& request);
   Refusal choose_families(const Request& request, std::array<bool, 2>& wanted) const;
   Refusal claim(const Request& request, Claim& claimed);

@@ -94,6 +94,7 @@ constexpr std::array kRules{
                   may(kAnswered)},
     AttributeRule{Attribute::kFingerprint, "FINGERPRINT", 4, 4, may(kAll), may(kAnswered),
                   may(kAnswered)},
+    AttributeRule{Attribute::kOrigin, "ORIGIN", 1, kTextMax, may(kAnswered), kNowhere, kNowhere},
 };
 
 MethodSet bit_of(Method method) {

@@ -62,11 +62,27 @@ inline std::vector<std::string> every_key() {
   // An unknown key far from any other is answered with all that there are.
   const std::string unknown = "zzzzzzzzzzzzzzzz = 1\n", mark = "expected one of: ";
   std::vector<std::string> keys;
-  for (const std::string table :
-       {"", "[[port]]", "[[listener]]", "[[relay]]", "[relay_ports]", "[auth]", "[[auth.users]]",
-        "[[other_realm]]", "[[other_realm]]\n[[other_realm.users]]",
-        "[[other_realm]]\n[other_realm.peers]", "[peers]", "[clients]", "[limits]", "[payload]",
-        "[[payload.rule]]", "[metrics]", "[log]", "[test]"}) {
+  for (const std::string table : {"",
+                                  "[[port]]",
+                                  "[[listener]]",
+                                  "[[relay]]",
+                                  "[relay_ports]",
+                                  "[auth]",
+                                  "[[auth.users]]",
+                                  "[[other_realm]]",
+                                  "[[other_realm]]\n[[other_realm.users]]",
+                                  "[[other_realm]]\n[other_realm.peers]",
+                                  "[peers]",
+                                  "[clients]",
+                                  "[limits]",
+                                  "[payload]",
+                                  "[[payload.rule]]",
+                                  "[identity]",
+                                  "[[identity.rule]]",
+                                  "[[identity.class]]",
+                                  "[metrics]",
+                                  "[log]",
+                                  "[test]"}) {
     const std::string name = table.substr(table.find_last_of('[') + 1);
     const std::string prefix = name.empty() ? "" : name.substr(0, name.find(']')) + ".";
     for (const ConfigError& error : refused(table + "\n" + unknown)) {

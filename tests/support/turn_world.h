@@ -129,6 +129,9 @@ class World : public ServerHost {
                ? PeerVerdict::kForbidden
                : PeerVerdict::kAllowed;
   }
+  IdentityVerdict judge_identity(const IdentityAttributes& attributes) override {
+    return identity ? identity(attributes) : IdentityVerdict{};
+  }
   std::uint32_t random_below(std::uint32_t bound) override {
     state = state * 6364136223846793005U + 1442695040888963407U;
     return static_cast<std::uint32_t>((state >> 33) % bound);
@@ -153,7 +156,8 @@ class World : public ServerHost {
   std::string secret = "secret";
   bool pending = false;
   int asked_for_keys = 0;
-  int judged = 0;  // peers
+  int judged = 0;                                                      // peers
+  std::function<IdentityVerdict(const IdentityAttributes&)> identity;  // none: everybody is let in
   std::uint64_t state = 42;
 };
 

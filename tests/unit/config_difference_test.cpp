@@ -61,12 +61,17 @@ std::map<std::string, Change> all_changes() {
   const std::vector<Difference> of_port{{"port", kRestart}}, of_listener{{"listener", kRestart}},
       of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}},
       of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}},
-      of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}};
+      of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}},
+      of_identity{{"identity", kLive}};
   const std::string list = testing::TempDir() + "difference-list";
   std::ofstream(list) << "10.0.0.0/8\n";
   const auto rule = [](const std::string& text) {
     return "payload.rule = [{ " + text + ", action = \"drop\" }]";
   };
+  const auto identity = [](const std::string& attribute, const std::string& text) {
+    return "identity.rule = [{ name = \"x\", attribute = \"" + attribute + "\", " + text + " }]";
+  };
+  const std::string class_a = "identity.class = [{ name = \"a\", allocations_per_user = 1 }]\n";
   const Difference alternates{"listener.alternates", kLive};
   std::map<std::string, Change> changes{
       {"realm", {"realm = \"example.com\"", {{"realm", kRestart}}}},
@@ -168,6 +173,22 @@ std::map<std::string, Change> all_changes() {
       {"payload.rule.from", {rule("protocol = \"dns\", from = \"peer\""), of_payload}},
       {"payload.rule.rate",
        {"payload.rule = [{ protocol = \"dns\", action = \"limit\", rate = 9000 }]", of_payload}},
+      {"identity.rule.name",
+       {identity("realm", "pattern = \"a\", action = \"deny\""), of_identity}},
+      {"identity.rule.attribute",
+       {identity("origin", "pattern = \"a\", action = \"deny\""), of_identity}},
+      {"identity.rule.pattern",
+       {identity("username", "pattern = \"b\", action = \"deny\""), of_identity}},
+      {"identity.rule.caseless",
+       {identity("software", "pattern = \"a\", caseless = true, action = \"deny\""), of_identity}},
+      {"identity.rule.action",
+       {identity("username", "pattern = \"a\", action = \"allow\""), of_identity}},
+      {"identity.rule.class",
+       {class_a + identity("username", "pattern = \"a\", action = \"class\", class = \"a\""),
+        of_identity}},
+      {"identity.class.name", {class_a, of_identity}},
+      {"identity.class.allocations_per_user",
+       {"identity.class = [{ name = \"a\", allocations_per_user = 0 }]", of_identity}},
       {"limits.burst_ms", {"limits.burst_ms = 100", {{"limits.burst_ms", kLive}}}},
       {"metrics.enabled", {"metrics.enabled = false", {{"metrics", kRestart}}}},
       {"metrics.address", {"metrics.address = \"127.0.0.1:9642\"", {{"metrics", kRestart}}}},
@@ -216,10 +237,10 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
   const std::map<std::string, Change> changes = all_changes();
   const Config before = accepted(kBase);
   // Each is a table, whose own keys are changed.
-  const std::set<std::string> tables{"port",    "listener", "relay",       "relay_ports",
-                                     "auth",    "peers",    "limits",      "metrics",
-                                     "log",     "test",     "other_realm", "other_realm.peers",
-                                     "clients", "payload",  "payload.rule"};
+  const std::set<std::string> tables{
+      "port",    "listener", "relay",        "relay_ports", "auth",          "peers",
+      "limits",  "metrics",  "log",          "test",        "other_realm",   "other_realm.peers",
+      "clients", "payload",  "payload.rule", "identity",    "identity.rule", "identity.class"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;

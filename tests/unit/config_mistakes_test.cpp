@@ -40,6 +40,10 @@ std::string other_realm(const std::string& name) {
   return "[[other_realm]]\nname = \"" + name + "\"\nrest_secrets = [\"s\"]\n";
 }
 
+std::string identity_rule(const std::string& text) {
+  return more("[[identity.rule]]\nname = \"x\"\n" + text);
+}
+
 const Mistake kMistakes[] = {
     {"NoToml", "realm = \n", 1, "", "expected TOML", ""},
     {"KeyTwice", more("realm = \"again\"\n"), 4, "", "expected TOML", ""},
@@ -77,6 +81,46 @@ const Mistake kMistakes[] = {
      "payload.rule[0].action", "ends no allocation", "found \"end\""},
     {"RelativeCache", more("[payload]\ncache = \"here\"\n"), 5, "payload.cache", "an absolute path",
      "found \"here\""},
+
+    {"IdentityRuleWithoutAName",
+     more("[[identity.rule]]\nattribute = \"realm\"\npattern = \"a\"\naction = \"deny\"\n"), 4,
+     "identity.rule[0].name", "a name of 1 to 48", "found nothing"},
+    {"IdentityRuleWithoutAnAttribute", identity_rule("pattern = \"a\"\naction = \"deny\"\n"), 4,
+     "identity.rule[0].attribute", "\"username\", \"realm\", \"origin\" or \"software\"",
+     "found nothing"},
+    {"IdentityRuleOfAnotherAttribute",
+     identity_rule("attribute = \"nonce\"\npattern = \"a\"\naction = \"deny\"\n"), 6,
+     "identity.rule[0].attribute", "\"username\", \"realm\", \"origin\" or \"software\"",
+     "found \"nonce\""},
+    {"IdentityRuleWithoutAPattern", identity_rule("attribute = \"realm\"\naction = \"deny\"\n"), 4,
+     "identity.rule[0].pattern", "a regular expression", "found nothing"},
+    {"IdentityRuleWithoutAction", identity_rule("attribute = \"realm\"\npattern = \"a\"\n"), 4,
+     "identity.rule[0].action", "\"allow\", \"deny\" or \"class\"", "found nothing"},
+    {"IdentityRuleOfAnotherAction",
+     identity_rule("attribute = \"realm\"\npattern = \"a\"\naction = \"drop\"\n"), 8,
+     "identity.rule[0].action", "\"allow\", \"deny\" or \"class\"", "found \"drop\""},
+    {"IdentityRuleWithoutAClass",
+     identity_rule("attribute = \"realm\"\npattern = \"a\"\naction = \"class\"\n"), 4,
+     "identity.rule[0].class", "only there", "found none"},
+    {"IdentityRuleWithAClassForNothing",
+     identity_rule("attribute = \"realm\"\npattern = \"a\"\naction = \"deny\"\nclass = \"c\"\n"
+                   "[[identity.class]]\nname = \"c\"\nallocations_per_user = 1\n"),
+     9, "identity.rule[0].class", "only there", "found one"},
+    {"IdentityRuleOfNoSuchClass",
+     identity_rule("attribute = \"realm\"\npattern = \"a\"\naction = \"class\"\nclass = \"c\"\n"),
+     9, "identity.rule[0].class", "the name of an [[identity.class]]", "found \"c\""},
+    {"IdentityRuleTwice",
+     identity_rule("attribute = \"realm\"\npattern = \"a\"\naction = \"deny\"\n[[identity.rule]]\n"
+                   "name = \"x\"\nattribute = \"realm\"\npattern = \"b\"\naction = \"deny\"\n"),
+     10, "identity.rule[1].name", "a name of its own", "found \"x\" a second time"},
+    {"IdentityClassWithoutAName", more("[[identity.class]]\nallocations_per_user = 1\n"), 4,
+     "identity.class[0].name", "a name of 1 to 48", "found nothing"},
+    {"IdentityClassWithoutAQuota", more("[[identity.class]]\nname = \"c\"\n"), 4,
+     "identity.class[0].allocations_per_user", "an integer from 0 to 1000000", "found nothing"},
+    {"IdentityClassTwice",
+     more("[[identity.class]]\nname = \"c\"\nallocations_per_user = 1\n"
+          "[[identity.class]]\nname = \"c\"\nallocations_per_user = 2\n"),
+     8, "identity.class[1].name", "a name of its own", "found \"c\" a second time"},
 
     {"NoPort", "realm = \"r\"\nauth.rest_secrets = [\"s\"]\n", 1, "port", "at least one port",
      "found none"},

@@ -66,7 +66,8 @@ engine::EnginePolicy engine_policy(std::uint32_t number) {
   accounts.users = {{user_of(number), "secret", ""}};
   return {{{policy::PeerRules({.deny = {{refused_by(number), 32}}}),
             std::make_shared<const auth::Credentials>(accounts)}},
-          {.realms = {{.name = kRealm}}, .software = software_of(number)}};
+          {.realms = {{.name = kRealm}}, .software = software_of(number)},
+          nullptr};
 }
 
 flow::WorkerPolicy worker_policy(std::uint32_t number, const NonceKeeper& nonces) {

@@ -1,0 +1,21 @@
+// Identity rules, from what the configuration says of them to what engines hold an Allocate
+// against.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "config/config.h"
+#include "observe/metrics.h"
+#include "policy/identity_rules.h"
+
+namespace turnpike::control {
+
+// Compiled, which may take seconds; nullptr: there are none. Throws Misfit, which says where the
+// mistake stands.
+std::shared_ptr<const policy::IdentityRules> make_identity_rules(const config::Config& config);
+
+// What they have met so far. Any thread.
+std::vector<observe::IdentityRuleUse> use_of(const policy::IdentityRules& rules);
+
+}  // namespace turnpike::control
