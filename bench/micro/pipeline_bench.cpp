@@ -152,8 +152,10 @@ std::shared_ptr<const policy::PayloadRules> many_rules() {
 }
 
 void watch(Watch watch, WorkerPolicy& policy) {
-  static const auto rules = many_rules();
-  if (watch == Watch::kVerdict || watch == Watch::kScan) policy.payload = rules;
+  if (watch == Watch::kVerdict || watch == Watch::kScan) {
+    static const auto rules = many_rules();
+    policy.payload = rules;
+  }
   if (watch != Watch::kMeters) return;
   for (const MeterLevel level : {MeterLevel::kAllocation, MeterLevel::kUser, MeterLevel::kNode})
     policy.meters.of(level, MeterKind::kBytes) = MeterRate(100'000'000'000, 10'000'000'000, 1);

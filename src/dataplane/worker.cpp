@@ -158,7 +158,9 @@ bool Worker::rest() {
 
 // Once through everything; true if there was something to do.
 bool Worker::round(Instant now) {
-  pipeline_->use(policy_->take(config_.number));
+  const flow::WorkerPolicy& policy = policy_->take(config_.number);
+  if (&policy != used_) pipeline_->use(policy);
+  used_ = &policy;
   bool busy = false;
   received_at_ = 0;
   for (const Queue& queue : queues_)

@@ -99,6 +99,7 @@ class Worker {
   std::unique_ptr<Reassembly> reassembly_;
   std::optional<PublishedPart<flow::WorkerPolicy>> policy_;  // since start(); by its number
   std::unique_ptr<flow::Pipeline> pipeline_;
+  const flow::WorkerPolicy* used_ = nullptr;  // in the round before
   const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
   bool asked_engines_ = false;     // in this round

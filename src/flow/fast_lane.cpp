@@ -200,6 +200,7 @@ TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
     }
   }
   if (item.entry == kNoSlot) return false;
+  police_.prefetch(item.allocation);
   __builtin_prefetch(item.by_channel ? static_cast<const void*>(&channels_[item.entry])
                                      : &permissions_[item.entry]);
   return true;

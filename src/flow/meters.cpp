@@ -37,12 +37,12 @@ Meters::Meters(const Tables& tables, const std::vector<Listener>& listeners, Sha
 
 void Meters::use(const MeterRates& rates) {
   rates_ = shared_ != nullptr && rates.any() ? &rates : nullptr;
-  for (std::size_t level = 0; level < kMeterLevels; ++level) {
-    for (std::size_t kind = 0; kind < kMeterKinds; ++kind)
-      masks_[level][kind] = rates.rates[level][kind].unlimited() ? 0 : 0xFFFF'FFFF;
+  limit_count_ = 0;
+  for (std::uint8_t level = 0; level < kMeterLevels; ++level) {
+    for (std::uint8_t kind = 0; kind < kMeterKinds; ++kind) {
+      if (!rates.rates[level][kind].unlimited()) limits_[limit_count_++] = {level, kind};
+    }
   }
-  user_mask_ = rates.any(MeterLevel::kUser) ? 0xFFFF'FFFF : 0;
-  counts_packets_ = rates.any(MeterKind::kPackets);
 }
 
 // The slot's buckets are made full for a new owner by whichever worker meets him first; another
@@ -65,21 +65,18 @@ void Meters::adopt(State& state, AllocationSlot slot, std::uint16_t generation) 
   }
 }
 
-Drop Meters::draw(Instant now, AllocationSlot slot, const State& state,
-                  const std::array<Credits*, kMeterLevels>& all, bool to_client,
+Drop Meters::draw(Instant now, AllocationSlot slot, State& state, bool to_client,
                   std::uint32_t bytes) {
   const std::array<SharedMeters::Buckets*, kMeterLevels> buckets{
       &shared_->allocation(slot), &shared_->user(state.user), &shared_->realm(state.realm),
       &shared_->node()};
-  const std::array<std::uint32_t, kMeterKinds> cost{bytes, 1};
-  for (std::size_t level = 0; level < kMeterLevels; ++level) {
-    for (std::size_t kind = 0; kind < kMeterKinds; ++kind) {
-      const MeterRate& rate = rates_->rates[level][kind];
-      if (rate.unlimited()) continue;
-      if (!all[level]->left[kind][to_client].has(
-              now.ms, rate, buckets[level]->meters[kind][to_client], cost[kind]))
-        return kDrops[level][kind];
-    }
+  for (std::size_t i = 0; i < limit_count_; ++i) {
+    const auto [level, kind] = limits_[i];
+    if (!credits_of(state, level)
+             .left[kind][to_client]
+             .has(now.ms, rates_->rates[level][kind], buckets[level]->meters[kind][to_client],
+                  cost(kind, bytes)))
+      return kDrops[level][kind];
   }
   return Drop::kNone;
 }

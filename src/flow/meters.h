@@ -80,6 +80,9 @@ class Meters {
   void use(const MeterRates& rates);
   bool watch() const { return rates_ != nullptr; }
 
+  // Of a slot that take() is about to be asked of.
+  void prefetch(std::uint32_t slot) const { __builtin_prefetch(&states_[slot], 1); }
+
   // A packet of `bytes` of IP, of the slot's `generation`th allocation. Drop::kNone: it passes, and
   // is taken off.
   Drop take(Instant now, AllocationSlot slot, std::uint16_t generation, bool to_client,
@@ -87,24 +90,19 @@ class Meters {
     State& state = states_[static_cast<std::uint32_t>(slot)];
     if (state.generation != generation) [[unlikely]]
       adopt(state, slot, generation);
-    const std::array<Credits*, kMeterLevels> all = credits(state);
+    std::array<Credit*, kMeterLevels * kMeterKinds> credits;
     bool enough = true;
-    for (std::size_t level = 0; level < kMeterLevels; ++level)
-      enough &= all[level]->left[0][to_client].left() >= (bytes & masks_[level][0]);
-    if (counts_packets_) {
-      for (std::size_t level = 0; level < kMeterLevels; ++level)
-        enough &= all[level]->left[1][to_client].left() >= (1 & masks_[level][1]);
+    for (std::size_t i = 0; i < limit_count_; ++i) {
+      const Limit limit = limits_[i];
+      credits[i] = &credits_of(state, limit.level).left[limit.kind][to_client];
+      enough &= credits[i]->left() >= cost(limit.kind, bytes);
     }
     if (!enough) [[unlikely]] {
-      const Drop refused = draw(now, slot, state, all, to_client, bytes);
+      const Drop refused = draw(now, slot, state, to_client, bytes);
       if (refused != Drop::kNone) return refused;
     }
-    for (std::size_t level = 0; level < kMeterLevels; ++level)
-      all[level]->left[0][to_client].spend(bytes & masks_[level][0]);
-    if (counts_packets_) {
-      for (std::size_t level = 0; level < kMeterLevels; ++level)
-        all[level]->left[1][to_client].spend(1 & masks_[level][1]);
-    }
+    for (std::size_t i = 0; i < limit_count_; ++i)
+      credits[i]->spend(cost(limits_[i].kind, bytes));
     return Drop::kNone;
   }
 
@@ -121,21 +119,36 @@ class Meters {
   };
   static_assert(sizeof(State) <= 32);
 
-  // Levels without a limit have a mask of 0, and whoever's credits stand there stay as they are.
-  std::array<Credits*, kMeterLevels> credits(State& state) {
-    return {&state.credits, &users_[state.user & user_mask_], &realms_[state.realm], &node_};
+  // One that there is, of those a policy can set.
+  struct Limit {
+    std::uint8_t level, kind;
+  };
+
+  static std::uint32_t cost(std::uint8_t kind, std::uint32_t bytes) {
+    return kind == static_cast<std::uint8_t>(MeterKind::kBytes) ? bytes : 1;
+  }
+  Credits& credits_of(State& state, std::uint8_t level) {
+    switch (static_cast<MeterLevel>(level)) {
+      case MeterLevel::kAllocation:
+        return state.credits;
+      case MeterLevel::kUser:
+        return users_[state.user];
+      case MeterLevel::kRealm:
+        return realms_[state.realm];
+      case MeterLevel::kNode:
+        break;
+    }
+    return node_;
   }
   void adopt(State& state, AllocationSlot slot, std::uint16_t generation);
-  Drop draw(Instant now, AllocationSlot slot, const State& state,
-            const std::array<Credits*, kMeterLevels>& all, bool to_client, std::uint32_t bytes);
+  Drop draw(Instant now, AllocationSlot slot, State& state, bool to_client, std::uint32_t bytes);
 
   const Tables& tables_;
   const std::vector<Listener>& listeners_;
   SharedMeters* shared_;
   const MeterRates* rates_ = nullptr;  // none: nothing is limited
-  std::array<std::array<std::uint32_t, kMeterKinds>, kMeterLevels> masks_{};
-  std::uint32_t user_mask_ = 0;
-  bool counts_packets_ = false;
+  std::array<Limit, kMeterLevels * kMeterKinds> limits_{};
+  std::size_t limit_count_ = 0;
   LargeArray<State> states_;
   LargeArray<Credits> users_;
   std::array<Credits, 256> realms_;

@@ -46,6 +46,10 @@ class Police {
   // Whether there is anything to judge by: asked first, so that an idle one costs a compare.
   bool watches() const { return watches_; }
 
+  // Of an allocation of whom a packet will be judged.
+  void prefetch(std::uint32_t slot) const {
+    if (meters_.watch()) meters_.prefetch(slot);
+  }
   // Whether it has to be looked into.
   bool is_open(const Passing& passing) const {
     return rules_ != nullptr && !rules_pass(passing) && is_undecided(passing);

@@ -98,23 +98,25 @@ TEST(QuotaLedger, KeepsAUsersOwnLimitsUntilHisNextAllocation) {
   using Thing = QuotaLedger::Thing;
   QuotaLedger ledger({1, 1, 1}, 0, true);
   const UserLimits large{3, 4, 0};
-  EXPECT_EQ(ledger.reserve({"alice"}, numbered(1), false, large), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"alice"}, numbered(1), nullptr, large),
+            QuotaLedger::Verdict::kReserved);
   EXPECT_TRUE(ledger.reserve({"alice"}, Thing::kPermission, 4));
   EXPECT_FALSE(ledger.reserve({"alice"}, Thing::kPermission, 1));
   EXPECT_TRUE(ledger.reserve({"alice"}, Thing::kChannel, 1000)) << "0: no limit";
-  EXPECT_EQ(ledger.reserve({"alice"}, numbered(2), false), QuotaLedger::Verdict::kOverQuota);
+  EXPECT_EQ(ledger.reserve({"alice"}, numbered(2)), QuotaLedger::Verdict::kOverQuota);
   EXPECT_TRUE(ledger.reserve({"alice"}, Thing::kAllocation, 2)) << "a refusal changes nothing";
   ledger.release({"alice"}, Thing::kAllocation, 2);
   // One that takes up a reservation says whose limits hold, as any other.
-  EXPECT_EQ(ledger.reserve({"alice"}, numbered(3), true), QuotaLedger::Verdict::kReserved);
+  const Address from = numbered(3).client.address;
+  EXPECT_EQ(ledger.reserve({"alice"}, numbered(3), &from), QuotaLedger::Verdict::kReserved);
   EXPECT_FALSE(ledger.reserve({"alice"}, Thing::kChannel, 1));
-  EXPECT_EQ(ledger.reserve({"bob"}, numbered(4), false), QuotaLedger::Verdict::kReserved);
-  EXPECT_EQ(ledger.reserve({"bob"}, numbered(5), false), QuotaLedger::Verdict::kOverQuota);
+  EXPECT_EQ(ledger.reserve({"bob"}, numbered(4)), QuotaLedger::Verdict::kReserved);
+  EXPECT_EQ(ledger.reserve({"bob"}, numbered(5)), QuotaLedger::Verdict::kOverQuota);
 }
 
 TEST(QuotaLedger, RemembersNoLimitsOfWhoHasNothing) {
   QuotaLedger ledger({1, 1, 0}, 0, false);
-  ASSERT_EQ(ledger.reserve({"alice"}, numbered(1), false, UserLimits{0}),
+  ASSERT_EQ(ledger.reserve({"alice"}, numbered(1), nullptr, UserLimits{0}),
             QuotaLedger::Verdict::kReserved);
   ledger.release({"alice"}, numbered(1));
   EXPECT_TRUE(ledger.reserve({"alice"}, QuotaLedger::Thing::kPermission, 1));
