@@ -1,0 +1,153 @@
+// Workers judge packets of permissions that come and go in the same few slots: a verdict never
+// reaches the slot's next owner, and what passes of an allocation is never more than its limit.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "flow/police.h"
+#include "flow_world.h"
+#include "random.h"
+
+namespace turnpike::flow::test {
+namespace {
+
+constexpr std::size_t kWorkers = 2;
+constexpr std::uint32_t kPermissions = 8;
+constexpr std::uint32_t kChanges = 1500;
+
+// Even ones send what is welcome, odd ones what isn't; of a change's number, so that a slot's
+// owners are of both kinds.
+Address peer_of(std::uint32_t change) {
+  return Address::v4(203, static_cast<std::uint8_t>(change >> 16),
+                     static_cast<std::uint8_t>(change >> 8), static_cast<std::uint8_t>(change));
+}
+bool is_welcome(const Address& peer) {
+  return peer.bytes[3] % 2 == 0;
+}
+
+class PoliceRace {
+ public:
+  PoliceRace() {
+    setup_.listeners = {{{kServer4, kPort}}};
+    setup_.relayed = {{kRelay4, std::nullopt}};
+    setup_.meters = &meters_;
+    policy_
+        .payload = std::get<std::shared_ptr<const policy::PayloadRules>>(policy::PayloadRules::make(
+        {.rules = {{.name = "bad", .patterns = {{"^bad"}}, .action = policy::RuleAction::kDrop}},
+         .scanned = 2,
+         .workers = kWorkers}));
+    AllocationFlow flow;
+    flow.five_tuple = {ClientEndpoint{{kClient4, kClientPort}}, {kServer4, kPort}, Transport::kUdp};
+    flow.relayed[0] = RelayEndpoint{{kRelay4, kRelayPort4}};
+    flow.expires_s = {FlowWorld::kExpires, 0};
+    allocation_ = writer_.publish_allocation(flow).value();
+  }
+
+  void limit(std::uint64_t packets_per_second, std::uint64_t burst) {
+    policy_.meters.of(MeterLevel::kAllocation, MeterKind::kPackets) =
+        MeterRate(packets_per_second, burst, kWorkers);
+  }
+
+  void run() {
+    std::vector<std::thread> workers;
+    for (std::size_t i = 0; i < kWorkers; ++i)
+      workers.emplace_back([this, i] { judge(i); });
+    for (std::uint32_t change = 0; change < kChanges; ++change)
+      replace(change);
+    stop_.store(true);
+    for (std::thread& worker : workers)
+      worker.join();
+  }
+
+  std::atomic<std::uint64_t> passed{0}, refused{0}, limited{0};
+  std::atomic<std::uint64_t> wronged{0};  // welcome ones refused, unwelcome ones let through
+
+ private:
+  // One permission's slot gets another owner, as soon as a slot is free.
+  void replace(std::uint32_t change) {
+    std::optional<PermissionSlot>& place = slots_[change % kPermissions];
+    if (place) writer_.withdraw_permission(*place);
+    do {
+      writer_.housekeeping();
+      place = writer_.publish_permission({allocation_, peer_of(change), FlowWorld::kExpires});
+      if (!place) std::this_thread::yield();
+    } while (!place);
+    newest_.store(change, std::memory_order_release);
+  }
+
+  void judge(std::size_t number) {
+    Police police(setup_, tables_, static_cast<std::uint16_t>(number));
+    police.use(policy_);
+    turnpike::test::Random random(7 + number);
+    constexpr std::string_view kGood = "good", kBad = "bad";
+    while (!stop_.load(std::memory_order_relaxed)) {
+      qsbr_.quiescent(number);
+      for (int i = 0; i < 16; ++i) {
+        const std::uint32_t newest = newest_.load(std::memory_order_acquire);
+        const std::uint32_t back = random.below(kPermissions);
+        if (back > newest) continue;
+        const auto slot = tables_.find_permission(allocation_, peer_of(newest - back));
+        if (!slot) continue;
+        const PermissionEntry& entry = tables_.permission(*slot);
+        const bool welcome = is_welcome(entry.peer);
+        const std::string_view body = welcome ? kGood : kBad;
+        if (i % 4 == 0) std::this_thread::yield();
+        const Drop drop =
+            police.judge(Instant{1'000'000},
+                         {allocation_,
+                          entry.generation,
+                          false,
+                          Family::kIpv4,
+                          &entry.payload_verdict,
+                          {reinterpret_cast<const std::uint8_t*>(body.data()), body.size()}});
+        if (drop == Drop::kAllocationPacketRate) {
+          limited.fetch_add(1);
+        } else if (drop == Drop::kNone) {
+          passed.fetch_add(1);
+        } else {
+          refused.fetch_add(1);
+        }
+        if ((drop == Drop::kPayloadRule) == welcome) wronged.fetch_add(1);
+      }
+    }
+    qsbr_.offline(number);
+  }
+
+  Setup setup_;
+  OneHop hop_;
+  Qsbr qsbr_;
+  SharedMeters meters_{4, 4};
+  Tables tables_{TableLimits{1, 4, kPermissions + 2, 4},
+                 {{kRelay4, std::nullopt}},
+                 {{{kServer4, kPort}}},
+                 kHashKey,
+                 {}};
+  TableWriter writer_{tables_, 0, qsbr_, hop_};
+  NonceKeeper nonces_{{.key = {1}}};
+  WorkerPolicy policy_{StatelessAnswers({.realms = {{.name = "example.org"}}}, nonces_)};
+  AllocationSlot allocation_{};
+  std::array<std::optional<PermissionSlot>, kPermissions> slots_;
+  std::atomic<std::uint32_t> newest_{0};
+  std::atomic<bool> stop_{false};
+};
+
+TEST(PoliceRace, AVerdictNeverReachesASlotsNextOwner) {
+  PoliceRace race;
+  race.run();
+  EXPECT_EQ(race.wronged.load(), 0U);
+  EXPECT_GT(race.passed.load(), 500U) << "the workers hardly ran";
+  EXPECT_GT(race.refused.load(), 500U);
+}
+
+TEST(PoliceRace, WorkersTogetherPassNoMoreThanTheLimit) {
+  PoliceRace race;
+  race.limit(1000, 700);
+  race.run();
+  EXPECT_LE(race.passed.load(), 700U) << "time stands still";
+  EXPECT_GE(race.passed.load(), 700U - kWorkers * MeterRate(1000, 700, kWorkers).quantum());
+  EXPECT_GT(race.limited.load(), 100U);
+}
+
+}  // namespace
+}  // namespace turnpike::flow::test
