@@ -13,8 +13,8 @@ namespace turnpike::flow::test {
 namespace {
 
 constexpr std::size_t kWorkers = 2;
-constexpr std::uint32_t kPermissions = 8;
-constexpr std::uint32_t kChanges = 1500;
+constexpr std::uint32_t kPermissions = 7;  // odd: who follows in a slot is of the other kind
+constexpr std::uint32_t kChanges = 500;
 
 // Even ones send what is welcome, odd ones what isn't; of a change's number, so that a slot's
 // owners are of both kinds.
@@ -49,11 +49,14 @@ class PoliceRace {
         MeterRate(packets_per_second, burst, kWorkers);
   }
 
-  void run() {
+  // Until the workers have had `enough` to do.
+  template <typename Enough>
+  void run(Enough enough) {
     std::vector<std::thread> workers;
     for (std::size_t i = 0; i < kWorkers; ++i)
       workers.emplace_back([this, i] { judge(i); });
-    for (std::uint32_t change = 0; change < kChanges; ++change)
+    for (std::uint32_t change = 0; change < kChanges || (!enough() && change < 1000 * kChanges);
+         ++change)
       replace(change);
     stop_.store(true);
     for (std::thread& worker : workers)
@@ -134,7 +137,7 @@ class PoliceRace {
 
 TEST(PoliceRace, AVerdictNeverReachesASlotsNextOwner) {
   PoliceRace race;
-  race.run();
+  race.run([&] { return race.passed > 500 && race.refused > 500; });
   EXPECT_EQ(race.wronged.load(), 0U);
   EXPECT_GT(race.passed.load(), 500U) << "the workers hardly ran";
   EXPECT_GT(race.refused.load(), 500U);
@@ -143,10 +146,10 @@ TEST(PoliceRace, AVerdictNeverReachesASlotsNextOwner) {
 TEST(PoliceRace, WorkersTogetherPassNoMoreThanTheLimit) {
   PoliceRace race;
   race.limit(1000, 700);
-  race.run();
+  race.run([&] { return race.limited > 100; });
   EXPECT_LE(race.passed.load(), 700U) << "time stands still";
   EXPECT_GE(race.passed.load(), 700U - kWorkers * MeterRate(1000, 700, kWorkers).quantum());
-  EXPECT_GT(race.limited.load(), 100U);
+  EXPECT_GT(race.limited.load(), 100U) << "the workers hardly ran";
 }
 
 }  // namespace
