@@ -34,10 +34,6 @@ void* operator new(std::size_t size) {
   if (void* block = std::malloc(size)) return block;
   throw std::bad_alloc();
 }
-// std::stable_sort() takes its room by it.
-void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
-  return std::malloc(size);
-}
 void operator delete(void* block) noexcept {
   look_and_free(block);
 }
