@@ -161,7 +161,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.client = flow.five_tuple.client;
   entry.listener = impl_->listener_of(flow.five_tuple);
   entry.shard = impl_->index;
-  ++entry.generation;
+  if (++entry.generation == 0) entry.generation = 1;  // 0 is nobody's
   impl_->parts.users[*slot] = flow.user;
   entry.forget_path_mtu();
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
