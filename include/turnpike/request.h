@@ -36,7 +36,6 @@ struct Notice {
   std::uint16_t generation = 0;
   AllocationSlot slot{};
   std::uint16_t rule = 0;  // the payload rule that wants it
-  std::uint16_t reserved = 0;
 };
 
 // A shard's end of the way to all who bring it requests; called by the shard's thread alone.

@@ -83,7 +83,6 @@ class Credit {
     return true;
   }
   void spend(std::uint32_t units) { left_ -= units; }
-  void reset() { left_ = 0; }
 
  private:
   std::uint32_t left_ = 0;

@@ -158,9 +158,7 @@ bool Worker::rest() {
 
 // Once through everything; true if there was something to do.
 bool Worker::round(Instant now) {
-  const flow::WorkerPolicy& policy = policy_->take(config_.number);
-  if (&policy != used_) pipeline_->use(policy);
-  used_ = &policy;
+  pipeline_->use(policy_->take(config_.number));
   bool busy = false;
   received_at_ = 0;
   for (const Queue& queue : queues_)
@@ -170,8 +168,8 @@ bool Worker::round(Instant now) {
   busy |= transmitter_.take_handoffs();
   busy |= take_fragments(now);
   busy |= take_exceptions();
+  busy |= tell_of_ended();
   if (!busy) return false;
-  tell_of_ended();
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
@@ -179,16 +177,17 @@ bool Worker::round(Instant now) {
 }
 
 // Whoever finds the shard's ring full keeps his place until the next round.
-void Worker::tell_of_ended() {
+bool Worker::tell_of_ended() {
   flow::Police& police = pipeline_->police();
   std::size_t told = 0;
   for (const flow::Police::Ended& ended : police.ended()) {
     if (!fabric_.engines[ended.shard]->notify(config_.number, ended.notice)) break;
     ++told;
   }
-  if (told == 0) return;
+  if (told == 0) return false;
   police.taken(told);
   asked_engines_ = true;
+  return true;
 }
 
 // A system call for each engine that sleeps, so only now that all frames are sent.

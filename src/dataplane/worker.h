@@ -66,7 +66,7 @@ class Worker {
   void run_rounds();
   bool round(Instant now);
   void count_stall(std::uint64_t cycles);
-  void tell_of_ended();
+  bool tell_of_ended();
   void wake_engines();
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
@@ -99,7 +99,6 @@ class Worker {
   std::unique_ptr<Reassembly> reassembly_;
   std::optional<PublishedPart<flow::WorkerPolicy>> policy_;  // since start(); by its number
   std::unique_ptr<flow::Pipeline> pipeline_;
-  const flow::WorkerPolicy* used_ = nullptr;  // in the round before
   const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
   bool asked_engines_ = false;     // in this round

@@ -200,7 +200,6 @@ TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
     }
   }
   if (item.entry == kNoSlot) return false;
-  police_.prefetch(item.allocation);
   __builtin_prefetch(item.by_channel ? static_cast<const void*>(&channels_[item.entry])
                                      : &permissions_[item.entry]);
   return true;
@@ -483,6 +482,10 @@ std::size_t FastLane::process(const WorkerPolicy& policy, Instant now, std::span
     if (!find_entry(items[i])) continue;
     if (found != i) items[found] = items[i];
     ++found;
+  }
+  if (police_.has_limits()) {
+    for (std::size_t i = 0; i < found; ++i)
+      police_.prefetch(items[i].allocation);
   }
   std::size_t done = bindings_;
   for (std::size_t i = 0; i < found; ++i)

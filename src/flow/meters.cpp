@@ -14,20 +14,6 @@ constexpr Drop kDrops[kMeterLevels][kMeterKinds] = {
 
 }  // namespace
 
-bool MeterRates::any() const {
-  return any(MeterKind::kBytes) || any(MeterKind::kPackets);
-}
-
-bool MeterRates::any(MeterKind kind) const {
-  return std::any_of(rates.begin(), rates.end(), [kind](const auto& level) {
-    return !level[static_cast<std::size_t>(kind)].unlimited();
-  });
-}
-
-bool MeterRates::any(MeterLevel level) const {
-  return !of(level, MeterKind::kBytes).unlimited() || !of(level, MeterKind::kPackets).unlimited();
-}
-
 Meters::Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared)
     : tables_(tables),
       listeners_(listeners),
@@ -35,9 +21,10 @@ Meters::Meters(const Tables& tables, const std::vector<Listener>& listeners, Sha
       states_(shared == nullptr ? 1 : shared->allocations()),
       users_(shared == nullptr ? 1 : shared->users()) {}
 
-void Meters::use(const MeterRates& rates) {
-  rates_ = shared_ != nullptr && rates.any() ? &rates : nullptr;
+void Meters::change(const MeterRates& rates) {
+  rates_ = rates;
   limit_count_ = 0;
+  if (shared_ == nullptr) return;
   for (std::uint8_t level = 0; level < kMeterLevels; ++level) {
     for (std::uint8_t kind = 0; kind < kMeterKinds; ++kind) {
       if (!rates.rates[level][kind].unlimited()) limits_[limit_count_++] = {level, kind};
@@ -74,7 +61,7 @@ Drop Meters::draw(Instant now, AllocationSlot slot, State& state, bool to_client
     const auto [level, kind] = limits_[i];
     if (!credits_of(state, level)
              .left[kind][to_client]
-             .has(now.ms, rates_->rates[level][kind], buckets[level]->meters[kind][to_client],
+             .has(now.ms, rates_.rates[level][kind], buckets[level]->meters[kind][to_client],
                   cost(kind, bytes)))
       return kDrops[level][kind];
   }

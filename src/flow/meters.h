@@ -38,9 +38,7 @@ struct MeterRates {
   MeterRate& of(MeterLevel level, MeterKind kind) {
     return rates[static_cast<std::size_t>(level)][static_cast<std::size_t>(kind)];
   }
-  bool any() const;
-  bool any(MeterKind kind) const;
-  bool any(MeterLevel level) const;
+  friend bool operator==(const MeterRates&, const MeterRates&) = default;
 };
 
 // The node's buckets. Touched where credit is drawn.
@@ -67,7 +65,7 @@ class SharedMeters {
 
  private:
   LargeArray<Buckets> allocations_, users_;
-  std::array<Buckets, 256> realms_;
+  std::array<Buckets, kMostRealms> realms_;
   Buckets node_;
 };
 
@@ -77,8 +75,11 @@ class Meters {
   // `shared`: none, if nothing is ever metered.
   Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared);
 
-  void use(const MeterRates& rates);
-  bool watch() const { return rates_ != nullptr; }
+  // Once a round: what is as it was costs a compare.
+  void use(const MeterRates& rates) {
+    if (rates != rates_) change(rates);
+  }
+  bool watch() const { return limit_count_ != 0; }
 
   // Of a slot that take() is about to be asked of.
   void prefetch(std::uint32_t slot) const { __builtin_prefetch(&states_[slot], 1); }
@@ -140,18 +141,19 @@ class Meters {
     }
     return node_;
   }
+  void change(const MeterRates& rates);
   void adopt(State& state, AllocationSlot slot, std::uint16_t generation);
   Drop draw(Instant now, AllocationSlot slot, State& state, bool to_client, std::uint32_t bytes);
 
   const Tables& tables_;
   const std::vector<Listener>& listeners_;
   SharedMeters* shared_;
-  const MeterRates* rates_ = nullptr;  // none: nothing is limited
+  MeterRates rates_;
   std::array<Limit, kMeterLevels * kMeterKinds> limits_{};
   std::size_t limit_count_ = 0;
   LargeArray<State> states_;
   LargeArray<Credits> users_;
-  std::array<Credits, 256> realms_;
+  std::array<Credits, kMostRealms> realms_;
   Credits node_;
 };
 

@@ -46,10 +46,9 @@ class Police {
   // Whether there is anything to judge by: asked first, so that an idle one costs a compare.
   bool watches() const { return watches_; }
 
-  // Of an allocation of whom a packet will be judged.
-  void prefetch(std::uint32_t slot) const {
-    if (meters_.watch()) meters_.prefetch(slot);
-  }
+  // Whether allocations have states that judge() will ask for, and one of them.
+  bool has_limits() const { return meters_.watch(); }
+  void prefetch(std::uint32_t slot) const { meters_.prefetch(slot); }
   // Whether it has to be looked into.
   bool is_open(const Passing& passing) const {
     return rules_ != nullptr && !rules_pass(passing) && is_undecided(passing);
