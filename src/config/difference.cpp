@@ -70,6 +70,17 @@ using Limits = LimitsSection;
 constexpr auto kAuth = &Config::auth;
 constexpr auto kLimits = &Config::limits;
 
+// Whether it is the same, or changes in another way: live, while something is limited before and
+// after; or not.
+template <auto kRates, bool kLiveChange>
+bool same_rates(const Config& before, const Config& after) {
+  const auto limits = [](const Config& config) {
+    return config.limits.bandwidth.any() || config.limits.packet_rate.any();
+  };
+  const bool live = limits(before) && limits(after);
+  return before.limits.*kRates == after.limits.*kRates || live != kLiveChange;
+}
+
 constexpr Key kKeys[] = {
     {"port", kRestart, same<&Config::ports>},
     {"listener", kRestart, same_listeners},
@@ -124,9 +135,11 @@ constexpr Key kKeys[] = {
     {"limits.challenges_per_second", kLive, same<kLimits, &Limits::challenges_per_second>},
     {"limits.lifetime_min_s", kLive, same<kLimits, &Limits::lifetime_min_s>},
     {"limits.lifetime_max_s", kLive, same<kLimits, &Limits::lifetime_max_s>},
-    // But for the first limit: what counts for it is made at the start, where there is one.
-    {"limits.bandwidth", kLive, same<kLimits, &Limits::bandwidth>},
-    {"limits.packet_rate", kLive, same<kLimits, &Limits::packet_rate>},
+    // What counts for them is made at the start, where there is a limit of either kind.
+    {"limits.bandwidth", kLive, same_rates<&Limits::bandwidth, true>},
+    {"limits.packet_rate", kLive, same_rates<&Limits::packet_rate, true>},
+    {"limits.bandwidth", kRestart, same_rates<&Limits::bandwidth, false>},
+    {"limits.packet_rate", kRestart, same_rates<&Limits::packet_rate, false>},
     {"limits.burst_ms", kLive, same<kLimits, &Limits::burst_ms>},
     {"payload", kLive, same<&Config::payload>},
     {"identity", kLive, same<&Config::identity>},

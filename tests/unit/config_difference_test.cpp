@@ -213,8 +213,9 @@ std::map<std::string, Change> all_changes() {
   for (const std::string kind : {"bandwidth", "packet_rate"}) {
     for (const char* of : {"", "_per_realm", "_per_user", "_per_allocation"}) {
       const std::string key = "limits." + kind + of;
-      changes[key] = {key + " = 100000",
-                      {{kind == "bandwidth" ? "limits.bandwidth" : "limits.packet_rate", kLive}}};
+      changes[key] = {
+          key + " = 100000",
+          {{kind == "bandwidth" ? "limits.bandwidth" : "limits.packet_rate", kRestart}}};
     }
   }
   return changes;
@@ -251,6 +252,14 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
     EXPECT_EQ(differences(changed(change->second.text), before), change->second.expected) << key;
   }
   EXPECT_EQ(seen, changes.size());
+}
+
+TEST(Difference, OfALimitIsLiveWhereThereIsOneAlready) {
+  const Config limited = changed("limits.packet_rate = 50000");
+  EXPECT_EQ(differences(limited, changed("limits.packet_rate = 60000")),
+            (std::vector<Difference>{{"limits.packet_rate", kLive}}));
+  EXPECT_EQ(differences(limited, changed("limits.packet_rate = 50000\nlimits.bandwidth = 100000")),
+            (std::vector<Difference>{{"limits.bandwidth", kLive}}));
 }
 
 TEST(Difference, IsNoneWhereNothingChanges) {
