@@ -140,5 +140,31 @@ TEST_P(Metered, ASlotsNextOwnerStartsWithFullBuckets) {
   }
 }
 
+// Who keeps something by slot, as a worker its state of an allocation, takes the 0th generation for
+// nobody's.
+TEST(Generations, OfASlotAreNeverZero) {
+  OneHop hop;
+  Qsbr qsbr;
+  Tables tables(TableLimits{1, 1, 1, 1}, {{kRelay4, std::nullopt}}, {{{kServer4, kPort}}}, kHashKey,
+                {});
+  TableWriter writer(tables, 0, qsbr, hop);
+  AllocationFlow flow;
+  flow.five_tuple = {ClientEndpoint{{kClient4, kClientPort}}, {kServer4, kPort}, Transport::kUdp};
+  flow.relayed[0] = RelayEndpoint{{kRelay4, kRelayPort4}};
+  flow.expires_s = {FlowWorld::kExpires, 0};
+  std::uint16_t before = 0;
+  for (int owner = 0; owner < 66'000; ++owner) {
+    const auto slot = writer.publish_allocation(flow);
+    ASSERT_TRUE(slot) << owner;
+    const std::uint16_t generation = tables.allocation(*slot).generation;
+    ASSERT_NE(generation, 0);
+    ASSERT_NE(generation, before);
+    before = generation;
+    writer.withdraw_allocation(*slot);
+    while (writer.retired() != 0)
+      writer.housekeeping();
+  }
+}
+
 }  // namespace
 }  // namespace turnpike::flow::test

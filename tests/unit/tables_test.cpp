@@ -78,25 +78,6 @@ class TablesTest : public testing::Test {
   std::vector<std::unique_ptr<TableWriter>> writers_;
 };
 
-// Who keeps something by slot takes the 0th generation for nobody's.
-TEST_F(TablesTest, NoAllocationIsItsSlotsZeroth) {
-  TableLimits limits = small(1);
-  limits.allocations_per_shard = 1;
-  make(limits);
-  std::uint16_t before = 0;
-  for (int owner = 0; owner < 66'000; ++owner) {
-    const auto slot = writer().publish_allocation(flow(client(1), 50000));
-    ASSERT_TRUE(slot) << owner;
-    const std::uint16_t generation = tables_->allocation(*slot).generation;
-    ASSERT_NE(generation, 0);
-    ASSERT_NE(generation, before);
-    before = generation;
-    writer().withdraw_allocation(*slot);
-    while (writer().retired() != 0)
-      writer().housekeeping();
-  }
-}
-
 TEST_F(TablesTest, FindsAPublishedAllocationFromBothSides) {
   make(small(1));
   const auto slot = writer().publish_allocation(flow(client(1), 50000, 50002));
