@@ -117,6 +117,10 @@ class ServerHost {
   // the wire of this node has it.
   virtual PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) = 0;
 
+  // Whether it is on a link of this node's, where each address costs a next hop of its own. Asked
+  // of each permission that would be new, where they are limited.
+  virtual bool is_on_link(const Address& /*relayed*/, const Address& /*peer*/) { return false; }
+
   // Asked once of each Allocate that is right by itself and would make something new. A host
   // without rules lets everybody in.
   virtual IdentityVerdict judge_identity(const IdentityAttributes& /*attributes*/) { return {}; }
@@ -174,6 +178,7 @@ struct ServerConfig : ServerPolicy {
   std::uint32_t max_allocations = 1024;  // of this shard
   std::uint32_t max_permissions_per_allocation = 256;
   std::uint32_t max_channels_per_allocation = 256;
+  std::uint32_t max_on_link_peers_per_allocation = 64;  // permissions; 0: no limit
   std::uint32_t max_parked = 256;
   std::uint32_t parked_timeout_ms = 2000;
 

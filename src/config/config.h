@@ -146,6 +146,7 @@ struct RateLimits {
 struct LimitsSection {
   std::uint32_t allocations = 10000;  // of the node, all shards together
   std::uint32_t permissions_per_allocation = 256, channels_per_allocation = 256;
+  std::uint32_t on_link_peers_per_allocation = 64;  // 0: no limit
   // What tables hold for each allocation on average; a single one may have all of its limit.
   std::uint32_t permissions_average = 8, channels_average = 2;
   std::uint32_t allocations_per_user = 32;   // 0: no limit of anything

@@ -117,6 +117,8 @@ constexpr Key kKeys[] = {
     {"limits.permissions_per_allocation", kRestart,
      same<kLimits, &Limits::permissions_per_allocation>},
     {"limits.channels_per_allocation", kRestart, same<kLimits, &Limits::channels_per_allocation>},
+    {"limits.on_link_peers_per_allocation", kRestart,
+     same<kLimits, &Limits::on_link_peers_per_allocation>},
     {"limits.permissions_average", kRestart, same<kLimits, &Limits::permissions_average>},
     {"limits.channels_average", kRestart, same<kLimits, &Limits::channels_average>},
     {"limits.allocations_per_user", kRestart, same<kLimits, &Limits::allocations_per_user>},

@@ -258,6 +258,8 @@ Take read_limits(Config& config) {
         {"allocations", integer(config.limits.allocations, 1, 1'000'000)},
         {"permissions_per_allocation", integer(config.limits.permissions_per_allocation, 1, 4096)},
         {"channels_per_allocation", integer(config.limits.channels_per_allocation, 1, 4096)},
+        {"on_link_peers_per_allocation",
+         integer(config.limits.on_link_peers_per_allocation, 0, 4096)},
         {"permissions_average", integer(config.limits.permissions_average, 1, 4096)},
         {"channels_average", integer(config.limits.channels_average, 1, 4096)},
         {"allocations_per_user", integer(config.limits.allocations_per_user, 0, 1'000'000)},

@@ -254,6 +254,7 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.max_allocations = limits.allocations_per_shard;
   server.max_permissions_per_allocation = config.limits.permissions_per_allocation;
   server.max_channels_per_allocation = config.limits.channels_per_allocation;
+  server.max_on_link_peers_per_allocation = config.limits.on_link_peers_per_allocation;
   server.shard = shard;
   server.shard_count = config.shards;
   return server;

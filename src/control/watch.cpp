@@ -244,7 +244,8 @@ void Watch::warn_of_short_reach() const {
   std::array<bool, 2> told{};
   for (const RelayedAddress& relayed : world_.config.relayed) {
     const Family family = relayed.internal.family;
-    if (world_.next_hops.reach({relayed.internal, far_away(family)}) == flow::Reach::kPort ||
+    const flow::Reach reach = world_.next_hops.reach({relayed.internal, far_away(family)});
+    if (reach == flow::Reach::kPort || reach == flow::Reach::kOnLink ||
         std::exchange(told[family_index(family)], true))
       continue;
     log::warning(

@@ -171,6 +171,10 @@ PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
                                                                             : verdict;
 }
 
+bool EngineThread::is_on_link(const Address& relayed, const Address& peer) {
+  return world_.next_hops.reach({relayed, peer}) == flow::Reach::kOnLink;
+}
+
 IdentityVerdict EngineThread::judge_identity(const IdentityAttributes& attributes) {
   return policy_->identity ? policy_->identity->judge(shard_, attributes) : IdentityVerdict{};
 }

@@ -78,6 +78,7 @@ class EngineThread final : public ServerHost {
                      UserKeys& out) override;
   void unauthorized(const ClientEndpoint& client, Unauthorized reason) override;
   PeerVerdict check_peer(RealmIndex realm, const Address& relayed, const Address& peer) override;
+  bool is_on_link(const Address& relayed, const Address& peer) override;
   IdentityVerdict judge_identity(const IdentityAttributes& attributes) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }

@@ -413,7 +413,7 @@ flow::Reach NextHops::reach(const flow::Journey& journey) const {
   if (impl_->mirror.links.find(target->interface) == nullptr) return flow::Reach::kNowhere;
   const auto way = impl_->mirror.links.way_down(target->interface, impl_->mirror.ends,
                                                 spread_of(journey.destination));
-  if (way) return flow::Reach::kPort;
+  if (way) return target->gateway ? flow::Reach::kPort : flow::Reach::kOnLink;
   // A default route by a NIC for management says nothing of where the destination is.
   return length == 0 ? flow::Reach::kNowhere : flow::Reach::kElsewhere;
 }

@@ -73,9 +73,10 @@ struct Journey {
   std::uint32_t allocation = 0;  // whose packets: fair shares are by it
 };
 
-// Where the kernel's routes lead to: by a port; to this host itself, or to a network behind an
-// interface that is no port; or not at all, as where a default route leads to no port.
-enum class Reach : std::uint8_t { kPort, kElsewhere, kNowhere };
+// Where the kernel's routes lead to: by a port, to a gateway or to what is on the link itself; to
+// this host itself, or to a network behind an interface that is no port; or not at all, as where a
+// default route leads to no port.
+enum class Reach : std::uint8_t { kPort, kOnLink, kElsewhere, kNowhere };
 
 struct Arrivals;
 

@@ -188,11 +188,15 @@ void Book::forget(Tombstones::iterator tombstone) {
   tombstones_.erase(tombstone);
 }
 
-Limit Book::take_room(const Allocation& allocation, std::size_t permissions) {
-  if (allocation.permissions.size() + permissions > config_.max_permissions_per_allocation)
+Limit Book::take_room(const Allocation& allocation, std::span<const NewPermission> permissions) {
+  if (allocation.permissions.size() + permissions.size() > config_.max_permissions_per_allocation)
     return Limit::kPermissionsPerAllocation;
+  const auto on_link = std::count_if(permissions.begin(), permissions.end(),
+                                     [](const NewPermission& made) { return made.on_link; });
+  if (on_link > 0 && allocation.on_link + on_link > config_.max_on_link_peers_per_allocation)
+    return Limit::kOnLinkPeers;
   return quotas_.reserve(allocation.owner.account, QuotaLedger::Thing::kPermission,
-                         static_cast<std::uint32_t>(permissions))
+                         static_cast<std::uint32_t>(permissions.size()))
              ? Limit::kNone
              : Limit::kPermissionsPerUser;
 }
@@ -202,11 +206,13 @@ void Book::give_room(const Allocation& allocation, std::size_t permissions) {
                   static_cast<std::uint32_t>(permissions));
 }
 
-Permission* Book::open(Allocation& allocation, const Address& peer, std::uint32_t expires_s) {
-  const auto slot = host_.flows().publish_permission({allocation.slot, peer, expires_s});
+Permission* Book::open(Allocation& allocation, const NewPermission& made,
+                       std::uint32_t expires_s) {
+  const auto slot = host_.flows().publish_permission({allocation.slot, made.peer, expires_s});
   if (!slot) return nullptr;
   counters_.permissions.add();
-  return &(allocation.permissions[peer] = {*slot, expires_s, 0});
+  if (made.on_link) ++allocation.on_link;
+  return &(allocation.permissions[made.peer] = {*slot, expires_s, 0, made.on_link});
 }
 
 void Book::extend(Permission& permission, std::uint32_t expires_s) {
@@ -221,7 +227,8 @@ void Book::close(Allocation& allocation, const Address& peer) {
 }
 
 // All but its place in the list.
-void Book::withdraw(const Allocation& allocation, const Permission& permission) {
+void Book::withdraw(Allocation& allocation, const Permission& permission) {
+  if (permission.on_link) --allocation.on_link;
   host_.flows().withdraw_permission(permission.slot);
   give_room(allocation, 1);
   counters_.permissions.set(counters_.permissions.get() - 1);

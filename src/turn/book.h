@@ -32,6 +32,12 @@ struct Permission {
   // Channels to its address. While there are any, it stays, closed by its expiry: they name its
   // slot, and a new permission for the address must open what comes back to them.
   std::uint32_t channels = 0;
+  bool on_link = false;  // its peer is on a link of the node's
+};
+
+struct NewPermission {
+  Address peer;
+  bool on_link = false;
 };
 
 struct Channel {
@@ -59,6 +65,7 @@ struct Allocation {
   std::array<std::optional<RelayEndpoint>, 2> relayed;  // by family_index()
   std::array<std::uint32_t, 2> expires_s{};
   std::map<Address, Permission> permissions;
+  std::uint32_t on_link = 0;  // of them
   std::vector<Channel> channels;
   std::uint32_t due_s = kNeverDue;  // when the first of its things ends
   // What the success said, for its retransmissions.
@@ -158,12 +165,12 @@ class Book {
   // Schedules what is left of the allocation, or ends it where nothing is.
   void settle(Allocation& allocation, std::uint32_t now_s);
 
-  // Permissions. Room for so many more, of the allocation's and of its user's. kNone: it has been
-  // taken; else none of it, and that limit is why.
-  Limit take_room(const Allocation& allocation, std::size_t permissions);
+  // Permissions. Room for these, of the allocation's and of its user's. kNone: it has been taken;
+  // else none of it, and that limit is why.
+  Limit take_room(const Allocation& allocation, std::span<const NewPermission> permissions);
   void give_room(const Allocation& allocation, std::size_t permissions);
   // Room for it has been taken. nullptr where the tables have none.
-  Permission* open(Allocation& allocation, const Address& peer, std::uint32_t expires_s);
+  Permission* open(Allocation& allocation, const NewPermission& made, std::uint32_t expires_s);
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);
 
@@ -222,7 +229,7 @@ class Book {
   using Tombstones = std::unordered_map<FiveTuple, Tombstone, FiveTupleHash>;
 
   void end_channel(Allocation& allocation, const Channel& channel);
-  void withdraw(const Allocation& allocation, const Permission& permission);
+  void withdraw(Allocation& allocation, const Permission& permission);
   std::size_t expire(Allocation& allocation, std::uint32_t now_s);
   void remove(Allocation& allocation, std::uint32_t now_s);
   void bury(const FiveTuple& five_tuple, Tombstone&& tombstone);

@@ -66,12 +66,13 @@ Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
   if (!book_.take_channel(allocation)) return too_many(Limit::kChannelsPerUser);
   const std::uint32_t permitted_s = expiry_s(now, policy_->permission_lifetime_s);
   const bool fresh = !allocation.permissions.contains(peer.address);
-  const Limit lacking = fresh ? book_.take_room(allocation, 1) : Limit::kNone;
+  const NewPermission made = fresh ? as_new(allocation, peer.address) : NewPermission{};
+  const Limit lacking = fresh ? book_.take_room(allocation, {&made, 1}) : Limit::kNone;
   if (lacking != Limit::kNone) {
     book_.give_channel(allocation);
     return {508, {}, lacking};
   }
-  if (fresh && book_.open(allocation, peer.address, permitted_s) == nullptr) {
+  if (fresh && book_.open(allocation, made, permitted_s) == nullptr) {
     book_.give_room(allocation, 1);
     book_.give_channel(allocation);
     return {508, {}, Limit::kPermissions};

@@ -1,5 +1,4 @@
 // Permissions (RFC 8656 §9) and CreatePermission (§10.2), which installs all it names or nothing.
-#include <algorithm>
 #include <set>
 
 #include "turn/server_impl.h"
@@ -29,6 +28,12 @@ Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& pe
   return {403, kPeerVerdictInfo[verdict].reason};
 }
 
+// One that would be new, of a peer that has been judged.
+NewPermission Server::Impl::as_new(const Allocation& allocation, const Address& peer) {
+  const Address& relayed = allocation.relayed[family_index(peer.family)]->address;
+  return {peer, config_.max_on_link_peers_per_allocation != 0 && host_.is_on_link(relayed, peer)};
+}
+
 void Server::Impl::create_permission(Request& request, Allocation& allocation) {
   std::set<Address> peers;  // as the world sees them; one may be named twice
   bool malformed = false;
@@ -49,22 +54,18 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
     if (const Refusal refusal = judge_peer(allocation, peer)) return refuse(request, refusal);
   }
   const std::uint32_t expires_s = expiry_s(request.now, policy_->permission_lifetime_s);
-  const auto fresh =
-      static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [&](const Address& peer) {
-        return !allocation.permissions.contains(peer);
-      }));
+  std::vector<NewPermission> fresh;
+  for (const Address& peer : peers) {
+    if (!allocation.permissions.contains(peer)) fresh.push_back(as_new(allocation, peer));
+  }
   if (const Limit limit = book_.take_room(allocation, fresh); limit != Limit::kNone)
     return refuse(request, too_many(limit));
-  std::vector<Address> opened;
-  for (const Address& peer : peers) {
-    if (allocation.permissions.contains(peer)) continue;
-    if (book_.open(allocation, peer, expires_s) == nullptr) {
-      book_.give_room(allocation, fresh - opened.size());
-      for (const Address& one : opened)
-        book_.close(allocation, one);
-      return refuse(request, {508, {}, Limit::kPermissions});
-    }
-    opened.push_back(peer);
+  for (std::size_t opened = 0; opened < fresh.size(); ++opened) {
+    if (book_.open(allocation, fresh[opened], expires_s) != nullptr) continue;
+    book_.give_room(allocation, fresh.size() - opened);
+    while (opened > 0)
+      book_.close(allocation, fresh[--opened].peer);
+    return refuse(request, {508, {}, Limit::kPermissions});
   }
   for (const Address& peer : peers)
     book_.extend(allocation.permissions.at(peer), expires_s);

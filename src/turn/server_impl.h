@@ -116,6 +116,7 @@ class Server::Impl {
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);
   Refusal judge_peer(const Allocation& allocation, const Address& peer);
+  NewPermission as_new(const Allocation& allocation, const Address& peer);
 
   // channel.cpp
   void channel_bind(Request& request, Allocation& allocation);

@@ -129,6 +129,9 @@ class World : public ServerHost {
                ? PeerVerdict::kForbidden
                : PeerVerdict::kAllowed;
   }
+  bool is_on_link(const Address& /*relayed*/, const Address& peer) override {
+    return on_link.contains(peer);
+  }
   IdentityVerdict judge_identity(const IdentityAttributes& attributes) override {
     return identity ? identity(attributes) : IdentityVerdict{};
   }
@@ -155,6 +158,7 @@ class World : public ServerHost {
   std::vector<std::string> realms{"example.org", "example.net"};
   std::string secret = "secret";
   bool pending = false;
+  std::set<Address> on_link;  // peers
   int asked_for_keys = 0;
   int judged = 0;                                                      // peers
   std::function<IdentityVerdict(const IdentityAttributes&)> identity;  // none: everybody is let in

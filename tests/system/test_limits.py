@@ -128,6 +128,22 @@ channels_average = 1
     ok(four.allocate())
 
 
+def test_an_allocations_peers_on_the_nodes_own_links(start):
+    node = start("[limits]\non_link_peers_per_allocation = 3\n")
+    one, two = node.client(), node.client()
+    ok(one.allocate())
+    ok(two.allocate())
+    near = [f"10.201.2.{host}" for host in range(50, 60)]
+    far = [f"8.8.4.{host}" for host in range(1, 9)]
+    node.refused("on_link_peers_per_allocation", 508, lambda: one.create_permission(*near[:4]))
+    ok(one.create_permission(*near[:2], *far))
+    ok(one.channel_bind(0x4000, near[2], 9))
+    node.refused("on_link_peers_per_allocation", 508, lambda: one.create_permission(near[3]))
+    node.refused("on_link_peers_per_allocation", 508, lambda: one.channel_bind(0x4001, near[3], 9))
+    ok(one.create_permission(*near[:3], *far))
+    ok(two.create_permission(*near[3:6]))
+
+
 def test_a_sources_allocations(start, lab):
     node = start("[limits]\nallocations_per_source = 2\n", "--user", "bob:secret", "--user", "carol:secret")
     neighbour = "fd20:1::77"

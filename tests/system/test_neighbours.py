@@ -18,7 +18,7 @@ def hops(relay):
 def test_permissions_for_the_whole_link_ask_for_nobody_and_are_given_back(fresh_lab, tmp_path):
     lab = fresh_lab
     clock = tmp_path / "clock.toml"
-    clock.write_text("[test]\ntime_scale = 30\n")
+    clock.write_text("[limits]\non_link_peers_per_allocation = 0\n[test]\ntime_scale = 30\n")
     relay = lab.start_relay("--config", clock)
     client = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     client.allocate()

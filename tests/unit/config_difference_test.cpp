@@ -201,7 +201,7 @@ std::map<std::string, Change> all_changes() {
   // Tables are sized by these.
   for (const char* key :
        {"limits.allocations", "limits.permissions_per_allocation", "limits.channels_per_allocation",
-        "limits.permissions_average", "limits.channels_average", "limits.allocations_per_user",
+        "limits.on_link_peers_per_allocation", "limits.permissions_average", "limits.channels_average", "limits.allocations_per_user",
         "limits.allocations_per_source", "auth.nonce_lifetime_s"})
     number(key, kRestart);
   for (const char* key :

@@ -248,7 +248,7 @@ TEST_F(NeighboursTest, TellsWhatIsReachedByAPortAndWhatElsewhere) {
   const auto reach = [&](const char* destination) {
     return neighbours.reach({address("10.9.1.1"), address(destination)});
   };
-  EXPECT_EQ(reach("10.9.2.77"), flow::Reach::kPort);
+  EXPECT_EQ(reach("10.9.2.77"), flow::Reach::kOnLink);
   EXPECT_EQ(reach("172.18.0.5"), flow::Reach::kElsewhere) << "a container";
   EXPECT_EQ(reach("198.51.100.7"), flow::Reach::kNowhere) << "a default route of the host's own";
   EXPECT_EQ(reach("10.9.2.1"), flow::Reach::kElsewhere) << "this host";

@@ -94,6 +94,37 @@ TEST_F(Limits, OfPermissionsAndChannelsAreToldApart) {
             508);
 }
 
+TEST_F(Limits, OfPeersOnTheLinksIsOfThoseAlone) {
+  config_.max_on_link_peers_per_allocation = 2;
+  QuotaLedger none(0, 0, true);
+  restart_with(none);
+  for (const unsigned near : {1U, 2U, 3U, 4U})
+    world_.on_link.insert(peer(near));
+  allocate(1000);
+  allocate(1001);
+  const auto permitting = [&](const std::vector<Address>& peers) {
+    return [this, peers] { return permit(1000, peers); };
+  };
+  EXPECT_EQ(refused_by(Limit::kOnLinkPeers, permitting({peer(1), peer(2), peer(3), peer(10)})),
+            508);
+  EXPECT_EQ(permit(1000, {peer(10), peer(11), peer(12), peer(1)}).code(), 0)
+      << "of four one is on a link, and who was refused had taken nothing";
+  EXPECT_EQ(bind(1000, 0x4000, {peer(2), 9}).code(), 0);
+  EXPECT_EQ(refused_by(Limit::kOnLinkPeers, permitting({peer(3)})), 508);
+  EXPECT_EQ(refused_by(Limit::kOnLinkPeers, [&] { return bind(1000, 0x4001, {peer(3), 9}); }), 508);
+  EXPECT_EQ(permit(1000, {peer(1), peer(2), peer(13)}).code(), 0) << "nothing new on a link";
+  EXPECT_EQ(permit(1001, {peer(3), peer(4)}).code(), 0) << "each allocation has its own";
+  now_.ms += 301'000;  // the permissions but for the channel's
+  server_->tick(now_);
+  EXPECT_EQ(permit(1000, {peer(3)}).code(), 0);
+  EXPECT_EQ(refused_by(Limit::kOnLinkPeers, permitting({peer(4)})), 508);
+  config_.max_on_link_peers_per_allocation = 0;
+  QuotaLedger others(0, 0, true);
+  restart_with(others);
+  EXPECT_EQ(allocate(1000).code(), 0);
+  EXPECT_EQ(permit(1000, {peer(1), peer(2), peer(3), peer(4)}).code(), 0);
+}
+
 TEST_F(Limits, OfTheTablesAreToldApart) {
   allocate(1000);
   world_.sink.room = 0;
