@@ -40,9 +40,9 @@ def v4_to_v6(options):
     return details["ratio"]["median"], details
 
 
-def policed(how, family):
+def policed(how, family, turnover=0):
     def measure(options):
-        details = memif.policed(options.pairs, how, clients=family, peers=family)
+        details = memif.policed(options.pairs, how, clients=family, peers=family, turnover=turnover)
         return details["ratio"]["median"], details
 
     return measure
@@ -332,6 +332,9 @@ ALL = {
     "relayed_256_over_1": Bar("at least 0.95", "256 relayed addresses over one, 1,000 channels", relayed_256),
     "rules_over_none": Bar(
         "at least 0.97", "1,000 payload rules, all flows decided, over none; 1,000 channels", policed(memif.RULES, 4)
+    ),
+    "rules_over_none_turnover": Bar(
+        "at least 0.90", "the same with a tenth of the flows new each second", policed(memif.RULES, 4, 100)
     ),
     "rules_over_none_v6": Bar("at least 0.97", "the same over IPv6", policed(memif.RULES, 6)),
     "meters_over_none": Bar(

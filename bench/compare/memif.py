@@ -86,8 +86,9 @@ METERS = (
 )
 
 
-def policed(pairs, how, allocations=1000, clients=4, peers=4):
-    """One relay that watches what it relays, by `how` in its configuration, and one that doesn't."""
+def policed(pairs, how, allocations=1000, clients=4, peers=4, turnover=0):
+    """One relay that watches what it relays, by `how` in its configuration, and one that doesn't; with `turnover`, so many flows a
+    second are new to both."""
 
     def relay(number, limits):
         return lambda scratch, socket: host.Turnpike(
@@ -99,7 +100,13 @@ def policed(pairs, how, allocations=1000, clients=4, peers=4):
             number=number,
         )
 
+    at_a_time = allocations
+    if turnover:
+        # Each side has its own, for the first look and half a second of each pair.
+        allocations += int(turnover * (1 + SLICE_S * pairs))
     flags = flags_of(allocations, clients=clients, peers=peers)
+    if turnover:
+        flags += ["--at-a-time", at_a_time, "--turnover", turnover]
     details = in_turns(pairs, {"watched": (relay(0, how), flags), "plain": (relay(1, ""), flags)})
     for raw in ("watched", "plain", "hertz"):
         details.pop(raw)

@@ -26,8 +26,16 @@ constexpr double kMostChunkSeconds = 10;  // between two refreshes
 // Frames for one port, taken in turn, and those it did not take.
 class Stream {
  public:
-  Stream(Port& port, rte_mempool* pool, Templates templates)
-      : port_(port), pool_(pool), templates_(std::move(templates)) {}
+  // Of each flow so many of the templates stand beside each other.
+  Stream(Port& port, rte_mempool* pool, Templates templates, std::uint32_t of_each,
+         const Options& options)
+      : port_(port),
+        pool_(pool),
+        templates_(std::move(templates)),
+        of_each_(of_each),
+        window_(options.at_a_time == 0 ? templates_.size()
+                                       : std::min(options.at_a_time * of_each, templates_.size())),
+        turnover_(options.turnover) {}
   ~Stream() { drop(); }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -65,6 +73,15 @@ class Stream {
     return taken;
   }
 
+  // Flows that were in use give way to the next ones, as many as are due after so long a time of
+  // sending.
+  void turn_over(double seconds) {
+    given_way_ += seconds * turnover_;
+    const auto whole = static_cast<std::uint32_t>(given_way_);
+    given_way_ -= whole;
+    first_ = (first_ + whole * of_each_) % templates_.size();
+  }
+
   void drop() {
     if (pending_ > 0) rte_pktmbuf_free_bulk(burst_.data(), pending_);
     pending_ = 0;
@@ -88,20 +105,30 @@ class Stream {
                              static_cast<unsigned>(until - pending_)) != 0)
       return;
     for (; pending_ < until; ++pending_) {
-      const std::uint8_t* at = templates_.at(next_);
-      rte_prefetch0(templates_.at(next_ + 4 < templates_.size() ? next_ + 4 : next_));
+      const std::uint8_t* at = templates_.at(place(next_));
+      rte_prefetch0(templates_.at(place(next_ + 4 < window_ ? next_ + 4 : next_)));
       rte_mbuf* mbuf = burst_[pending_];
       Templates::fill<kStride>(mbuf, at);
       down_[pending_] = Templates::framing(at) == Framing::kPlain;
-      next_ = next_ + 1 == templates_.size() ? 0 : next_ + 1;
+      next_ = next_ + 1 == window_ ? 0 : next_ + 1;
       if (++sent_ % kStampEvery == 0 && Templates::payload_size(at) >= kStamp) stamped_ = pending_;
     }
+  }
+
+  std::uint32_t place(std::uint32_t in_window) const {
+    const std::uint32_t place = first_ + in_window;
+    return place < templates_.size() ? place : place - templates_.size();
   }
 
   Port& port_;
   rte_mempool* pool_;
   Templates templates_;
-  std::uint32_t next_ = 0;
+  const std::uint32_t of_each_;
+  const std::uint32_t window_;  // templates in use, from first_ on
+  const double turnover_;
+  double given_way_ = 0;  // flows: a part of one
+  std::uint32_t first_ = 0;
+  std::uint32_t next_ = 0;  // within the window
   std::uint64_t sent_ = 0;
   std::array<rte_mbuf*, kBurst> burst_{};
   std::array<std::uint8_t, kBurst> down_{};
@@ -148,12 +175,15 @@ class LightTraffic : public Traffic {
     streams_.push_back(
         std::make_unique<Stream>(port, world_.pools.frames,
                                  Templates(world_.options, world_.plan, world_.session,
-                                           world_.client_port, world_.peer_port, which)));
+                                           world_.client_port, world_.peer_port, which),
+                                 which.up && which.down ? 2 : 1, world_.options));
   }
 
   void exchange(double rate_pps, double seconds, Tally& tally) {
     const std::uint64_t began = cycles_now();
     const std::uint64_t end = began + cycles_of(seconds);
+    constexpr double kTurnEvery = 0.01;
+    std::uint64_t turned = began;
     std::vector<Pace> paces(streams_.size(),
                             Pace(rate_pps / static_cast<double>(streams_.size()), began));
     std::uint64_t now = began;
@@ -171,6 +201,11 @@ class LightTraffic : public Traffic {
       for (int i = 0; moved == 0 && i < kPauses; ++i)
         rte_pause();
       const std::uint64_t after = cycles_now();
+      if (after - turned >= cycles_of(kTurnEvery)) {
+        for (const auto& stream : streams_)
+          stream->turn_over(seconds_of(after - turned));
+        turned = after;
+      }
       ++tally.rounds;
       if (moved == 0) {
         ++tally.idle_rounds;

@@ -204,6 +204,11 @@ void declare(CLI::App& app, Texts& texts, Options& options) {
   one("--window", options.window, "most requests in flight", "N");
   one("--refresh", options.refresh_s, "seconds between refreshes of each", "S");
   flag("--indications", options.indications, "Send and Data indications instead of channels");
+  one("--at-a-time", options.at_a_time, "flows that have media at a time, with --light; else all",
+      "N");
+  one("--turnover", options.turnover,
+      "of these, those that end in a second, with a new one for each: --allocations must last",
+      "N");
   flag("--no-release", texts.no_release, "leave allocations behind at the end");
   one("--setup-only", options.setup_file, "set up, write the flows to FILE and leave them", "FILE");
 
@@ -345,6 +350,11 @@ void check_together(const Options& options) {
         refuse("--payload", "multiples of 4 with --light --indications", std::to_string(size));
     }
   }
+  if (options.at_a_time > options.allocations)
+    refuse("--at-a-time", "no more than --allocations", std::to_string(options.at_a_time));
+  if ((options.at_a_time > 0 && !options.light) || (options.turnover > 0 && options.at_a_time == 0))
+    refuse(options.turnover > 0 ? "--turnover" : "--at-a-time",
+           options.light ? "--at-a-time with it" : "--light with it", "none");
   if (options.light && options.attack != Attack::kNone)
     refuse("--attack", "no --light beside it: only the full mode tells media from answers",
            "--light");

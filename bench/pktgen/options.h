@@ -73,6 +73,8 @@ struct Options {
   std::uint32_t window = 256;
   std::uint32_t refresh_s = 200;
   bool indications = false;
+  std::uint32_t at_a_time = 0;  // flows that have media at a time; 0: all
+  double turnover = 0;          // of them, those that give way to the next ones in a second
   bool release = true;
 
   Directions directions = Directions::kBoth;
