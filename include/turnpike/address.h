@@ -76,7 +76,8 @@ struct ClientEndpoint : Endpoint {};  // a client's server-reflexive transport a
 struct PeerEndpoint : Endpoint {};    // a peer's transport address
 struct RelayEndpoint : Endpoint {};  // a relayed transport address, as the wire of this node has it
 
-enum class Transport : std::uint8_t { kUdp = 17 };
+// The values are IP's protocol numbers. TLS is TCP's: it is in the streams that a listener takes.
+enum class Transport : std::uint8_t { kTcp = 6, kUdp = 17 };
 
 // What identifies an allocation (RFC 8656 §3.2).
 struct FiveTuple {

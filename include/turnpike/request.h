@@ -28,14 +28,15 @@ struct EngineRequest {
 // What whoever handles an allocation's packets has to say of it to its shard.
 struct Notice {
   enum class Kind : std::uint8_t {
-    kEnd,  // end it, as if its lifetime were over
+    kEnd,     // a payload rule ends it, as if its lifetime were over
+    kClosed,  // so does the end of its client's stream (RFC 8656 §7)
   };
   Kind kind = Kind::kEnd;
   // Of the slot's allocations, the one that is meant: the notice may be older than the slot's
   // present owner, and then means nothing.
   std::uint16_t generation = 0;
   AllocationSlot slot{};
-  std::uint16_t rule = 0;  // the payload rule that wants it
+  std::uint16_t rule = 0;  // kEnd: the payload rule that wants it
 };
 
 // A shard's end of the way to all who bring it requests; called by the shard's thread alone.

@@ -188,12 +188,19 @@ class Checker {
              "expected a listening address ([[listener]] address = \"192.0.2.1:3478\", or "
              "--listen): only a single af_xdp or af_packet port has one by default; found none");
     }
-    std::set<Endpoint> seen;
+    std::set<std::pair<Endpoint, bool>> seen;
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
       const ListenerConfig& listener = config_.listeners[i];
-      if (!seen.insert(listener.endpoint).second) {
-        refuse(at("listener", i, ".address"), "expected each listening address once, found " +
+      const bool udp = listener.transport == ListenerTransport::kUdp;
+      const bool tls = !udp && listener.transport != ListenerTransport::kTcp;
+      if (!seen.emplace(listener.endpoint, udp).second) {
+        refuse(at("listener", i, ".address"), "expected each listening address once" +
+                                                  std::string(udp ? "" : " for TCP") + ", found " +
                                                   listener.endpoint.to_string() + " again");
+      }
+      if (tls && config_.certificates.empty()) {
+        refuse(at("listener", i, ".transport"),
+               "expected a [[certificate]] with its chain and key for TLS, found none");
       }
       if (listener.stun_only && listener.turn_only) {
         refuse(at("listener", i, ".turn_only"),

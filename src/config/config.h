@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "config/rules.h"
+#include "config/streams.h"
 #include "turnpike/address.h"
 #include "turnpike/realm.h"
 #include "turnpike/server.h"
@@ -73,6 +74,7 @@ enum class RestFormat : std::uint8_t { kTimeUser, kUserTime };
 
 struct ListenerConfig {
   Endpoint endpoint;
+  ListenerTransport transport = ListenerTransport::kUdp;
   bool stun_only = false;
   bool turn_only = false;
   bool anycast = false;
@@ -220,6 +222,8 @@ struct Config {
   LimitsSection limits;
   PayloadSection payload;
   IdentitySection identity;
+  StreamsSection streams;
+  std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;
   MetricsSection metrics;
   LogSection log;
@@ -231,6 +235,8 @@ struct Config {
   bool turn_enabled() const;
   // Whether any of them has the node's own realm.
   bool own_realm_used() const;
+  // Whether clients come to any of them by TCP.
+  bool streams_used() const;
 
   // All realms by RealmIndex: the node's own, then the others. Good as long as this is.
   struct RealmView {

@@ -145,6 +145,8 @@ constexpr Key kKeys[] = {
     {"limits.burst_ms", kLive, same<kLimits, &Limits::burst_ms>},
     {"payload", kLive, same<&Config::payload>},
     {"identity", kLive, same<&Config::identity>},
+    {"streams", kRestart, same<&Config::streams>},
+    {"certificate", kRestart, same<&Config::certificates>},
     {"relay_ports", kRestart, same<&Config::relay_ports>},
     {"metrics", kRestart, same<&Config::metrics>},
     {"log.level", kLive, same<&Config::log, &LogSection::level>},

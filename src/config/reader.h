@@ -107,6 +107,11 @@ Take secret(std::string& out, Parse parse, std::string_view expected) {
 struct PayloadSection;
 // The keys of [payload] (rules.cpp).
 Take read_payload(PayloadSection& payload);
+struct StreamsSection;
+struct CertificateConfig;
+// Likewise of [streams] and a [[certificate]] (streams.cpp).
+Take read_streams(StreamsSection& streams);
+Take read_certificate(CertificateConfig& certificate);
 struct IdentitySection;
 // Likewise of [identity].
 Take read_identity(IdentitySection& identity);

@@ -158,6 +158,12 @@ void warn_of_idle_realms(Config& config) {
 
 }  // namespace
 
+bool Config::streams_used() const {
+  return std::any_of(listeners.begin(), listeners.end(), [](const ListenerConfig& listener) {
+    return listener.transport != ListenerTransport::kUdp;
+  });
+}
+
 bool Config::turn_enabled() const {
   return listeners.empty() || std::any_of(listeners.begin(), listeners.end(),
                                           [](const ListenerConfig& l) { return !l.stun_only; });

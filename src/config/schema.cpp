@@ -67,6 +67,8 @@ Take read_listener(ListenerConfig& listener) {
   return Take([&listener](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
         {"address", parsed(listener.endpoint, parse_server, kServerExpected)},
+        {"transport",
+         parsed(listener.transport, parse_transport, "\"udp\", \"tcp\", \"tls\" or \"auto\"")},
         {"stun_only", boolean(listener.stun_only)},
         {"turn_only", boolean(listener.turn_only)},
         {"anycast", boolean(listener.anycast)},
@@ -361,6 +363,8 @@ Take read_root(Config& config) {
         {"port", list(config.ports, read_port, "[[port]] tables")},
         {"listener", list(config.listeners, read_listener, "[[listener]] tables")},
         {"relay", read_relays(config.relayed)},
+        {"streams", read_streams(config.streams)},
+        {"certificate", list(config.certificates, read_certificate, "[[certificate]] tables")},
         {"relay_ports", read_relay_ports(config)},
         {"auth", read_auth(config)},
         {"peers", read_peers(config)},

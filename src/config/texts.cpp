@@ -130,6 +130,14 @@ std::optional<Device> parse_device(std::string_view text) {
   return driver == "tap" ? std::optional(Device{PortDriver::kTap, name}) : std::nullopt;
 }
 
+std::optional<ListenerTransport> parse_transport(std::string_view text) {
+  if (text == "udp") return ListenerTransport::kUdp;
+  if (text == "tcp") return ListenerTransport::kTcp;
+  if (text == "tls") return ListenerTransport::kTls;
+  if (text == "auto") return ListenerTransport::kAuto;
+  return std::nullopt;
+}
+
 std::optional<NextHopMac> parse_next_hop(std::string_view text) {
   if (text.empty()) {
     return NextHopMac();

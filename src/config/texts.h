@@ -30,6 +30,7 @@ std::optional<std::string> parse_exception(std::string_view text);
 
 using NextHopMac = std::optional<std::array<std::uint8_t, 6>>;
 // Empty: none. A group address can't be a next hop.
+std::optional<ListenerTransport> parse_transport(std::string_view text);
 std::optional<NextHopMac> parse_next_hop(std::string_view text);
 
 // An address with its network's length.

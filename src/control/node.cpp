@@ -36,6 +36,7 @@
 #include "log/log.h"
 #include "observe/conditions.h"
 #include "observe/metrics.h"
+#include "transport/transport.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
@@ -102,7 +103,8 @@ class Node {
   std::optional<flow::SharedMeters> meters_;  // where something is limited at the start
   flow::Setup setup_;
   std::vector<std::unique_ptr<engine::EngineThread>> engines_;
-  Heartbeat heartbeat_;  // control: wo, metrics: ro
+  std::unique_ptr<transport::Transport> transport_;  // none: no client comes by TCP
+  Heartbeat heartbeat_;                              // control: wo, metrics: ro
   observe::Conditions conditions_;
   std::optional<Watch> watch_;
   std::uint32_t routes_told_ = 0;  // the epoch that engines were last woken for
@@ -136,6 +138,10 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
+  if (config_.streams_used())
+    transport_ = std::make_unique<transport::Transport>(transport_config(config_),
+                                                        dataplane_->stream_port(0),
+                                                        prefixes_.clients, dataplane::real_ms);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -143,6 +149,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
 
 Node::~Node() {
   metrics_.reset();
+  if (transport_) transport_->stop();
   // Engines first: what workers still have in their rings is drained, not answered.
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->stop();
@@ -179,6 +186,14 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
                      dataplane_->ports()[i].mac,
                      config_.ports[i].driver != config::PortDriver::kAfPacket});
   }
+  for (std::size_t i = config_.ports.size(); i < dataplane_->ports().size(); ++i) {
+    const flow::PortInfo& streams = dataplane_->ports()[i];
+    ports.push_back({.interface = "",
+                     .mtu = streams.mtu,
+                     .static_next_hop = streams.mac,
+                     .mac = streams.mac,
+                     .streams = true});
+  }
   return ports;
 }
 
@@ -208,6 +223,7 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
+  if (transport_) source.streams.push_back(&transport_->counters());
   for (const config::Config::RealmView& realm : config_.realms())
     source.realms.push_back(realm.name);
   source.tables = &tables_;
@@ -218,6 +234,7 @@ observe::MetricsSource Node::metrics_source() {
       hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
       hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
+    if (transport_) hearts.push_back({"transport", &transport_->heartbeat()});
     return hearts;
   };
   source.ports = [this] {
@@ -258,6 +275,20 @@ void say_prefixes(const std::string& key, const policy::PrefixSet& set) {
             std::to_string((set.bytes() + 1023) >> 10) + " KiB");
 }
 
+std::string spoken_at(const config::ListenerConfig& listener) {
+  switch (listener.transport) {
+    case config::ListenerTransport::kTcp:
+      return ", TCP";
+    case config::ListenerTransport::kTls:
+      return ", TLS";
+    case config::ListenerTransport::kAuto:
+      return ", TCP and TLS";
+    case config::ListenerTransport::kUdp:
+      break;
+  }
+  return "";
+}
+
 void Node::say_what_runs() const {
   log::info("turnpike " TURNPIKE_VERSION ", " + std::to_string(config_.workers) + " worker(s), " +
             std::to_string(config_.shards) + " shard(s), flow tables of " +
@@ -267,6 +298,10 @@ void Node::say_what_runs() const {
   log::info("memory of DPDK: " + dataplane_->memory());
   for (const std::string& warning : dataplane_->warnings())
     log::warning(warning);
+  if (transport_) {
+    for (const std::string& warning : transport_->warnings())
+      log::warning(warning);
+  }
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const config::PortConfig& port = config_.ports[i];
     if (port.driver == config::PortDriver::kAfXdp && next_hops_.has_vlans(i) &&
@@ -277,7 +312,7 @@ void Node::say_what_runs() const {
     }
   }
   for (const config::ListenerConfig& listener : config_.listeners)
-    log::info("listening on " + listener.endpoint.to_string() +
+    log::info("listening on " + listener.endpoint.to_string() + spoken_at(listener) +
               (listener.realm.empty() ? "" : ", realm " + listener.realm));
   for (const RelayedAddress& relayed : config_.relayed) {
     log::info("relaying from " + relayed.internal.to_string() +
@@ -377,6 +412,7 @@ void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, next_hops_, policy_.part<&Policy::worker>(), tokens_, qsbr_);
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
+  if (transport_) transport_->start();
   heartbeat_.beat(dataplane::real_ms());
   start_metrics();
   say_what_runs();

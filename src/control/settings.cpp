@@ -104,7 +104,10 @@ ServerPolicy server_policy(const config::Config& config, const std::vector<Realm
   policy.channel_max = channel_max(config);
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
-      policy.redirects.push_back({listener.endpoint, listener.alternates});
+      policy.redirects.push_back({listener.endpoint, listener.alternates,
+                                  listener.transport == config::ListenerTransport::kUdp
+                                      ? Transport::kUdp
+                                      : Transport::kTcp});
   }
   return policy;
 }
@@ -155,6 +158,9 @@ std::vector<Listener> listeners(const config::Config& config) {
   std::vector<Listener> all;
   for (const config::ListenerConfig& listener : config.listeners)
     all.push_back({.endpoint = listener.endpoint,
+                   .transport = listener.transport == config::ListenerTransport::kUdp
+                                    ? Transport::kUdp
+                                    : Transport::kTcp,
                    .stun_only = listener.stun_only,
                    .turn_only = listener.turn_only,
                    .realm = config.realm_of(listener).value()});
@@ -181,6 +187,7 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
   options.shards = config.shards;
+  options.stream_ports = config.streams_used() ? 1 : 0;
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;
@@ -258,6 +265,28 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.shard = shard;
   server.shard_count = config.shards;
   return server;
+}
+
+transport::Transport::Config transport_config(const config::Config& config) {
+  using Kind = config::ListenerTransport;
+  transport::Transport::Config made;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const config::ListenerConfig& listener = config.listeners[i];
+    if (listener.transport == Kind::kUdp) continue;
+    made.places.push_back({listener.endpoint, static_cast<ListenerIndex>(i),
+                           listener.transport == Kind::kTcp   ? transport::Security::kPlain
+                           : listener.transport == Kind::kTls ? transport::Security::kTls
+                                                              : transport::Security::kAuto});
+  }
+  for (const config::CertificateConfig& one : config.certificates)
+    made.certificates.push_back({one.chain, one.key});
+  made.connections = config.streams.connections;
+  made.connections_per_source = config.streams.connections_per_source;
+  made.waiting_bytes = config.streams.waiting_kib * 1024;
+  made.patience = {std::uint64_t{config.streams.handshake_s} * 1000,
+                   std::uint64_t{config.streams.idle_s} * 1000};
+  made.key = random_bytes<HashKey>();
+  return made;
 }
 
 NonceKeeper::Config nonce_config(const config::Config& config) {

@@ -15,6 +15,7 @@
 #include "flow/pipeline.h"
 #include "kernel/host_addresses.h"
 #include "tables/tables.h"
+#include "transport/transport.h"
 #include "turnpike/listener.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
@@ -42,6 +43,8 @@ std::string why_one_user_can_take_all(const config::Config& config,
 // The policy's part of it is left to make_policy().
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard);
+// With a random key, where clients come by TCP.
+transport::Transport::Config transport_config(const config::Config& config);
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config);
 // Of each realm's users, by RealmIndex.

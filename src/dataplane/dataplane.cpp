@@ -76,7 +76,8 @@ bool has_jumbo(const Options& options) {
 std::vector<Buffers> buffers_by_worker(const Options& options) {
   const auto ports = static_cast<unsigned>(options.ports.size());
   const unsigned held = options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
-                        ports * kHandoffs + (options.workers - 1U) * kFragmentRing + 2047;
+                        options.stream_ports * StreamPort::kMostHeld + ports * kHandoffs +
+                        (options.workers - 1U) * kFragmentRing + 2047;
   std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
     const PortSpec& spec = options.ports[port];
@@ -285,6 +286,11 @@ void Dataplane::Impl::make_rings() {
   for (std::uint8_t shard = 0; shard < options.shards; ++shard) {
     fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers));
   }
+  for (unsigned number = 0; number < options.stream_ports; ++number) {
+    fabric.streams.push_back(std::make_unique<StreamPort>(number, options.workers));
+    fabric.exceptions.emplace_back();  // all that comes there is the relay's
+    infos.push_back({.mac = {0x02}, .mtu = UINT16_MAX, .streams = true});
+  }
   fabric.handed_over = std::vector<Fabric::HandedOver>(options.workers);
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     fabric.handoffs.emplace_back();
@@ -408,6 +414,8 @@ void Dataplane::stop() {
     port->stop();
   for (const std::unique_ptr<EngineRings>& engine : impl_->fabric.engines)
     engine->drain();
+  for (const std::unique_ptr<StreamPort>& streams : impl_->fabric.streams)
+    streams->drain();
   for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
     if (path) path->drain();
   }
@@ -415,6 +423,10 @@ void Dataplane::stop() {
     empty(rings);
   for (const std::unique_ptr<Fabric::Fragments>& fragments : impl_->fabric.fragments)
     empty(fragments->from);
+}
+
+StreamPort& Dataplane::stream_port(unsigned number) {
+  return *impl_->fabric.streams[number];
 }
 
 EnginePort& Dataplane::engine_port(std::uint8_t shard) {

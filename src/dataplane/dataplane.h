@@ -20,6 +20,8 @@
 
 namespace turnpike::dataplane {
 
+class StreamPort;
+
 enum class Driver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
 
 struct PortSpec {
@@ -46,7 +48,8 @@ struct Options {
   std::uint16_t workers = 1;
   std::vector<int> worker_cores;  // empty: see place_threads()
   std::uint8_t shards = 1;
-  bool hugepages = true;  // use them if enough are free, else --no-huge
+  unsigned stream_ports = 0;  // threads that have clients' streams
+  bool hugepages = true;      // use them if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
   std::uint32_t test_time_scale = 1;
   // What the XDP filter lets through to us.
@@ -67,8 +70,9 @@ class Dataplane {
   // Stops, closes, and removes all that it made: interfaces, XDP programs, rules, runtime files.
   ~Dataplane();
 
-  // After step 1: what ports turned out to be, and the interface of the kernel whose routes and
-  // neighbours speak for each (the shared interface, or the exception TAP; empty: none).
+  // After step 1: what ports turned out to be, those of streams behind the others; and the
+  // interface of the kernel whose routes and neighbours speak for each (the shared interface, or
+  // the exception TAP; empty: none).
   const std::vector<flow::PortInfo>& ports() const;
   const std::string& kernel_interface(std::size_t port) const;
   const std::string& description(std::size_t port) const;  // "af_xdp:eth0, 1 queue, MTU 1500"
@@ -89,6 +93,7 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
+  StreamPort& stream_port(unsigned number);
 
   // Moves frames between rings and exception interfaces; control's thread calls it often.
   void poll_exceptions();

@@ -30,7 +30,10 @@ void Doorbell::sleep(std::uint64_t most_ns) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
   const timespec most{static_cast<time_t>(most_ns / kSecond), static_cast<long>(most_ns % kSecond)};
   pollfd one{fd_, POLLIN, 0};
-  if (ppoll(&one, 1, &most, nullptr) <= 0) return;
+  if (ppoll(&one, 1, &most, nullptr) > 0) clear();
+}
+
+void Doorbell::clear() {
   std::uint64_t rings = 0;
   [[maybe_unused]] const ssize_t taken = read(fd_, &rings, sizeof rings);
 }

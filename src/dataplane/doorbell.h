@@ -24,11 +24,18 @@ class Doorbell {
   // the sleeper. In the second case the descriptor keeps the ring for a sleeper not yet in poll().
   template <typename HasWork>
   void wait(std::uint64_t most_ns, HasWork has_work) {
+    wait_by(has_work, [this, most_ns] { sleep(most_ns); });
+  }
+  // For who sleeps in a way of its own, which fd() ends by being readable, until clear().
+  template <typename HasWork, typename Sleep>
+  void wait_by(HasWork has_work, Sleep sleep) {
     asleep_.store(true, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (!has_work()) sleep(most_ns);
+    if (!has_work()) sleep();
     asleep_.store(false, std::memory_order_relaxed);
   }
+  int fd() const { return fd_; }
+  void clear();
 
   // After the work has been brought: a system call if the sleeper sleeps, and no other ringer has
   // taken it upon itself.

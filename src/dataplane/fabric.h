@@ -12,6 +12,7 @@
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
 #include "dataplane/port.h"
+#include "dataplane/stream_port.h"
 
 namespace turnpike::dataplane {
 
@@ -26,6 +27,7 @@ struct Fabric {
   std::vector<std::unique_ptr<Port>> ports;
   std::vector<std::unique_ptr<ExceptionPath>> exceptions;  // by port; empty: none
   std::vector<std::unique_ptr<EngineRings>> engines;       // by shard
+  std::vector<std::unique_ptr<StreamPort>> streams;        // ports behind the others
   // handoffs[port][from worker]: frames for a port none of whose queues is the worker's; taken by
   // queue_owner(port, from).
   std::vector<std::vector<Ring>> handoffs;

@@ -18,7 +18,7 @@ Transmitter::Transmitter(Fabric& fabric, std::uint16_t worker, const Pools& pool
       worker_(worker),
       pools_(pools),
       counters_(counters),
-      outgoing_(fabric.ports.size()),
+      outgoing_(fabric.ports.size() + fabric.streams.size()),
       fragment_id_(worker + fabric.workers * static_cast<std::uint16_t>(rte_rand())) {
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
     outgoing_[port].mac = flow::SourceMac(fabric.ports[port]->info().mac);
@@ -79,7 +79,9 @@ void Transmitter::flush(std::size_t port) {
   Outgoing& out = outgoing_[port];
   if (out.n == 0) return;
   unsigned sent = 0;
-  if (out.queue >= 0) {
+  if (port >= fabric_.ports.size()) {
+    sent = fabric_.streams[port - fabric_.ports.size()]->send(worker_, out.frames.data(), out.n);
+  } else if (out.queue >= 0) {
     sent = rte_eth_tx_burst(fabric_.ports[port]->id(), static_cast<std::uint16_t>(out.queue),
                             out.frames.data(), out.n);
     counters_.transmitted_packets.add(sent);

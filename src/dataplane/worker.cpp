@@ -104,6 +104,8 @@ void Worker::run() {
   run_rounds();
   transmitter_.flush();
   waiting_.leave_all();
+  for (rte_mbuf* frame : closed_)
+    rte_pktmbuf_free(frame);
   std::array<void*, flow::BehindRequests::kPlaces> frames;
   const std::size_t n = pipeline_->behind_requests().leave_before(~std::uint64_t{0}, frames);
   for (std::size_t i = 0; i < n; ++i)
@@ -168,11 +170,13 @@ bool Worker::round(Instant now) {
   busy |= transmitter_.take_handoffs();
   busy |= take_fragments(now);
   busy |= take_exceptions();
+  busy |= take_streams(now);
   busy |= tell_of_ended();
   if (!busy) return false;
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
+  ring_streams();
   return true;
 }
 
@@ -205,18 +209,17 @@ bool Worker::receive(Instant now, const Queue& queue) {
   if (received_at_ == 0) received_at_ = rte_rdtsc();
   counters_.bursts.add();
   counters_.received_packets.add(n);
-  process(now, frames.data(), n, queue.port, false);
+  process(now, frames.data(), n, queue.port, fabric_.ports[queue.port]->untold_checksum(), false);
   return true;
 }
 
 void Worker::process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port,
-                     bool reassembled) {
+                     flow::Checksum untold, bool reassembled) {
   for (std::uint16_t i = 0; i < n; ++i)
     rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   // Only as many packets are made as there are frames.
   alignas(flow::Packet) std::array<std::byte, kBurst * sizeof(flow::Packet)> room;
   auto* burst = reinterpret_cast<flow::Packet*>(room.data());
-  const flow::Checksum untold = fabric_.ports[port]->untold_checksum();
   std::uint16_t kept = 0;
   for (std::uint16_t i = 0; i < n; ++i) {
     rte_mbuf* mbuf = frames[i];
@@ -329,7 +332,7 @@ void Worker::put_together(Instant now, flow::Packet& packet, const flow::Fragmen
   rte_mbuf* whole = reassembly_->add(now, packet, fragment, owner);
   if (whole == nullptr) return;
   notes_of(whole).tags = tags;
-  process(now, &whole, 1, port, true);
+  process(now, &whole, 1, port, fabric_.ports[port]->untold_checksum(), true);
 }
 
 void Worker::to_engine(flow::Packet& packet) {
@@ -473,6 +476,42 @@ bool Worker::take_exceptions() {
       transmitter_.enqueue(exception.port, frames[i]);
   }
   return busy;
+}
+
+// Streams have no packets, so that a message is as what was put together of fragments: it is cut to
+// its path's MTU where it must be (RFC 8656 §15).
+bool Worker::take_streams(Instant now) {
+  bool busy = false;
+  std::array<rte_mbuf*, kBurst> frames;
+  for (std::size_t i = 0; i < fabric_.streams.size(); ++i) {
+    StreamPort& streams = *fabric_.streams[i];
+    streams.refill(config_.number, config_.pool);
+    const unsigned n = streams.receive(config_.number, frames.data(), kBurst);
+    if (n == 0) continue;
+    busy = true;
+    std::uint16_t kept = 0;
+    for (unsigned k = 0; k < n; ++k) {
+      if (frames[k]->data_len == 0)
+        closed_.push_back(frames[k]);
+      else
+        frames[kept++] = frames[k];
+    }
+    if (kept != 0)
+      process(now, frames.data(), kept, fabric_.ports.size() + i, flow::Checksum::kGood, true);
+  }
+  // After what came before the end.
+  while (!closed_.empty()) {
+    const flow::Packet& packet = notes_of(closed_.back()).packet;
+    if (!pipeline_->stream_closed(packet.listener, packet.source)) break;
+    rte_pktmbuf_free(closed_.back());
+    closed_.pop_back();
+  }
+  return busy;
+}
+
+void Worker::ring_streams() {
+  for (const std::unique_ptr<StreamPort>& streams : fabric_.streams)
+    streams->ring(config_.number);
 }
 
 void Worker::count_drop(flow::Drop reason, std::uint64_t n) {

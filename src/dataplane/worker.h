@@ -69,7 +69,8 @@ class Worker {
   bool tell_of_ended();
   void wake_engines();
   bool receive(Instant now, const Queue& queue);
-  void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port, bool reassembled);
+  void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port,
+               flow::Checksum untold, bool reassembled);
   void dispose(Instant now, flow::Packet& packet);
   void reassemble(Instant now, flow::Packet& packet);
   void hand_over(flow::Packet& packet, std::size_t owner);
@@ -85,6 +86,8 @@ class Worker {
   bool collect_replies(Instant now);
   unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_exceptions();
+  bool take_streams(Instant now);
+  void ring_streams();
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   void housekeeping();
   bool rest();
@@ -101,6 +104,7 @@ class Worker {
   std::unique_ptr<flow::Pipeline> pipeline_;
   const flow::Arrivals* arrivals_ = nullptr;  // by port; none: any tags
   Qsbr* qsbr_ = nullptr;
+  std::vector<rte_mbuf*> closed_;  // tell of streams that are no more, and wait for a place
   bool asked_engines_ = false;     // in this round
   std::uint64_t received_at_ = 0;  // when this round's first burst was there; 0: none
   std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};

@@ -85,9 +85,10 @@ bool EngineThread::heed_notices(Instant now) {
   const std::size_t count = world_.port.receive(notices);
   for (std::size_t i = 0; i < count; ++i) {
     const Notice& notice = notices[i];
-    if (notice.kind != Notice::Kind::kEnd || !writer_.has(notice.slot, notice.generation)) continue;
+    if (!writer_.has(notice.slot, notice.generation)) continue;
     const ClientEndpoint client{world_.tables.allocation(notice.slot).client};
-    if (server_.end(now, notice.slot)) end_notes_.put({client, notice.rule});
+    if (server_.end(now, notice.slot) && notice.kind == Notice::Kind::kEnd)
+      end_notes_.put({client, notice.rule});
   }
   return count > 0;
 }

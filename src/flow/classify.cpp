@@ -183,9 +183,11 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.payload = static_cast<std::uint16_t>(packet.l4 + udp::kSize);
   packet.payload_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
 
-  const Here::Place* place = here_.find(packet.destination.address);
+  const bool stream = setup_.ports[packet.port].streams;
+  const Here& here = stream ? streams_here_ : here_;
+  const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
-      place != nullptr ? here_.listener(*place, packet.destination.port) : Here::kNoListener;
+      place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;
   if (listener == Here::kNoListener && (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
     return;

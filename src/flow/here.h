@@ -1,5 +1,6 @@
-// What is here: which addresses are listened on or relayed from, and which listeners of UDP an
-// address has. Found without a walk over all of them. Fixed at the start; a worker's own copy.
+// What is here: which addresses are listened on or relayed from, and which listeners of one
+// transport an address has. Found without a walk over all of them. Fixed at the start; a worker's
+// own copy.
 #pragma once
 
 #include <cstddef>
@@ -30,14 +31,16 @@ class Here {
     std::uint16_t more_from = 0;
   };
 
-  explicit Here(const Setup& setup)
-      : setup_(setup), places_(setup.listeners.size() + setup.relayed.size()) {
+  explicit Here(const Setup& setup, Transport transport = Transport::kUdp)
+      : setup_(setup),
+        transport_(transport),
+        places_(setup.listeners.size() + setup.relayed.size()) {
     for (std::size_t i = 0; i < setup.relayed.size(); ++i)
       places_[setup.relayed[i].internal].relayed = static_cast<std::uint32_t>(i);
     for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
       const Listener& listener = setup.listeners[i];
       Place& place = places_[listener.endpoint.address];
-      if (place.first.number == 0 && listener.transport == Transport::kUdp) add_ports(place, i);
+      if (place.first.number == 0 && listener.transport == transport) add_ports(place, i);
     }
   }
 
@@ -75,21 +78,21 @@ class Here {
   }
 
  private:
-  // All of the address for UDP, of which listener `from` is the first.
+  // All of the address for the transport, of which listener `from` is the first.
   void add_ports(Place& place, std::size_t from) {
     const Endpoint& first = setup_.listeners[from].endpoint;
     place.first = {first.port, static_cast<ListenerIndex>(from)};
     place.more_from = static_cast<std::uint16_t>(further_.size());
     for (std::size_t i = from + 1; i < setup_.listeners.size(); ++i) {
       const Listener& listener = setup_.listeners[i];
-      if (listener.endpoint.address != first.address || listener.transport != Transport::kUdp)
-        continue;
+      if (listener.endpoint.address != first.address || listener.transport != transport_) continue;
       further_.push_back({listener.endpoint.port, static_cast<ListenerIndex>(i)});
       ++place.more;
     }
   }
 
   const Setup& setup_;
+  const Transport transport_;
   AddressMap<Place> places_;
   std::vector<Port> further_;
 };

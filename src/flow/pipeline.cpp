@@ -13,6 +13,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
                    std::uint16_t worker)
     : setup_(setup),
       here_(setup),
+      streams_here_(setup, Transport::kTcp),
       tables_(tables),
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),
@@ -79,6 +80,11 @@ void Pipeline::settle(Packet& packet) {
   } else {
     counters_.drops[static_cast<std::size_t>(packet.drop)].add();
   }
+}
+
+bool Pipeline::stream_closed(ListenerIndex listener, const Endpoint& client) {
+  const auto allocation = tables_.find_client(listener, client);
+  return !allocation || police_.end(*allocation, Notice::Kind::kClosed, 0);
 }
 
 void Pipeline::finish_reply(Packet& packet, std::size_t reply_size) {

@@ -67,6 +67,10 @@ class Pipeline {
   // to say answered() if its opens_way is set, when it has come back.
   BehindRequests& behind_requests() { return behind_requests_; }
 
+  // A client's stream to a listener is no more: its allocation's shard is to be told, as of those
+  // whom police() has ended. False: too many wait to be told; it is the caller's to say again.
+  bool stream_closed(ListenerIndex listener, const Endpoint& client);
+
   // Whom payload rules have ended: the caller's to tell to the shards.
   Police& police() { return police_; }
 
@@ -122,6 +126,7 @@ class Pipeline {
 
   const Setup& setup_;
   const Here here_;
+  const Here streams_here_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none

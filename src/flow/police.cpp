@@ -44,15 +44,12 @@ void Police::settle_end(const Passing& passing) const {
   passing.verdict->compare_exchange_strong(word, next, std::memory_order_relaxed);
 }
 
-// False: no place; the flow's next packet asks again.
-bool Police::end(const Passing& passing, policy::RuleNumber rule) {
+bool Police::end(AllocationSlot allocation, Notice::Kind kind, policy::RuleNumber rule) {
   if (ended_.size() == kMostEnded) return false;
-  const AllocationEntry& entry = tables_.allocation(passing.allocation);
-  ended_.push_back({entry.shard,
-                    {.kind = Notice::Kind::kEnd,
-                     .generation = entry.generation,
-                     .slot = passing.allocation,
-                     .rule = rule}});
+  const AllocationEntry& entry = tables_.allocation(allocation);
+  ended_.push_back(
+      {entry.shard,
+       {.kind = kind, .generation = entry.generation, .slot = allocation, .rule = rule}});
   return true;
 }
 
@@ -74,7 +71,7 @@ Drop Police::judge_by_rules(Instant now, const Passing& passing) {
                  ? Drop::kNone
                  : Drop::kPayloadLimit;
     case Lot::kEnd:
-      if (end(passing, judgement.rule)) settle_end(passing);
+      if (end(passing.allocation, Notice::Kind::kEnd, judgement.rule)) settle_end(passing);
       break;
     case Lot::kDrop:
       break;

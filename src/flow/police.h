@@ -66,8 +66,10 @@ class Police {
                         static_cast<std::uint32_t>(headers + passing.body.size()));
   }
 
-  // Allocations that rules have ended, each once, for their shards to be told; taken() forgets the
-  // first `count` of them.
+  // Its shard is to be told that an allocation ends. False: there is no place; whoever has a reason
+  // asks again.
+  bool end(AllocationSlot allocation, Notice::Kind kind, policy::RuleNumber rule);
+  // Allocations that end, for their shards to be told; taken() forgets the first `count` of them.
   struct Ended {
     std::uint8_t shard = 0;
     Notice notice;
@@ -91,7 +93,6 @@ class Police {
     policy::RuleNumber rule = 0;
   };
   Judgement look_into(const Passing& passing);
-  bool end(const Passing& passing, policy::RuleNumber rule);
   void settle_end(const Passing& passing) const;
 
   // More than a shard takes of a worker's at once (EngineRings): who finds no place here is ended

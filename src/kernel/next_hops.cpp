@@ -94,6 +94,7 @@ struct NextHops::Impl final : KernelDialogue::Listener {
   HopTable::Key through(std::size_t port, const LinkStack::Way& way) const;
   MacWord mac_of(const HopTable::Key& key) const;
   NextHopIndex resolve(const flow::Journey& journey);
+  NextHopIndex resolve_stream(std::size_t thread);
   void change() { epoch.fetch_add(1, std::memory_order_release); }
 
   const std::vector<Port> ports;
@@ -356,7 +357,16 @@ NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
   }
   // A port that needs no routes: everything goes to one MAC.
   for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (ports[port].static_next_hop) return acquire(through(port, {}));
+    if (ports[port].static_next_hop && !ports[port].streams) return acquire(through(port, {}));
+  }
+  return flow::kNoNextHop;
+}
+
+NextHopIndex NextHops::Impl::resolve_stream(std::size_t thread) {
+  for (std::size_t port = 0; port < ports.size(); ++port) {
+    if (!ports[port].streams || thread-- > 0) continue;
+    const HopTable::Key key = through(port, {});
+    return hops.acquire(key, 0, [&] { return mac_of(key); });
   }
   return flow::kNoNextHop;
 }
@@ -398,11 +408,16 @@ NextHopIndex NextHops::resolve(const flow::Journey& journey) {
   return impl_->resolve(journey);
 }
 
+NextHopIndex NextHops::resolve_stream(std::size_t thread) {
+  const std::scoped_lock lock(impl_->mutex);
+  return impl_->resolve_stream(thread);
+}
+
 flow::Reach NextHops::reach(const flow::Journey& journey) const {
   const std::scoped_lock lock(impl_->mutex);
   // Everything has a way through a port that needs no routes.
   for (const Port& port : impl_->ports) {
-    if (port.static_next_hop) return flow::Reach::kPort;
+    if (port.static_next_hop && !port.streams) return flow::Reach::kPort;
   }
   const auto [target, length] =
       impl_->mirror.routes.find_with_length(journey.source, journey.destination);

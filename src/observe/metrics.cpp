@@ -6,56 +6,17 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <sstream>
 #include <tuple>
 #include <utility>
 
+#include "observe/family.h"
+#include "observe/stream_metrics.h"
+
 namespace turnpike::observe {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
-
 constexpr std::uint64_t kNotReadyMs = 3000;
-
-// One family under construction.
-class FamilyWriter {
- public:
-  FamilyWriter(std::vector<MetricFamily>& out, MetricType type, std::string name, std::string help)
-      : family_(out.emplace_back()) {
-    family_.name = "turnpike_" + std::move(name);
-    family_.help = std::move(help);
-    family_.type = type;
-  }
-
-  void add(Labels labels, double value) {
-    ClientMetric& metric = family_.metric.emplace_back();
-    metric.label = std::move(labels);
-    (family_.type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
-  }
-  void add(Labels labels, std::uint64_t value) {
-    add(std::move(labels), static_cast<double>(value));
-  }
-  void add(Labels labels, const DurationHistogram& times, std::uint64_t ticks_per_second) {
-    ClientMetric& metric = family_.metric.emplace_back();
-    metric.label = std::move(labels);
-    double bound = DurationHistogram::kFirstBoundS;
-    for (std::size_t i = 0; i < DurationHistogram::kBuckets; ++i, bound *= 2) {
-      metric.histogram.sample_count += times.count(i);
-      const bool last = i + 1 == DurationHistogram::kBuckets;
-      metric.histogram.bucket.push_back(
-          {metric.histogram.sample_count, last ? std::numeric_limits<double>::infinity() : bound});
-    }
-    metric.histogram.sample_sum = static_cast<double>(times.ticks()) /
-                                  static_cast<double>(std::max<std::uint64_t>(ticks_per_second, 1));
-  }
-
- private:
-  MetricFamily& family_;
-};
 
 const char* name_of(stun::Method method) {
   switch (method) {
@@ -429,7 +390,7 @@ HttpServer::Answer serve(std::string_view path, const MetricsSource& source) {
 std::vector<MetricFamily> collect(const MetricsSource& source) {
   using Worker = flow::WorkerCounters;
   std::vector<MetricFamily> out;
-  out.reserve(64);  // a FamilyWriter keeps a reference into it
+  out.reserve(96);  // a FamilyWriter keeps a reference into it
   collect_shards(out, source);
   collect_realms(out, source);
   collect_unauthorized(out, source);
@@ -441,6 +402,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   if (source.ports) collect_ports(out, source.ports());
+  if (!source.streams.empty()) collect_streams(out, source.streams);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
   if (source.identity_rules) collect_identity_rules(out, source.identity_rules());

@@ -47,8 +47,11 @@ struct TableWriter::Impl {
 
   std::uint32_t resolve_client(std::uint32_t slot) {
     const AllocationEntry& entry = parts.allocations[slot];
-    return static_cast<std::uint32_t>(next_hops.resolve(
-        {parts.listeners[entry.listener].endpoint.address, entry.client.address, slot}));
+    const Listener& listener = parts.listeners[entry.listener];
+    if (listener.transport == Transport::kTcp)
+      return static_cast<std::uint32_t>(next_hops.resolve_stream(0));
+    return static_cast<std::uint32_t>(
+        next_hops.resolve({listener.endpoint.address, entry.client.address, slot}));
   }
   // A hairpinned packet takes the next hop of the client it ends at.
   std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {

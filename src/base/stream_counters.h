@@ -1,0 +1,63 @@
+// What a transport thread counts. Written by that thread, read by any.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "turnpike/counter.h"
+
+namespace turnpike {
+
+// Why a connection has ended, or wasn't let in: each once, with its label among the metrics and its
+// explanation there.
+#define TURNPIKE_STREAM_ENDS(X)                                                              \
+  X(kByClient, "client", "the client has closed it")                                         \
+  X(kReset, "reset", "the network or the client has broken it off")                          \
+  X(kIdle, "idle", "no message came for idle_s, and it has no allocation")                   \
+  X(kHandshake, "handshake", "TLS, or the first message, did not come in time")              \
+  X(kTls, "tls", "TLS has failed")                                                           \
+  X(kNotStun, "not_stun", "what came is neither STUN nor ChannelData")                       \
+  X(kSlow, "slow", "it reads nothing, and even answers have no room any more")               \
+  X(kFull, "full", "refused: there are as many as there may be (streams.connections)")       \
+  X(kSource, "source", "refused: its source has as many as it may (connections_per_source)") \
+  X(kDenied, "denied", "refused: its address is no client's ([clients])")                    \
+  X(kShutdown, "shutdown", "the node stops")
+
+enum class StreamEnd : std::uint8_t {
+#define X(name, label, text) name,
+  TURNPIKE_STREAM_ENDS(X)
+#undef X
+      kCount
+};
+
+struct StreamEndInfo {
+  std::string_view label, explanation;
+};
+
+inline constexpr std::array<StreamEndInfo, static_cast<std::size_t>(StreamEnd::kCount)>
+    kStreamEndInfo{{
+#define X(name, label, text) {label, text},
+        TURNPIKE_STREAM_ENDS(X)
+#undef X
+    }};
+
+struct StreamCounters {
+  Counter accepted, connections;
+  // By kind: 0 plain, 1 TLS.
+  std::array<Counter, 2> open;  // now, and done with their handshake
+  std::array<Counter, static_cast<std::size_t>(StreamEnd::kCount)> ends;
+  std::array<Counter, 2> bytes_in, bytes_out;  // as the kernel's sockets have them, without TLS
+  Counter messages_in, messages_out;
+  Counter writes;         // each of one or more messages
+  Counter lost_to_slow;   // messages for readers that are too slow
+  Counter lost_too_long;  // messages of clients that no frame holds
+  Counter lost_unowned;   // messages for connections that are no more
+  Counter stalls;         // reads put off, since no frame was left
+  Counter out_of_descriptors;
+  std::array<Counter, 2> handshakes;  // TLS 1.2 and 1.3
+  Counter resumed;
+};
+
+}  // namespace turnpike

@@ -1,0 +1,48 @@
+// The keys of [streams] and of each [[certificate]].
+#include "config/streams.h"
+
+#include <optional>
+#include <string_view>
+
+#include "config/reader.h"
+
+namespace turnpike::config {
+namespace {
+
+std::optional<std::string> parse_path(std::string_view text) {
+  if (text.empty() || text.find('\0') != std::string_view::npos) return std::nullopt;
+  return std::string(text);
+}
+
+}  // namespace
+
+Take read_streams(StreamsSection& streams) {
+  return Take([&streams](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {
+        {"connections", integer(streams.connections, 1, 1'000'000)},
+        {"connections_per_source", integer(streams.connections_per_source, 0, 1'000'000)},
+        {"waiting_kib", integer(streams.waiting_kib, 16, 16384)},
+        {"handshake_s", integer(streams.handshake_s, 1, 3600)},
+        {"idle_s", integer(streams.idle_s, 1, 86400)},
+    };
+    reader.read_table(value, path, fields);
+  });
+}
+
+Take read_certificate(CertificateConfig& certificate) {
+  return Take([&certificate](Reader& reader, const Value& value, const std::string& path) {
+    constexpr std::string_view kChain =
+        "the path of a PEM file with the certificate and its issuers";
+    constexpr std::string_view kKey = "the path of a PEM file with the certificate's private key";
+    const Field fields[] = {
+        {"chain", parsed(certificate.chain, parse_path, kChain)},
+        {"key", parsed(certificate.key, parse_path, kKey)},
+    };
+    reader.read_table(value, path, fields);
+    if (!value.as<Value::Table>()) return;
+    if (certificate.chain.empty()) reader.refuse(path + ".chain", kChain, "nothing");
+    if (certificate.key.empty()) reader.refuse(path + ".key", kKey, "nothing");
+  });
+}
+
+}  // namespace turnpike::config

@@ -1,0 +1,31 @@
+// What the configuration says of clients' streams: how many there may be, how long they are waited
+// for, and what TLS shows them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace turnpike::config {
+
+// What clients speak to a listener: kAuto tells TCP from TLS by what comes first.
+enum class ListenerTransport : std::uint8_t { kUdp, kTcp, kTls, kAuto };
+
+// Files of a certificate of TLS listeners: the first is for clients that ask for none by name.
+struct CertificateConfig {
+  std::string chain;  // PEM, the server's own first
+  std::string key;    // PEM
+
+  friend bool operator==(const CertificateConfig&, const CertificateConfig&) = default;
+};
+
+struct StreamsSection {
+  std::uint32_t connections = 10000;
+  std::uint32_t connections_per_source = 1000;  // an IPv4 address, an IPv6 /64; 0: no limit
+  std::uint32_t waiting_kib = 256;              // of each, for a client that doesn't read
+  std::uint32_t handshake_s = 10;               // to the first message
+  std::uint32_t idle_s = 60;                    // without an allocation
+
+  friend bool operator==(const StreamsSection&, const StreamsSection&) = default;
+};
+
+}  // namespace turnpike::config

@@ -1,0 +1,117 @@
+// Rings that hold all that may be in them: no frame is ever without a place to go back to.
+#include "dataplane/stream_port.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+
+namespace turnpike::dataplane {
+namespace {
+
+constexpr unsigned kBurstSize = 32;
+constexpr unsigned kMostOut = 2 * StreamPort::kFrames + 1;  // what a ring of `read` holds
+
+// For the one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
+bool has_none(const rte_ring* ring) {
+  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
+}
+
+void** pointers(rte_mbuf** frames) {
+  return reinterpret_cast<void**>(frames);
+}
+
+}  // namespace
+
+StreamPort::StreamPort(unsigned number, std::uint16_t workers) {
+  for (std::uint16_t worker = 0; worker < workers; ++worker) {
+    Lane& lane = lanes_.emplace_back();
+    lane.empty = make_ring("stream-empty", number, worker, kFrames + 1);
+    lane.filled = make_ring("stream-filled", number, worker, kFrames + 1);
+    lane.outgoing = make_ring("stream-out", number, worker, kFrames + 1);
+    // Those on their way out, and those that the thread has in its hands.
+    lane.read = make_ring("stream-read", number, worker, kMostOut + 1);
+  }
+}
+
+unsigned StreamPort::receive(std::uint16_t worker, rte_mbuf** out, unsigned most) {
+  Lane& lane = lanes_[worker];
+  const unsigned n = rte_ring_sc_dequeue_burst(lane.filled.get(), pointers(out), most, nullptr);
+  lane.lent -= n;
+  return n;
+}
+
+void StreamPort::refill(std::uint16_t worker, rte_mempool* pool) {
+  Lane& lane = lanes_[worker];
+  std::array<rte_mbuf*, kBurstSize> frames;
+  while (!has_none(lane.read.get())) {
+    const unsigned n =
+        rte_ring_sc_dequeue_burst(lane.read.get(), pointers(frames.data()), kBurstSize, nullptr);
+    rte_pktmbuf_free_bulk(frames.data(), n);
+    lane.out -= n;
+  }
+  while (kFrames - lane.lent >= kBurstSize) {
+    if (rte_pktmbuf_alloc_bulk(pool, frames.data(), kBurstSize) != 0) return;
+    for (rte_mbuf* frame : frames)
+      notes_of(frame).tags.size = 0;
+    [[maybe_unused]] const unsigned put =
+        rte_ring_sp_enqueue_bulk(lane.empty.get(), pointers(frames.data()), kBurstSize, nullptr);
+    assert(put == kBurstSize);
+    lane.lent += kBurstSize;
+  }
+}
+
+unsigned StreamPort::send(std::uint16_t worker, rte_mbuf** frames, unsigned count) {
+  Lane& lane = lanes_[worker];
+  lane.sent = true;
+  const unsigned sent = rte_ring_sp_enqueue_burst(lane.outgoing.get(), pointers(frames),
+                                                  std::min(count, kMostOut - lane.out), nullptr);
+  lane.out += sent;
+  return sent;
+}
+
+void StreamPort::ring(std::uint16_t worker) {
+  Lane& lane = lanes_[worker];
+  if (!lane.sent) return;
+  lane.sent = false;
+  bell_.ring();
+}
+
+rte_mbuf* StreamPort::take(std::uint16_t worker) {
+  void* frame = nullptr;
+  return rte_ring_sc_dequeue(lanes_[worker].empty.get(), &frame) == 0
+             ? static_cast<rte_mbuf*>(frame)
+             : nullptr;
+}
+
+void StreamPort::submit(std::uint16_t worker, rte_mbuf* frame) {
+  [[maybe_unused]] const int result = rte_ring_sp_enqueue(lanes_[worker].filled.get(), frame);
+  assert(result == 0);
+}
+
+unsigned StreamPort::collect(std::uint16_t worker, rte_mbuf** out, unsigned most) {
+  return rte_ring_sc_dequeue_burst(lanes_[worker].outgoing.get(), pointers(out), most, nullptr);
+}
+
+void StreamPort::give_back(std::uint16_t worker, rte_mbuf** frames, unsigned count) {
+  [[maybe_unused]] const unsigned put =
+      rte_ring_sp_enqueue_bulk(lanes_[worker].read.get(), pointers(frames), count, nullptr);
+  assert(put == count);
+}
+
+bool StreamPort::has_work() const {
+  return std::any_of(lanes_.begin(), lanes_.end(),
+                     [](const Lane& lane) { return !has_none(lane.outgoing.get()); });
+}
+
+void StreamPort::drain() {
+  for (Lane& lane : lanes_) {
+    for (rte_ring* ring :
+         {lane.empty.get(), lane.filled.get(), lane.outgoing.get(), lane.read.get()}) {
+      void* frame = nullptr;
+      while (rte_ring_sc_dequeue(ring, &frame) == 0)
+        rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+    }
+  }
+}
+
+}  // namespace turnpike::dataplane

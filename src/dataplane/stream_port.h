@@ -1,0 +1,69 @@
+// The way between workers and a transport thread. To workers its streams are one more port: each
+// message of a client comes as a frame with the headers that it would have by UDP, and what goes
+// to a client leaves the same way. Frames travel by pointer, through single-producer
+// single-consumer rings; those that the thread fills are lent to it, so that it neither takes nor
+// frees any.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/doorbell.h"
+#include "dataplane/engine_ring.h"
+
+namespace turnpike::dataplane {
+
+class StreamPort {
+ public:
+  // How many empty frames of each worker's the thread has at most; and of full ones in each
+  // direction.
+  static constexpr unsigned kFrames = 1023;
+  // Bytes of the longest message that a frame holds, behind the longest headers.
+  static constexpr std::size_t kMostMessage = 2048 - 64;
+  // Of one worker's, in all.
+  static constexpr unsigned kMostHeld = 3 * kFrames + 1;
+
+  StreamPort(unsigned number, std::uint16_t workers);
+
+  // Worker side. All of `worker` are its own number.
+  // What clients have sent; each frame is the worker's again.
+  unsigned receive(std::uint16_t worker, rte_mbuf** out, unsigned most);
+  // Lends frames where some are missing, and frees those that have been read.
+  void refill(std::uint16_t worker, rte_mempool* pool);
+  // Takes as many of them as there is room for; returns how many.
+  unsigned send(std::uint16_t worker, rte_mbuf** frames, unsigned count);
+  // After all of a round has been sent: wakes the thread if something was for it.
+  void ring(std::uint16_t worker);
+
+  // The thread's side.
+  std::uint16_t workers() const { return static_cast<std::uint16_t>(lanes_.size()); }
+  // An empty frame; nullptr: none is left for now. It goes back by submit() or keep().
+  rte_mbuf* take(std::uint16_t worker);
+  // A frame that has been filled. There is always room.
+  void submit(std::uint16_t worker, rte_mbuf* frame);
+  // What goes to clients: read, and then given back.
+  unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);
+  void give_back(std::uint16_t worker, rte_mbuf** frames, unsigned count);
+  bool has_work() const;
+  Doorbell& bell() { return bell_; }
+
+  // After all threads have ended.
+  void drain();
+
+ private:
+  struct alignas(64) Lane {
+    Ring empty, filled;  // to the thread, and back to the worker
+    Ring outgoing, read;
+    unsigned lent = 0;  // worker: rw
+    unsigned out = 0;   // sent, and not read yet; worker: rw
+    bool sent = false;  // since the last ring(); worker: rw
+  };
+  std::vector<Lane> lanes_;  // by worker
+  Doorbell bell_;
+};
+
+}  // namespace turnpike::dataplane

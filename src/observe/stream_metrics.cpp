@@ -1,0 +1,110 @@
+// Sums over the threads: which of them a connection is at is nobody's matter.
+#include "observe/stream_metrics.h"
+
+namespace turnpike::observe {
+namespace {
+
+constexpr const char* kKinds[] = {"tcp", "tls"};
+
+using All = std::vector<const StreamCounters*>;
+
+template <typename Of>
+std::uint64_t sum(const All& all, Of&& of) {
+  std::uint64_t total = 0;
+  for (const StreamCounters* counters : all)
+    total += of(*counters).get();
+  return total;
+}
+
+void collect_ends(std::vector<MetricFamily>& out, const All& all) {
+  std::string help = "Connections that have ended, or were not let in, by reason.";
+  for (const StreamEndInfo& info : kStreamEndInfo)
+    help.append(" ").append(info.label).append(": ").append(info.explanation).append(".");
+  FamilyWriter family(out, MetricType::Counter, "stream_ends_total", help);
+  for (std::size_t i = 0; i < kStreamEndInfo.size(); ++i) {
+    family.add({{"reason", std::string(kStreamEndInfo[i].label)}},
+               sum(all, [i](const StreamCounters& one) -> const Counter& { return one.ends[i]; }));
+  }
+}
+
+void collect_lost(std::vector<MetricFamily>& out, const All& all) {
+  struct Lost {
+    const char* reason;
+    Counter StreamCounters::*member;
+  };
+  static constexpr Lost kLost[] = {{"slow", &StreamCounters::lost_to_slow},
+                                   {"too_long", &StreamCounters::lost_too_long},
+                                   {"no_connection", &StreamCounters::lost_unowned}};
+  FamilyWriter family(out, MetricType::Counter, "stream_lost_messages_total",
+                      "Messages lost whole. slow: the client reads more slowly than it is sent to. "
+                      "too_long: from a client, longer than a frame holds. no_connection: for one "
+                      "that has ended");
+  for (const Lost& lost : kLost)
+    family.add(
+        {{"reason", lost.reason}},
+        sum(all, [&](const StreamCounters& one) -> const Counter& { return one.*lost.member; }));
+}
+
+void collect_by_kind(std::vector<MetricFamily>& out, const All& all) {
+  using Member = std::array<Counter, 2> StreamCounters::*;
+  const auto each = [&](FamilyWriter& family, Member member, const char* direction) {
+    for (std::size_t kind = 0; kind < 2; ++kind) {
+      Labels labels{{"kind", kKinds[kind]}};
+      if (direction != nullptr) labels.push_back({"direction", direction});
+      family.add(std::move(labels), sum(all, [&](const StreamCounters& one) -> const Counter& {
+                   return (one.*member)[kind];
+                 }));
+    }
+  };
+  {
+    FamilyWriter open(out, MetricType::Gauge, "stream_connections",
+                      "Connections now, done with their handshake, by kind");
+    each(open, &StreamCounters::open, nullptr);
+  }
+  FamilyWriter bytes(out, MetricType::Counter, "stream_bytes_total",
+                     "Bytes of connections, without TLS's own");
+  each(bytes, &StreamCounters::bytes_in, "in");
+  each(bytes, &StreamCounters::bytes_out, "out");
+}
+
+}  // namespace
+
+void collect_streams(std::vector<MetricFamily>& out, const All& all) {
+  const auto counter = [&](const char* name, const char* help, Counter StreamCounters::*member) {
+    FamilyWriter(out, MetricType::Counter, name, help)
+        .add({}, sum(all, [member](const StreamCounters& one) -> const Counter& {
+               return one.*member;
+             }));
+  };
+  counter("stream_accepted_total", "Connections let in", &StreamCounters::accepted);
+  collect_ends(out, all);
+  collect_by_kind(out, all);
+  collect_lost(out, all);
+  {
+    FamilyWriter messages(out, MetricType::Counter, "stream_messages_total",
+                          "STUN messages and ChannelData of connections");
+    messages.add({{"direction", "in"}}, sum(all, [](const StreamCounters& one) -> const Counter& {
+                   return one.messages_in;
+                 }));
+    messages.add({{"direction", "out"}}, sum(all, [](const StreamCounters& one) -> const Counter& {
+                   return one.messages_out;
+                 }));
+  }
+  counter("stream_writes_total", "Writes to connections, each of one or more messages",
+          &StreamCounters::writes);
+  counter("stream_stalled_reads_total", "Reads put off, since no frame was left",
+          &StreamCounters::stalls);
+  counter("stream_no_descriptor_total", "Looks for connections that found no descriptor left",
+          &StreamCounters::out_of_descriptors);
+  {
+    FamilyWriter handshakes(out, MetricType::Counter, "tls_handshakes_total",
+                            "TLS handshakes that succeeded, by version");
+    for (std::size_t i = 0; i < 2; ++i)
+      handshakes.add(
+          {{"version", i == 0 ? "1.2" : "1.3"}},
+          sum(all, [i](const StreamCounters& one) -> const Counter& { return one.handshakes[i]; }));
+  }
+  counter("tls_resumed_total", "Of these, those that resumed a session", &StreamCounters::resumed);
+}
+
+}  // namespace turnpike::observe

@@ -1,0 +1,110 @@
+// One client's stream: what it has sent is cut into messages, what goes to it is put together.
+// A transport thread's own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/stream_counters.h"
+#include "transport/frames.h"
+#include "transport/stream.h"
+#include "turnpike/listener.h"
+
+namespace turnpike::transport {
+
+class Connection {
+ public:
+  struct Ends {
+    Endpoint client;
+    Endpoint server;
+    ListenerIndex listener = 0;
+
+    friend bool operator==(const Ends& one, const Ends& other) {
+      return one.client == other.client && one.server == other.server;
+    }
+  };
+  // Who takes a client's messages, in their order. False: it can't now; the rest waits.
+  using Taker = std::function<bool(const Connection&, stun::Bytes message)>;
+
+  struct Bounds {
+    std::size_t message;  // the longest one that is relayed
+    std::size_t waiting;  // bytes for a client that doesn't read
+  };
+  Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream, const Bounds& bounds,
+             std::uint64_t now_ms, StreamCounters& counters);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  int fd() const { return fd_; }
+  const Ends& ends() const { return ends_; }
+  const FrameHeader& header() const { return header_; }
+
+  // kAgain: there may be more to read, of which the socket won't tell another time.
+  enum class State : std::uint8_t { kOpen, kAgain, kOver };
+  // After the socket has said that it can be read. `room` is for what is read, longer than any
+  // message by as much as is read at a time; the same for all connections.
+  State receive(std::span<std::uint8_t> room, std::uint64_t now_ms, const Taker& take);
+
+  // To the client, by the next flush(): `message` must last until then.
+  void send(stun::Bytes message);
+  bool has_to_send() const { return !batch_.empty(); }
+  // All that has been given to send() in as few writes as can be, after what waited before it. Also
+  // when the socket has said that it can be written.
+  State flush(std::span<std::uint8_t> room, std::uint64_t now_ms);
+  // Says to the client that nothing more comes.
+  void close();
+
+  bool is_open() const { return open_; }
+  bool is_tls() const { return tls_; }
+  const Stream& stream() const { return *stream_; }
+  // Why it is kOver.
+  StreamEnd end() const { return end_; }
+  // When it is to end if no more messages come: not while it has an allocation, as far as answers
+  // have told.
+  struct Patience {
+    std::uint64_t handshake_ms, idle_ms;
+  };
+  std::uint64_t ends_at(const Patience& patience) const;
+  bool has_begun() const { return begun_; }
+
+ private:
+  enum class Cut : std::uint8_t { kAll, kStopped, kStrange };
+
+  State over(StreamEnd why);
+  State over(Stream::Result result);
+  Cut cut_messages(stun::Bytes bytes, const Taker& take, std::size_t& used);
+  void look_at_response(stun::Bytes message);
+  State write_batch(std::span<std::uint8_t> room, std::size_t& next);
+  State write(stun::Bytes bytes, std::size_t& put);
+  State make_wait(stun::Bytes message);
+  State write_waiting();
+
+  const int fd_;
+  const Ends ends_;
+  const FrameHeader header_;
+  const std::unique_ptr<Stream> stream_;
+  const Bounds bounds_;
+  StreamCounters& counters_;
+
+  bool open_ = false;     // hands have been shaken
+  bool tls_ = false;      // since then
+  bool stopped_ = false;  // the taker had no room
+  bool begun_ = false;    // a STUN message has come
+  StreamEnd end_ = StreamEnd::kByClient;
+  const std::uint64_t since_ms_;          // when it was made
+  std::uint64_t heard_ms_;                // the last whole message
+  std::uint64_t allocated_until_ms_ = 0;  // as answers have told
+  std::uint64_t now_ms_ = 0;              // at the last call
+  std::vector<std::uint8_t> rest_;        // of a message that isn't all there
+  std::size_t skip_ = 0;  // bytes to come that are nobody's: padding, too long a message
+  std::vector<stun::Bytes> batch_;
+  std::vector<std::uint8_t> waiting_;  // for the socket, from waiting_from_ on
+  std::size_t waiting_from_ = 0;
+};
+
+}  // namespace turnpike::transport

@@ -1,0 +1,100 @@
+// Options that a system lacks are gone without.
+#include "transport/sockets.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace turnpike::transport {
+namespace {
+
+constexpr int kBacklog = 4096;
+// A client that is gone without a word is noticed within half a minute, whether there is something
+// to say to it or not.
+constexpr int kAliveAfterS = 15, kAliveEveryS = 5, kAliveTimes = 3;
+constexpr int kUserTimeoutMs = 30'000;
+
+union SocketAddress {
+  sockaddr any;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+};
+
+void set(int fd, int level, int option, int value) {
+  setsockopt(fd, level, option, &value, sizeof value);
+}
+
+socklen_t write(const Endpoint& endpoint, SocketAddress& out) {
+  out = {};
+  if (endpoint.address.family == Family::kIpv4) {
+    out.v4.sin_family = AF_INET;
+    out.v4.sin_port = htons(endpoint.port);
+    std::memcpy(&out.v4.sin_addr, endpoint.address.bytes.data(), 4);
+    return sizeof out.v4;
+  }
+  out.v6.sin6_family = AF_INET6;
+  out.v6.sin6_port = htons(endpoint.port);
+  std::memcpy(&out.v6.sin6_addr, endpoint.address.bytes.data(), 16);
+  return sizeof out.v6;
+}
+
+Endpoint read(const SocketAddress& from) {
+  if (from.any.sa_family == AF_INET) {
+    return {Address::from_bytes(Family::kIpv4,
+                                reinterpret_cast<const std::uint8_t*>(&from.v4.sin_addr)),
+            ntohs(from.v4.sin_port)};
+  }
+  return {
+      Address::from_bytes(Family::kIpv6, reinterpret_cast<const std::uint8_t*>(&from.v6.sin6_addr)),
+      ntohs(from.v6.sin6_port)};
+}
+
+}  // namespace
+
+int listen_on(const Endpoint& endpoint) {
+  SocketAddress address;
+  const socklen_t size = write(endpoint, address);
+  const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0) {
+    set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (bind(fd, &address.any, size) == 0 && listen(fd, kBacklog) == 0) return fd;
+  }
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  throw std::runtime_error("listener " + endpoint.to_string() + " (TCP): " + std::strerror(error));
+}
+
+int accept_on(int listening, Endpoint& client) {
+  SocketAddress address{};
+  socklen_t size = sizeof address;
+  const int fd = accept4(listening, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) return fd;
+  client = read(address);
+  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveAfterS);
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, kAliveEveryS);
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, kAliveTimes);
+  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+  return fd;
+}
+
+bool raise_descriptor_limit(std::uint32_t wanted) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+  if (limit.rlim_cur >= wanted) return true;
+  rlimit more{wanted, std::max<rlim_t>(limit.rlim_max, wanted)};
+  if (setrlimit(RLIMIT_NOFILE, &more) == 0) return true;
+  more = {limit.rlim_max, limit.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &more);
+  return false;
+}
+
+}  // namespace turnpike::transport

@@ -1,0 +1,35 @@
+// The kernel's sockets: a descriptor with an owner, and what is asked of those of TCP.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "turnpike/address.h"
+
+namespace turnpike::transport {
+
+class Socket {
+ public:
+  explicit Socket(int fd) : fd_(fd) {}
+  ~Socket() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Socket(Socket&& other) noexcept : fd_(other.release()) {}
+  Socket& operator=(Socket&&) = delete;
+  int fd() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+// Non-blocking, with what a relay's listener needs. Throws std::runtime_error with the address.
+int listen_on(const Endpoint& endpoint);
+// The next connection, non-blocking, without delay, and kept alive; less than 0: errno says why.
+int accept_on(int listening, Endpoint& client);
+// So many at once, as far as we may; false: fewer.
+bool raise_descriptor_limit(std::uint32_t wanted);
+
+}  // namespace turnpike::transport

@@ -1,0 +1,89 @@
+// A connection's bytes, as they come and go: plain TCP, or TLS over it. Sockets are non-blocking;
+// a transport thread's own.
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace turnpike::transport {
+
+class Stream {
+ public:
+  enum class Result : std::uint8_t {
+    kDone,    // something has been read or written, or the handshake is over
+    kAgain,   // nothing now
+    kClosed,  // the other side has said that nothing more comes
+    kReset,   // broken off
+    kFailed,  // TLS can't go on
+  };
+  virtual ~Stream() = default;
+
+  // Before anything is read or written; kAgain: call again when the socket has something to say.
+  virtual Result shake_hands() { return Result::kDone; }
+  // nullptr: it is none of TLS.
+  virtual const SSL* tls() const { return nullptr; }
+  virtual Result read(std::span<std::uint8_t> into, std::size_t& got) = 0;
+  // Part of it may be taken: `put` says how much.
+  virtual Result write(std::span<const std::uint8_t> bytes, std::size_t& put) = 0;
+  // Says that nothing more comes, if that can be said at once.
+  virtual void close() {}
+};
+
+class PlainStream final : public Stream {
+ public:
+  explicit PlainStream(int fd) : fd_(fd) {}
+  Result read(std::span<std::uint8_t> into, std::size_t& got) override;
+  Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override;
+
+ private:
+  const int fd_;
+};
+
+class TlsStream final : public Stream {
+ public:
+  // Throws std::bad_alloc.
+  TlsStream(int fd, SSL_CTX* context);
+  Result shake_hands() override;
+  const SSL* tls() const override { return ssl_.get(); }
+  Result read(std::span<std::uint8_t> into, std::size_t& got) override;
+  Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override;
+  void close() override;
+
+ private:
+  struct Deleter {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+  };
+  Result result_of(int returned);
+
+  std::unique_ptr<SSL, Deleter> ssl_;
+  bool broken_ = false;  // nothing may be said any more
+};
+
+// One or the other, as its first byte says: a TLS record of a handshake begins with 22, which
+// neither STUN nor ChannelData does.
+class EitherStream final : public Stream {
+ public:
+  EitherStream(int fd, SSL_CTX* context) : fd_(fd), context_(context) {}
+  Result shake_hands() override;
+  const SSL* tls() const override { return chosen_ ? chosen_->tls() : nullptr; }
+  Result read(std::span<std::uint8_t> into, std::size_t& got) override {
+    return chosen_->read(into, got);
+  }
+  Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override {
+    return chosen_->write(bytes, put);
+  }
+  void close() override {
+    if (chosen_) chosen_->close();
+  }
+
+ private:
+  const int fd_;
+  SSL_CTX* const context_;
+  std::unique_ptr<Stream> chosen_;
+};
+
+}  // namespace turnpike::transport

@@ -1,0 +1,150 @@
+// TLS 1.2 and 1.3 with what OpenSSL calls safe, the suites of RFC 8489 §6.2.3 among it.
+#include "transport/tls_context.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <array>
+#include <cstring>
+#include <ctime>
+#include <new>
+#include <stdexcept>
+#include <string_view>
+
+namespace turnpike::transport {
+namespace {
+
+constexpr const char* kSuites =
+    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!MD5:!SHA1";
+constexpr int kWarnDays = 14;
+
+[[noreturn]] void fail(const std::string& file, const std::string& what) {
+  std::array<char, 256> why{};
+  const unsigned long error = ERR_peek_last_error();
+  if (error != 0) ERR_error_string_n(error, why.data(), why.size());
+  ERR_clear_error();
+  throw std::runtime_error(file + ": " + what + (error != 0 ? std::string(": ") + why.data() : ""));
+}
+
+// Whether the system's own roots have issued it.
+bool is_rooted(X509* certificate) {
+  const std::unique_ptr<X509_STORE, void (*)(X509_STORE*)> roots(X509_STORE_new(), X509_STORE_free);
+  const std::unique_ptr<X509_STORE_CTX, void (*)(X509_STORE_CTX*)> look(X509_STORE_CTX_new(),
+                                                                        X509_STORE_CTX_free);
+  X509* issuer = nullptr;
+  const bool found = roots && look && X509_STORE_set_default_paths(roots.get()) == 1 &&
+                     X509_STORE_CTX_init(look.get(), roots.get(), certificate, nullptr) == 1 &&
+                     X509_STORE_CTX_get1_issuer(&issuer, look.get(), certificate) == 1;
+  X509_free(issuer);
+  ERR_clear_error();
+  return found;
+}
+
+// Whether it says where its issuer's certificate can be had, as those of public authorities do.
+bool tells_of_issuer(X509* certificate) {
+  return X509_get_ext_by_NID(certificate, NID_info_access, -1) >= 0;
+}
+
+std::string name_of(X509_NAME* name) {
+  std::array<char, 256> text{};
+  X509_NAME_oneline(name, text.data(), text.size());
+  return text.data();
+}
+
+}  // namespace
+
+TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates) {
+  for (const CertificateFiles& files : certificates)
+    contexts_.push_back(make(files));
+  SSL_CTX_set_tlsext_servername_callback(contexts_.front().get(), choose);
+  SSL_CTX_set_tlsext_servername_arg(contexts_.front().get(), this);
+}
+
+TlsContext::Context TlsContext::make(const CertificateFiles& files) {
+  Context context(SSL_CTX_new(TLS_server_method()));
+  if (!context) throw std::bad_alloc();
+  SSL_CTX* const made = context.get();
+  SSL_CTX_set_min_proto_version(made, TLS1_2_VERSION);
+  SSL_CTX_set_options(made, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                                SSL_OP_ENABLE_KTLS);
+  SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                             SSL_MODE_RELEASE_BUFFERS);
+  // Two tickets are for browsers that open several connections at once.
+  SSL_CTX_set_num_tickets(made, 1);
+  SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
+  constexpr std::string_view kContext = "turnpike";
+  SSL_CTX_set_session_id_context(made, reinterpret_cast<const unsigned char*>(kContext.data()),
+                                 kContext.size());
+  SSL_CTX_set_alpn_select_cb(made, choose_protocol, nullptr);
+  SSL_CTX_set_dh_auto(made, 1);
+  if (SSL_CTX_set_cipher_list(made, kSuites) != 1) fail(files.chain, "no suite of TLS 1.2 is left");
+  if (SSL_CTX_use_certificate_chain_file(made, files.chain.c_str()) != 1)
+    fail(files.chain, "expected a chain of certificates in PEM");
+  if (SSL_CTX_use_PrivateKey_file(made, files.key.c_str(), SSL_FILETYPE_PEM) != 1)
+    fail(files.key, "expected the private key of " + files.chain + " in PEM");
+  if (SSL_CTX_check_private_key(made) != 1)
+    fail(files.key, "expected the private key of " + files.chain + ", found another");
+
+  X509* const own = SSL_CTX_get0_certificate(made);
+  const std::time_t now = std::time(nullptr);
+  if (X509_cmp_current_time(X509_get0_notBefore(own)) > 0)
+    fail(files.chain, "the certificate is not valid yet");
+  if (X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
+    fail(files.chain, "the certificate has expired");
+  std::time_t soon = now + kWarnDays * 24 * 3600;
+  if (X509_cmp_time(X509_get0_notAfter(own), &soon) < 0)
+    warnings_.push_back(files.chain + ": the certificate expires within " +
+                        std::to_string(kWarnDays) + " days");
+  // A client has the roots, and nothing between them and the certificate but what it is sent.
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(made, &chain);
+  X509* last = own;
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    X509* const issuer = sk_X509_value(chain, i);
+    if (X509_check_issued(issuer, last) != X509_V_OK)
+      fail(files.chain, "expected each certificate's issuer behind it, found " +
+                            name_of(X509_get_subject_name(issuer)) + " behind " +
+                            name_of(X509_get_subject_name(last)));
+    last = issuer;
+  }
+  if (last == own && X509_check_issued(own, own) != X509_V_OK && !is_rooted(own)) {
+    const std::string what = "holds no issuer of the certificate (" +
+                             name_of(X509_get_issuer_name(own)) +
+                             "): clients that don't have it can't check the certificate";
+    if (tells_of_issuer(own))
+      fail(files.chain, what + "; expected the whole chain (fullchain.pem)");
+    warnings_.push_back(files.chain + ": " + what);
+  }
+  return context;
+}
+
+// By SNI: the first certificate of that name.
+int TlsContext::choose(SSL* ssl, int* /*alert*/, void* self) {
+  const char* const name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  if (name == nullptr) return SSL_TLSEXT_ERR_NOACK;
+  for (const Context& context : static_cast<TlsContext*>(self)->contexts_) {
+    X509* const certificate = SSL_CTX_get0_certificate(context.get());
+    if (X509_check_host(certificate, name, std::strlen(name), 0, nullptr) != 1) continue;
+    SSL_set_SSL_CTX(ssl, context.get());
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
+// RFC 7443. A client that offers none of these gets none, and is let in.
+int TlsContext::choose_protocol(SSL* /*ssl*/, const unsigned char** out, unsigned char* out_size,
+                                const unsigned char* offered, unsigned offered_size,
+                                void* /*self*/) {
+  constexpr std::string_view kOurs{"\x09stun.turn\x12stun.nat-discovery", 29};
+  static_assert(kOurs.size() == 1 + 9 + 1 + 18);
+  unsigned char* chosen = nullptr;
+  if (SSL_select_next_proto(&chosen, out_size, reinterpret_cast<const unsigned char*>(kOurs.data()),
+                            kOurs.size(), offered, offered_size) != OPENSSL_NPN_NEGOTIATED)
+    return SSL_TLSEXT_ERR_NOACK;
+  *out = chosen;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+}  // namespace turnpike::transport

@@ -1,0 +1,344 @@
+// Sockets tell of what is new (EPOLLET): what is left unread or unsent is remembered here, so that
+// one whose frames are out, or who doesn't read, costs nothing while he waits.
+#include "transport/transport.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "log/log.h"
+
+namespace turnpike::transport {
+namespace {
+
+constexpr std::size_t kRead = 65536;  // bytes at a time
+constexpr int kAccepts = 64;          // of one listener, before others have their turn
+constexpr int kEvents = 256;
+constexpr unsigned kBurst = 32;
+constexpr unsigned kBurstsPerRound = 8;  // of each worker
+constexpr std::uint64_t kLookMs = 500;
+constexpr std::uint64_t kMostWaitMs = 100;
+constexpr std::uint64_t kRetryMs = 1;             // frames, for want of which something waits
+constexpr std::uint64_t kDescriptorsMs = 100;     // before the next look for one
+constexpr std::uint64_t kBell = 0;                // among what epoll tells of; then come listeners
+constexpr std::uint64_t kFirstConnection = 4096;  // no pointer is less
+
+// Who counts as one: an IPv4 address, an IPv6 /64.
+Address source_of(Address client) {
+  if (client.family == Family::kIpv6) std::fill(client.bytes.begin() + 8, client.bytes.end(), 0);
+  return client;
+}
+
+}  // namespace
+
+std::size_t Transport::EndsHash::operator()(const Connection::Ends& ends) const {
+  const auto half = [](const Address& address, int which) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, address.bytes.data() + 8 * which, sizeof word);
+    return word;
+  };
+  const std::uint64_t client =
+      table_hash(key, half(ends.client.address, 0), half(ends.client.address, 1), ends.client.port);
+  return static_cast<std::size_t>(table_hash(key, client ^ half(ends.server.address, 0),
+                                             half(ends.server.address, 1), ends.server.port));
+}
+
+Transport::Transport(const Config& config, dataplane::StreamPort& port,
+                     const policy::ClientRules& clients, std::uint64_t (*clock_ms)())
+    : config_(config),
+      port_(port),
+      clients_(clients),
+      clock_ms_(clock_ms),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      connections_(0, EndsHash{config.key}),
+      room_(kRead + dataplane::StreamPort::kMostMessage),
+      held_(port.workers()) {
+  if (epoll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = kBell}};
+  epoll_ctl(epoll_, EPOLL_CTL_ADD, port_.bell().fd(), &event);
+  if (std::any_of(config_.places.begin(), config_.places.end(),
+                  [](const Place& place) { return place.security != Security::kPlain; })) {
+    tls_ = std::make_unique<TlsContext>(config_.certificates);
+    warnings_ = tls_->warnings();
+  }
+  for (const Place& place : config_.places)
+    listening_.push_back({place, Socket(listen_on(place.endpoint))});
+  for (std::size_t i = 0; i < listening_.size(); ++i) {
+    epoll_event of_listener{.events = EPOLLIN | EPOLLET, .data = {.u64 = 1 + i}};
+    epoll_ctl(epoll_, EPOLL_CTL_ADD, listening_[i].socket.fd(), &of_listener);
+  }
+  if (!raise_descriptor_limit(config_.connections + 256)) {
+    warnings_.push_back("streams.connections: the process may have fewer descriptors than " +
+                        std::to_string(config_.connections) +
+                        " connections need; LimitNOFILE=, or ulimit -n");
+  }
+}
+
+Transport::~Transport() {
+  stop();
+  ::close(epoll_);
+}
+
+void Transport::start() {
+  heartbeat_.beat(clock_ms_());
+  thread_ = std::thread([this] { run(); });
+}
+
+void Transport::stop() {
+  if (!thread_.joinable()) return;
+  stopping_.store(true, std::memory_order_relaxed);
+  port_.bell().wake();
+  thread_.join();
+}
+
+void Transport::run() {
+  pthread_setname_np(pthread_self(), "transport-0");
+  // OpenSSL writes to sockets that may be closed.
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    const std::uint64_t now_ms = clock_ms_();
+    heartbeat_.beat(now_ms);
+    wait(now_ms);
+    const std::uint64_t woken_ms = clock_ms_();
+    for (Connection* connection : std::exchange(unread_, {}))
+      serve(*connection, woken_ms);
+    for (const Connection::Ends& ends : std::exchange(closed_, {}))
+      say_closed(ends);
+    if (woken_ms >= accepts_again_ms_) {
+      accepts_again_ms_ = kNever;
+      for (Listening& listening : listening_)
+        accept_some(listening, woken_ms);
+    }
+    take_frames(woken_ms);
+    if (woken_ms - looked_ms_ >= kLookMs) look_for_old(woken_ms);
+  }
+  while (!connections_.empty())
+    end(*connections_.begin()->second, StreamEnd::kShutdown);
+}
+
+// Until a socket or a worker has something, or something is due.
+void Transport::wait(std::uint64_t now_ms) {
+  std::uint64_t most_ms = kMostWaitMs;
+  if (!unread_.empty() || !closed_.empty()) most_ms = kRetryMs;
+  if (accepts_again_ms_ != kNever)
+    most_ms = std::min(most_ms, accepts_again_ms_ > now_ms ? accepts_again_ms_ - now_ms : 0);
+  std::array<epoll_event, kEvents> events;
+  int count = -1;
+  port_.bell().wait_by(
+      [this] { return port_.has_work(); },
+      [&] { count = epoll_wait(epoll_, events.data(), kEvents, static_cast<int>(most_ms)); });
+  if (count < 0) count = epoll_wait(epoll_, events.data(), kEvents, 0);
+  const std::uint64_t woken_ms = clock_ms_();
+  const auto told = std::span(events).first(static_cast<std::size_t>(std::max(count, 0)));
+  for (const epoll_event& event : told) {
+    if (event.data.u64 >= kFirstConnection)
+      serve(*reinterpret_cast<Connection*>(event.data.u64), woken_ms);
+  }
+  // Afterwards: who comes in may take the place of one that was told of.
+  for (const epoll_event& event : told) {
+    if (event.data.u64 == kBell)
+      port_.bell().clear();
+    else if (event.data.u64 < kFirstConnection)
+      accept_some(listening_[event.data.u64 - 1], woken_ms);
+  }
+}
+
+void Transport::accept_some(Listening& listening, std::uint64_t now_ms) {
+  for (int i = 0; i < kAccepts; ++i) {
+    Endpoint client;
+    const int fd = accept_on(listening.socket.fd(), client);
+    if (fd >= 0) {
+      let_in(listening, fd, client, now_ms);
+      continue;
+    }
+    if (errno == EAGAIN) return;
+    if (errno == ECONNABORTED || errno == EINTR) continue;
+    // They wait in the kernel's queue meanwhile.
+    counters_.out_of_descriptors.add();
+    accepts_again_ms_ = now_ms + kDescriptorsMs;
+    if (!std::exchange(told_descriptors_, true))
+      log::warning(std::string("no connection can be let in for now: ") + std::strerror(errno));
+    return;
+  }
+  accepts_again_ms_ = now_ms;
+}
+
+void Transport::let_in(const Listening& listening, int fd, const Endpoint& client,
+                       std::uint64_t now_ms) {
+  Socket socket(fd);
+  const auto refuse = [this](StreamEnd why) {
+    counters_.ends[static_cast<std::size_t>(why)].add();
+  };
+  if (!clients_.answer(client.address)) return refuse(StreamEnd::kDenied);
+  if (connections_.size() >= config_.connections) return refuse(StreamEnd::kFull);
+  const Address source = source_of(client.address);
+  const auto counted = of_source_.find(source);
+  if (config_.connections_per_source != 0 && counted != of_source_.end() &&
+      counted->second >= config_.connections_per_source)
+    return refuse(StreamEnd::kSource);
+  const Connection::Ends ends{client, listening.place.endpoint, listening.place.listener};
+  auto stream = make_stream(listening.place.security, fd);
+  auto [place, is_new] = connections_.try_emplace(ends);
+  // The kernel has forgotten the one before, which is about to be told.
+  if (!is_new) end(*place->second, StreamEnd::kReset), place = connections_.try_emplace(ends).first;
+  place->second = std::make_unique<Connection>(
+      socket.release(), ends, std::move(stream),
+      Connection::Bounds{dataplane::StreamPort::kMostMessage, config_.waiting_bytes}, now_ms,
+      counters_);
+  Connection& connection = *place->second;
+  ++of_source_[source];
+  counters_.accepted.add();
+  counters_.connections.set(connections_.size());
+  epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                    .data = {.u64 = reinterpret_cast<std::uintptr_t>(&connection)}};
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) end(connection, StreamEnd::kReset);
+}
+
+std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) const {
+  switch (security) {
+    case Security::kTls:
+      return std::make_unique<TlsStream>(fd, tls_->get());
+    case Security::kAuto:
+      return std::make_unique<EitherStream>(fd, tls_->get());
+    case Security::kPlain:
+      break;
+  }
+  return std::make_unique<PlainStream>(fd);
+}
+
+// All that its socket has told of, or may have.
+void Transport::serve(Connection& connection, std::uint64_t now_ms) {
+  const Connection::State state = connection.receive(
+      room_, now_ms,
+      [this](const Connection& from, stun::Bytes message) { return take(from, message); });
+  if (state == Connection::State::kAgain) unread_.push_back(&connection);
+  if (state != Connection::State::kOver &&
+      connection.flush(room_, now_ms) != Connection::State::kOver)
+    return;
+  end(connection, connection.end());
+}
+
+bool Transport::take(const Connection& connection, stun::Bytes message) {
+  const std::uint16_t worker = worker_of(connection.ends());
+  rte_mbuf* const frame = port_.take(worker);
+  if (frame == nullptr) {
+    counters_.stalls.add();
+    return false;
+  }
+  auto* const data = rte_pktmbuf_mtod(frame, std::uint8_t*);
+  const std::size_t header = connection.header().size();
+  std::memcpy(data + header, message.data(), message.size());
+  connection.header().write(data, message.size());
+  frame->data_len = static_cast<std::uint16_t>(header + message.size());
+  frame->pkt_len = frame->data_len;
+  port_.submit(worker, frame);
+  return true;
+}
+
+void Transport::take_frames(std::uint64_t now_ms) {
+  for (std::uint16_t worker = 0; worker < port_.workers(); ++worker) {
+    for (unsigned burst = 0; burst < kBurstsPerRound && take_burst(worker) == kBurst; ++burst)
+      continue;
+  }
+  flush_all(now_ms);
+  for (std::uint16_t worker = 0; worker < port_.workers(); ++worker) {
+    std::vector<rte_mbuf*>& held = held_[worker];
+    if (!held.empty()) port_.give_back(worker, held.data(), static_cast<unsigned>(held.size()));
+    held.clear();
+  }
+}
+
+unsigned Transport::take_burst(std::uint16_t worker) {
+  std::array<rte_mbuf*, kBurst> frames;
+  const unsigned n = port_.collect(worker, frames.data(), kBurst);
+  for (unsigned i = 0; i < n; ++i) {
+    held_[worker].push_back(frames[i]);
+    Outgoing outgoing;
+    const bool read = read_outgoing(
+        {rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len}, outgoing);
+    assert(read);
+    const auto found = connections_.find({outgoing.client, outgoing.server, 0});
+    if (found == connections_.end()) {
+      // An answer that was on its way when its connection ended: what it tells of has no client.
+      counters_.lost_unowned.add();
+      const auto at = std::find_if(listening_.begin(), listening_.end(), [&](const Listening& one) {
+        return one.place.endpoint == outgoing.server;
+      });
+      if (at != listening_.end())
+        say_closed({outgoing.client, outgoing.server, at->place.listener});
+      continue;
+    }
+    Connection& connection = *found->second;
+    if (!connection.has_to_send()) to_flush_.push_back(&connection);
+    connection.send(outgoing.message);
+  }
+  return n;
+}
+
+void Transport::flush_all(std::uint64_t now_ms) {
+  for (Connection* connection : std::exchange(to_flush_, {})) {
+    if (connection->flush(room_, now_ms) == Connection::State::kOver)
+      end(*connection, connection->end());
+  }
+}
+
+void Transport::end(Connection& connection, StreamEnd why) {
+  const Connection::Ends ends = connection.ends();
+  connection.close();
+  counters_.ends[static_cast<std::size_t>(why)].add();
+  if (connection.is_open()) {
+    Counter& open = counters_.open[connection.is_tls()];
+    open.set(open.get() - 1);
+  }
+  std::erase(unread_, &connection);
+  const auto counted = of_source_.find(source_of(ends.client.address));
+  if (--counted->second == 0) of_source_.erase(counted);
+  const bool begun = connection.has_begun();
+  connections_.erase(ends);
+  counters_.connections.set(connections_.size());
+  told_descriptors_ = false;
+  if (begun) say_closed(ends);
+}
+
+// To the worker that has had its messages, behind the last of them.
+void Transport::say_closed(const Connection::Ends& ends) {
+  const std::uint16_t worker = worker_of(ends);
+  rte_mbuf* const frame = port_.take(worker);
+  if (frame == nullptr) {
+    if (std::find(closed_.begin(), closed_.end(), ends) == closed_.end()) closed_.push_back(ends);
+    return;
+  }
+  flow::Packet& packet = dataplane::notes_of(frame).packet;
+  packet.source = ends.client;
+  packet.listener = ends.listener;
+  frame->data_len = 0;
+  frame->pkt_len = 0;
+  port_.submit(worker, frame);
+}
+
+void Transport::look_for_old(std::uint64_t now_ms) {
+  looked_ms_ = now_ms;
+  std::vector<Connection*> old;
+  for (const auto& [ends, connection] : connections_) {
+    if (connection->ends_at(config_.patience) <= now_ms) old.push_back(connection.get());
+  }
+  for (Connection* connection : old)
+    end(*connection, connection->has_begun() ? StreamEnd::kIdle : StreamEnd::kHandshake);
+}
+
+std::uint16_t Transport::worker_of(const Connection::Ends& ends) const {
+  return static_cast<std::uint16_t>((EndsHash{config_.key}(ends) >> 32) % port_.workers());
+}
+
+}  // namespace turnpike::transport

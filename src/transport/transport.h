@@ -1,0 +1,117 @@
+// A transport thread: it accepts clients' connections, cuts what they send into messages, which
+// workers get as frames of one more port, and writes what workers send to them. It waits in
+// epoll_wait alone.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/heartbeat.h"
+#include "base/keyed_hash.h"
+#include "base/stream_counters.h"
+#include "dataplane/stream_port.h"
+#include "policy/client_rules.h"
+#include "transport/connection.h"
+#include "transport/sockets.h"
+#include "transport/tls_context.h"
+#include "turnpike/listener.h"
+
+namespace turnpike::transport {
+
+// What the streams of a listener are. kAuto: each what its first byte says.
+enum class Security : std::uint8_t { kPlain, kTls, kAuto };
+
+class Transport {
+ public:
+  struct Place {
+    Endpoint endpoint;
+    ListenerIndex listener = 0;
+    Security security = Security::kPlain;
+  };
+  struct Config {
+    std::vector<Place> places;
+    std::vector<CertificateFiles> certificates;  // at least one where a place has TLS
+    std::uint32_t connections = 0;               // in all
+    std::uint32_t connections_per_source = 0;    // an IPv4 address, an IPv6 /64; 0: no limit
+    std::uint32_t waiting_bytes = 0;             // of each, for a client that doesn't read
+    Connection::Patience patience{};
+    HashKey key{};  // random
+  };
+
+  // Opens the listening sockets. Throws std::runtime_error: which address, what is wrong. All else
+  // outlives it; `clock_ms` is monotonic.
+  Transport(const Config& config, dataplane::StreamPort& port, const policy::ClientRules& clients,
+            std::uint64_t (*clock_ms)());
+  ~Transport();
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  void start();
+  // Ends the thread, and all connections with it. Idempotent.
+  void stop();
+
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  // Any thread.
+  const StreamCounters& counters() const { return counters_; }
+  const Heartbeat& heartbeat() const { return heartbeat_; }
+
+ private:
+  static constexpr std::uint64_t kNever = ~std::uint64_t{0};
+  struct EndsHash {
+    HashKey key;
+    std::size_t operator()(const Connection::Ends& ends) const;
+  };
+  using Connections = std::unordered_map<Connection::Ends, std::unique_ptr<Connection>, EndsHash>;
+  struct Listening {
+    Place place;
+    Socket socket;
+  };
+
+  void run();
+  void wait(std::uint64_t now_ms);
+  void accept_some(Listening& listening, std::uint64_t now_ms);
+  void let_in(const Listening& listening, int fd, const Endpoint& client, std::uint64_t now_ms);
+  std::unique_ptr<Stream> make_stream(Security security, int fd) const;
+  void serve(Connection& connection, std::uint64_t now_ms);
+  bool take(const Connection& connection, stun::Bytes message);
+  void take_frames(std::uint64_t now_ms);
+  unsigned take_burst(std::uint16_t worker);
+  void flush_all(std::uint64_t now_ms);
+  void end(Connection& connection, StreamEnd why);
+  void say_closed(const Connection::Ends& ends);
+  void look_for_old(std::uint64_t now_ms);
+  std::uint16_t worker_of(const Connection::Ends& ends) const;
+
+  const Config config_;
+  dataplane::StreamPort& port_;
+  const policy::ClientRules& clients_;
+  std::uint64_t (*const clock_ms_)();
+  std::vector<std::string> warnings_;
+  std::unique_ptr<TlsContext> tls_;  // none: no place has TLS
+  std::vector<Listening> listening_;
+  int epoll_ = -1;
+
+  StreamCounters counters_;
+  Connections connections_;
+  std::map<Address, std::uint32_t> of_source_;  // connections
+  std::vector<std::uint8_t> room_;
+  std::vector<Connection*> to_flush_;
+  std::vector<Connection*> unread_;           // to be read though nothing is told of them
+  std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame
+  std::vector<std::vector<rte_mbuf*>> held_;  // by worker: until all is flushed
+  std::uint64_t accepts_again_ms_ = kNever;   // those who wait to be let in
+  bool told_descriptors_ = false;
+  std::uint64_t looked_ms_ = 0;
+  Heartbeat heartbeat_;  // this thread: wo, others: ro
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+}  // namespace turnpike::transport

@@ -1,0 +1,181 @@
+"""Clients that come by TCP and TLS: coturn's own, and one that cuts its messages as it likes."""
+
+import re
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import pytest
+
+import turn_client as turn
+from lab import wait_for
+from turn_client import TurnClient
+
+
+def make_certificate(folder, *names):
+    """A self-signed one for `names`: (chain, key)."""
+    chain, key = folder / f"{names[0]}.pem", folder / f"{names[0]}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
+        + ["-subj", f"/CN={names[0]}", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
+        + ["-keyout", str(key), "-out", str(chain)],
+        check=True,
+        capture_output=True,
+    )
+    return chain, key
+
+
+def listeners(lab, certificates=(), extra=""):
+    text = extra
+    for address in (lab.SERVER4, f"[{lab.SERVER6}]"):
+        for port, transport in ((3478, "udp"), (3478, "tcp"), (5349, "tls"), (443, "auto")):
+            if certificates or transport in ("udp", "tcp"):
+                text += f'[[listener]]\naddress = "{address}:{port}"\ntransport = "{transport}"\n'
+    for chain, key in certificates:
+        text += f'[[certificate]]\nchain = "{chain}"\nkey = "{key}"\n'
+    return text
+
+
+@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
+def relay(request, lab, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streams")
+    config = folder / "streams.toml"
+    certificates = [make_certificate(folder, name) for name in ("turn.example.org", "other.example.org")]
+    config.write_text(listeners(lab, certificates))
+    relay = lab.start_relay("--config", config, driver=request.param, listen=[])
+    peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-L", lab.PEER6, "-p", "3480")
+    wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
+    yield relay
+    assert relay.stop() == 0, relay.output()
+    peer.kill()
+
+
+def uclient(lab, *flags, server=None, peer=None):
+    command = ["turnutils_uclient", "-u", "alice", "-w", "secret", "-e", peer or lab.PEER4, "-r", "3480"]
+    command += ["-n", "50", "-m", "2", "-l", "160", "-z", "5", *flags, server or lab.SERVER4]
+    output = lab.client.exec(*command, check=False, timeout=60).stdout
+    sent = re.findall(r"tot_send_msgs=(\d+)", output)
+    received = re.findall(r"tot_recv_msgs=(\d+)", output)
+    lost = re.search(r"Total lost packets (\d+)", output)
+    assert sent and received and lost, output[-3000:]
+    assert int(sent[-1]) == int(received[-1]) > 0 and int(lost[1]) == 0, output[-3000:]
+
+
+@pytest.mark.parametrize("how", [["-t"], ["-t", "-s"], ["-t", "-D"], ["-t", "-y"], ["-t", "-S", "-p", "5349"], ["-t", "-S", "-s", "-p", "443"], ["-t", "-p", "443"]], ids=" ".join)
+def test_uclient(lab, relay, how):
+    uclient(lab, *how)
+    uclient(lab, *how, "-x", server=lab.SERVER6, peer=lab.PEER6)
+
+
+class Streaming(TurnClient):
+    """A client with a stream: what it sends can be cut anywhere."""
+
+    def __init__(self, sock, server, **options):
+        super().__init__(sock, server, **options)
+        self.bytes = b""
+
+    @classmethod
+    def connect(cls, lab, port=3478, name=None, server=None, **options):
+        with lab.client.inside():
+            sock = socket.create_connection((server or lab.SERVER4, port), timeout=5)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if name is not None:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols(["stun.turn"])
+            sock = context.wrap_socket(sock, server_hostname=name)
+        sock.settimeout(5)
+        return cls(sock, None, **options)
+
+    def send_raw(self, raw):
+        self.sock.sendall(raw + bytes(-len(raw) % 4))
+
+    def next_message(self):
+        def need(count):
+            while len(self.bytes) < count:
+                more = self.sock.recv(65536)
+                assert more, "the relay has closed the connection"
+                self.bytes += more
+
+        need(4)
+        kind, size = struct.unpack("!HH", self.bytes[:4])
+        whole = 4 + size if kind >= 0x4000 else 20 + size
+        taken = (whole + 3) // 4 * 4
+        need(taken)
+        message, self.bytes = self.bytes[:whole], self.bytes[taken:]
+        return message
+
+    def receive(self, transaction):
+        while True:
+            data = self.next_message()
+            if data[0] < 4 and data[8:20] == transaction:
+                return turn.Message(data)
+            self.other.append(data)
+
+    def receive_any(self):
+        data = self.other.pop(0) if self.other else self.next_message()
+        if data[0] < 4:
+            return turn.Message(data)
+        number, size = struct.unpack("!HH", data[:4])
+        return "channel", number, data[4 : 4 + size]
+
+
+def ok(answer):
+    assert answer.error is None, answer.attributes
+    return answer
+
+
+def test_messages_cut_anywhere_and_put_together(lab, relay):
+    client = Streaming.connect(lab)
+    ok(client.allocate())
+    peer = lab.peer.udp(lab.PEER4)
+    ok(client.channel_bind(0x4001, *peer.getsockname()))
+    # One byte at a time, padding in a segment of its own.
+    for byte in struct.pack("!HH", 0x4001, 5) + b"hello":
+        client.sock.sendall(bytes([byte]))
+        time.sleep(0.002)
+    assert peer.recvfrom(100)[0] == b"hello"
+    client.sock.sendall(b"\0\0")
+    time.sleep(0.01)
+    client.sock.sendall(b"\0")
+    # Many in one segment.
+    one = [struct.pack("!HH", 0x4001, len(text)) + text + bytes(-len(text) % 4) for text in (b"a", b"bb", b"ccc", b"", b"dddd")]
+    client.sock.sendall(b"".join(one))
+    found = [peer.recvfrom(100) for _ in range(5)]
+    assert [data for data, _ in found] == [b"a", b"bb", b"ccc", b"", b"dddd"]
+    for text in (b"x", b"yy", b"zzzzz"):
+        peer.sendto(text, found[0][1])
+    assert [client.receive_any()[2] for _ in range(3)] == [b"x", b"yy", b"zzzzz"]
+
+
+def test_the_end_of_a_connection_is_the_allocations(lab, relay):
+    before = relay.total("turnpike_allocations")
+    clients = [Streaming.connect(lab) for _ in range(20)]
+    for client in clients:
+        ok(client.allocate())
+    assert relay.total("turnpike_allocations") == before + 20
+    for number, client in enumerate(clients):
+        if number % 2:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sock.close()
+    wait_for(lambda: relay.total("turnpike_allocations") == before, 5, "allocations ended")
+
+
+@pytest.mark.parametrize("name", ["turn.example.org", "other.example.org", "unknown.example.org"])
+def test_certificates_by_name(lab, relay, name):
+    client = Streaming.connect(lab, 5349, name)
+    shown = ssl.DER_cert_to_PEM_cert(client.sock.getpeercert(binary_form=True))
+    subject = subprocess.run(["openssl", "x509", "-noout", "-subject"], input=shown, text=True, capture_output=True).stdout
+    assert ("turn.example.org" if name.startswith("unknown") else name) in subject
+    assert client.sock.selected_alpn_protocol() == "stun.turn"
+    ok(client.allocate())
+
+
+def test_what_is_not_stun_ends_the_connection(lab, relay):
+    for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x10hello", bytes([0x80]) * 20, struct.pack("!HHI", 1, 0, 7) + bytes(12)):
+        client = Streaming.connect(lab)
+        client.sock.sendall(first)
+        assert client.sock.recv(100) == b""
+    assert relay.total("turnpike_stream_ends_total", reason="not_stun") >= 4
