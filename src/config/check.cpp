@@ -382,7 +382,10 @@ void fill_alternates(Config& config) {
     }
     for (const ListenerConfig& other : config.listeners) {
       if (!other.anycast && !other.stun_only && other.alternates.empty() &&
-          other.endpoint.address.family == listener.endpoint.address.family) {
+          other.endpoint.address.family == listener.endpoint.address.family &&
+          (other.transport == listener.transport ||
+           (other.transport != ListenerTransport::kUdp &&
+            listener.transport != ListenerTransport::kUdp))) {
         listener.alternates.push_back(other.endpoint);
       }
     }

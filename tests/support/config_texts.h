@@ -66,6 +66,8 @@ inline std::vector<std::string> every_key() {
                                   "[[port]]",
                                   "[[listener]]",
                                   "[[relay]]",
+                                  "[streams]",
+                                  "[[certificate]]",
                                   "[relay_ports]",
                                   "[auth]",
                                   "[[auth.users]]",

@@ -62,7 +62,7 @@ std::map<std::string, Change> all_changes() {
       of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}},
       of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}},
       of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}},
-      of_identity{{"identity", kLive}};
+      of_identity{{"identity", kLive}}, of_streams{{"streams", kRestart}};
   const std::string list = testing::TempDir() + "difference-list";
   std::ofstream(list) << "10.0.0.0/8\n";
   const auto rule = [](const std::string& text) {
@@ -136,6 +136,17 @@ std::map<std::string, Change> all_changes() {
       {"relay.external",
        {"relay = [{ address = \"192.0.2.1\", external = \"203.0.113.1\" }]",
         {{"relay", kRestart}}}},
+      {"listener.transport",
+       {"listener = [{ address = \"192.0.2.1:3478\", transport = \"tcp\" }]", of_listener}},
+      {"certificate.chain",
+       {"certificate = [{ chain = \"a.pem\", key = \"a.key\" }]", {{"certificate", kRestart}}}},
+      {"certificate.key",
+       {"certificate = [{ chain = \"a.pem\", key = \"b.key\" }]", {{"certificate", kRestart}}}},
+      {"streams.connections", {"streams.connections = 50", of_streams}},
+      {"streams.connections_per_source", {"streams.connections_per_source = 50", of_streams}},
+      {"streams.waiting_kib", {"streams.waiting_kib = 50", of_streams}},
+      {"streams.handshake_s", {"streams.handshake_s = 50", of_streams}},
+      {"streams.idle_s", {"streams.idle_s = 50", of_streams}},
       {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
       {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},
       {"auth.users", {"auth.users = [{ name = \"bob\", password = \"secret\" }]", of_users}},
@@ -201,8 +212,9 @@ std::map<std::string, Change> all_changes() {
   // Tables are sized by these.
   for (const char* key :
        {"limits.allocations", "limits.permissions_per_allocation", "limits.channels_per_allocation",
-        "limits.on_link_peers_per_allocation", "limits.permissions_average", "limits.channels_average", "limits.allocations_per_user",
-        "limits.allocations_per_source", "auth.nonce_lifetime_s"})
+        "limits.on_link_peers_per_allocation", "limits.permissions_average",
+        "limits.channels_average", "limits.allocations_per_user", "limits.allocations_per_source",
+        "auth.nonce_lifetime_s"})
     number(key, kRestart);
   for (const char* key :
        {"limits.requests_per_allocation_per_second", "limits.requests_per_allocation_burst",
@@ -239,9 +251,11 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
   const Config before = accepted(kBase);
   // Each is a table, whose own keys are changed.
   const std::set<std::string> tables{
-      "port",    "listener", "relay",        "relay_ports", "auth",          "peers",
-      "limits",  "metrics",  "log",          "test",        "other_realm",   "other_realm.peers",
-      "clients", "payload",  "payload.rule", "identity",    "identity.rule", "identity.class"};
+      "port",         "listener",    "relay",         "relay_ports",
+      "auth",         "peers",       "limits",        "metrics",
+      "log",          "test",        "other_realm",   "other_realm.peers",
+      "streams",      "certificate", "clients",       "payload",
+      "payload.rule", "identity",    "identity.rule", "identity.class"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;

@@ -134,6 +134,22 @@ TEST(Configuration, AnycastListenerSendsClientsToTheUnicastListenersOfItsFamily)
 }
 
 // RFC 8489 §10: one of the client's family, and further ones of the other.
+TEST(Configuration, AnycastListenerOfTcpSendsClientsToThoseOfTcp) {
+  const Config config = accepted(std::string(kEnough) + R"(
+[[listener]]
+address = "192.0.2.9:3478"
+transport = "tcp"
+anycast = true
+[[listener]]
+address = "192.0.2.1:3478"
+[[listener]]
+address = "192.0.2.1:3479"
+transport = "tcp"
+)");
+  EXPECT_EQ(config.listeners[0].alternates,
+            std::vector<Endpoint>{*Endpoint::parse("192.0.2.1:3479")});
+}
+
 TEST(Configuration, AlternatesMayBeOfBothFamilies) {
   const Config config = accepted(kEnough +
                                  "[[listener]]\naddress = \"192.0.2.1:3478\"\n"
