@@ -18,7 +18,7 @@ constexpr int kUsage = 2;
 
 struct Flags {
   std::string config_file;
-  std::vector<std::string> ports, listeners, relays, external, users, rest_secrets,
+  std::vector<std::string> ports, listeners, certificates, relays, external, users, rest_secrets,
       rest_secret_files, allow_peers, deny_peers;
   std::string realm, metrics, channel_numbers, log_level;
   std::int64_t workers = 0;
@@ -113,7 +113,10 @@ Value::Table tree_of(const Flags& flags, const CLI::App& app, std::vector<Config
     set(root, "port", make_tables("--port", flags.ports, "device"));
   }
   if (!flags.listeners.empty()) {
-    set(root, "listener", make_tables("--listen", flags.listeners, "address"));
+    set(root, "listener", make_tables("--listen", flags.listeners, "address", '/', "transport"));
+  }
+  if (!flags.certificates.empty()) {
+    set(root, "certificate", make_tables("--certificate", flags.certificates, "chain", ',', "key"));
   }
   if (!flags.relays.empty()) {
     set(root, "relay", make_tables("--relay", flags.relays, "address", '=', "external"));
@@ -160,9 +163,13 @@ void declare(CLI::App& app, Flags& flags) {
       "--port", flags.ports,
       "device to relay on: af_xdp:IFACE, af_packet:IFACE, tap:NAME, memif:SOCKET, or a PCI address",
       "DEVICE");
-  many("--listen", flags.listeners,
-       "where clients come to; with one af_xdp or af_packet port: its addresses, port 3478",
-       "ADDRESS:PORT");
+  many(
+      "--listen", flags.listeners,
+      "where clients come to, by udp (else), tcp, tls or auto (both); with one af_xdp or af_packet "
+      "port: its addresses, port 3478",
+      "ADDRESS:PORT[/TRANSPORT]");
+  many("--certificate", flags.certificates, "PEM files of a chain and its key, for tls and auto",
+       "CHAIN,KEY");
   many("--relay", flags.relays,
        "address to relay from, and how the world sees it; with one af_xdp or af_packet port: its "
        "addresses",

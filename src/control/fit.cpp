@@ -73,7 +73,7 @@ bool wait_for_addresses(const config::Config& config, kernel::HostAddresses& hos
     notify_manager("EXTEND_TIMEOUT_USEC=10000000");
     pollfd waits[] = {{signals.fd(), POLLIN, 0}, {host.fd(), POLLIN, 0}};
     poll(waits, std::size(waits), 1000);
-    if (signals.ends()) return false;
+    if (signals.take() == Signals::Wish::kEnd) return false;
     host.poll();
   }
 }

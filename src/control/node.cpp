@@ -82,6 +82,7 @@ class Node {
   void tell_routes();
   void tell_addresses();
   Timers chores();
+  void reload();
 
   kernel::HostAddresses& addresses_;
   const bool by_default_;  // listeners or relayed addresses are the interface's
@@ -393,6 +394,18 @@ Timers Node::chores() {
   return timers;
 }
 
+// Certificates alone, as yet.
+void Node::reload() {
+  log::warning("SIGHUP: certificates are read again; all else is read at the start only");
+  if (!transport_) return;
+  try {
+    for (const std::string& warning : transport_->reload())
+      log::warning(warning);
+  } catch (const std::runtime_error& error) {
+    log::error(std::string(error.what()) + "; the certificates from before stay");
+  }
+}
+
 // While the process has the capability that their priority takes.
 void Node::make_engine_threads() {
   bool urgent = true;
@@ -430,7 +443,9 @@ void Node::run(const Signals& signals) {
       {signals.fd(), POLLIN, 0}, {next_hops_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
   for (;;) {
     poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
-    if (signals.ends()) break;
+    const Signals::Wish wish = signals.take();
+    if (wish == Signals::Wish::kEnd) break;
+    if (wish == Signals::Wish::kReload) reload();
     next_hops_.poll();
     tell_routes();
     dataplane_->poll_exceptions();

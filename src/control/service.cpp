@@ -50,13 +50,14 @@ Signals::~Signals() {
   close(fd_);
 }
 
-bool Signals::ends() const {
+Signals::Wish Signals::take() const {
+  Wish wish = Wish::kNothing;
   signalfd_siginfo info{};
   while (read(fd_, &info, sizeof info) == sizeof info) {
-    if (info.ssi_signo != SIGHUP) return true;
-    log::warning("SIGHUP: the configuration is read at the start only; restart to change it");
+    if (info.ssi_signo != SIGHUP) return Wish::kEnd;
+    wish = Wish::kReload;
   }
-  return false;
+  return wish;
 }
 
 }  // namespace turnpike::control

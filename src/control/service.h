@@ -1,6 +1,8 @@
 // What a daemon has to do with whoever runs it: signals, and the service manager.
 #pragma once
 
+#include <cstdint>
+
 namespace turnpike::control {
 
 // To systemd, if it asked for it (sd_notify(3)'s protocol: one datagram): "READY=1".
@@ -17,8 +19,9 @@ class Signals {
 
   // For poll(2): readable when one has come.
   int fd() const { return fd_; }
-  // Whether one of those that wait means the end.
-  bool ends() const;
+  // What those that wait ask for.
+  enum class Wish : std::uint8_t { kNothing, kReload, kEnd };
+  Wish take() const;
 
  private:
   int fd_ = -1;

@@ -31,7 +31,8 @@ Stream::Result PlainStream::write(std::span<const std::uint8_t> bytes, std::size
   return result_of_call(n);
 }
 
-TlsStream::TlsStream(int fd, SSL_CTX* context) : ssl_(SSL_new(context)) {
+TlsStream::TlsStream(int fd, std::shared_ptr<const TlsContext> context)
+    : context_(std::move(context)), ssl_(SSL_new(context_->get())) {
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd) != 1) throw std::bad_alloc();
   SSL_set_accept_state(ssl_.get());
 }

@@ -9,6 +9,8 @@
 #include <memory>
 #include <span>
 
+#include "transport/tls_context.h"
+
 namespace turnpike::transport {
 
 class Stream {
@@ -46,7 +48,7 @@ class PlainStream final : public Stream {
 class TlsStream final : public Stream {
  public:
   // Throws std::bad_alloc.
-  TlsStream(int fd, SSL_CTX* context);
+  TlsStream(int fd, std::shared_ptr<const TlsContext> context);
   Result shake_hands() override;
   const SSL* tls() const override { return ssl_.get(); }
   Result read(std::span<std::uint8_t> into, std::size_t& got) override;
@@ -59,6 +61,7 @@ class TlsStream final : public Stream {
   };
   Result result_of(int returned);
 
+  const std::shared_ptr<const TlsContext> context_;  // asked for names in the handshake
   std::unique_ptr<SSL, Deleter> ssl_;
   bool broken_ = false;  // nothing may be said any more
 };
@@ -67,7 +70,8 @@ class TlsStream final : public Stream {
 // neither STUN nor ChannelData does.
 class EitherStream final : public Stream {
  public:
-  EitherStream(int fd, SSL_CTX* context) : fd_(fd), context_(context) {}
+  EitherStream(int fd, std::shared_ptr<const TlsContext> context)
+      : fd_(fd), context_(std::move(context)) {}
   Result shake_hands() override;
   const SSL* tls() const override { return chosen_ ? chosen_->tls() : nullptr; }
   Result read(std::span<std::uint8_t> into, std::size_t& got) override {
@@ -82,7 +86,7 @@ class EitherStream final : public Stream {
 
  private:
   const int fd_;
-  SSL_CTX* const context_;
+  const std::shared_ptr<const TlsContext> context_;
   std::unique_ptr<Stream> chosen_;
 };
 

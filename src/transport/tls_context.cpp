@@ -1,11 +1,12 @@
 // TLS 1.2 and 1.3 with what OpenSSL calls safe, the suites of RFC 8489 §6.2.3 among it.
 #include "transport/tls_context.h"
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#include <array>
 #include <cstring>
 #include <ctime>
 #include <new>
@@ -54,7 +55,45 @@ std::string name_of(X509_NAME* name) {
 
 }  // namespace
 
-TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates) {
+void TicketKeys::rotate(std::uint64_t now_ms) {
+  if (any_ && now_ms - since_ms_ < kLifeMs) return;
+  two_ = any_;
+  last_ = current_;
+  any_ = RAND_bytes(current_.name.data(), current_.name.size()) == 1 &&
+         RAND_bytes(current_.aes.data(), current_.aes.size()) == 1 &&
+         RAND_bytes(current_.hmac.data(), current_.hmac.size()) == 1;
+  since_ms_ = now_ms;
+}
+
+// 0: no key, the handshake is a whole one; 2: good, but the client is to have a new ticket.
+int TicketKeys::use(unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                    EVP_MAC_CTX* mac, bool encrypts) {
+  const auto is = [name](const Key& key) {
+    return std::memcmp(name, key.name.data(), key.name.size()) == 0;
+  };
+  if (!any_) return 0;
+  const bool old = !encrypts && two_ && is(last_);
+  if (!encrypts && !old && !is(current_)) return 0;
+  Key& key = old ? last_ : current_;
+  if (encrypts) {
+    std::memcpy(name, key.name.data(), key.name.size());
+    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1) return -1;
+  }
+  char digest[] = "SHA256";
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key.hmac.data(), key.hmac.size()),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end()};
+  if (EVP_MAC_CTX_set_params(mac, parameters) != 1) return -1;
+  const int set = encrypts
+                      ? EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.aes.data(), iv)
+                      : EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key.aes.data(), iv);
+  if (set != 1) return -1;
+  return old ? 2 : 1;
+}
+
+TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets)
+    : tickets_(tickets) {
   for (const CertificateFiles& files : certificates)
     contexts_.push_back(make(files));
   SSL_CTX_set_tlsext_servername_callback(contexts_.front().get(), choose);
@@ -77,6 +116,8 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
   constexpr std::string_view kContext = "turnpike";
   SSL_CTX_set_session_id_context(made, reinterpret_cast<const unsigned char*>(kContext.data()),
                                  kContext.size());
+  SSL_CTX_set_app_data(made, &tickets_);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(made, use_ticket);
   SSL_CTX_set_alpn_select_cb(made, choose_protocol, nullptr);
   SSL_CTX_set_dh_auto(made, 1);
   if (SSL_CTX_set_cipher_list(made, kSuites) != 1) fail(files.chain, "no suite of TLS 1.2 is left");
@@ -84,8 +125,6 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
     fail(files.chain, "expected a chain of certificates in PEM");
   if (SSL_CTX_use_PrivateKey_file(made, files.key.c_str(), SSL_FILETYPE_PEM) != 1)
     fail(files.key, "expected the private key of " + files.chain + " in PEM");
-  if (SSL_CTX_check_private_key(made) != 1)
-    fail(files.key, "expected the private key of " + files.chain + ", found another");
 
   X509* const own = SSL_CTX_get0_certificate(made);
   const std::time_t now = std::time(nullptr);
@@ -118,6 +157,12 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
     warnings_.push_back(files.chain + ": " + what);
   }
   return context;
+}
+
+int TlsContext::use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                           EVP_MAC_CTX* mac, int encrypts) {
+  auto* const tickets = static_cast<TicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  return tickets->use(name, iv, cipher, mac, encrypts != 0);
 }
 
 // By SNI: the first certificate of that name.

@@ -5,11 +5,37 @@
 
 #include <openssl/ssl.h>
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace turnpike::transport {
+
+// Keys of session tickets, which are all that is kept of a session, and are the client's to keep:
+// who has a key reads what was resumed with it, so they change, and the one before is good for as
+// long again. A transport thread's own, but that TlsContexts share it.
+class TicketKeys {
+ public:
+  static constexpr std::uint64_t kLifeMs = 3'600'000;
+
+  // Before a round's handshakes.
+  void rotate(std::uint64_t now_ms);
+
+  // As SSL_CTX_set_tlsext_ticket_key_evp_cb() has it.
+  int use(unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+          bool encrypts);
+
+ private:
+  struct Key {
+    std::array<unsigned char, 16> name{};
+    std::array<unsigned char, 32> aes{}, hmac{};
+  };
+  Key current_, last_;
+  std::uint64_t since_ms_ = 0;
+  bool any_ = false, two_ = false;
+};
 
 struct CertificateFiles {
   std::string chain;  // PEM: the server's own first, then its issuers
@@ -18,9 +44,12 @@ struct CertificateFiles {
 
 class TlsContext {
  public:
-  // Throws std::runtime_error: which file, what is wrong with it: unreadable, expired or not yet
-  // valid, the key another certificate's, an issuer missing between it and the roots.
-  explicit TlsContext(const std::vector<CertificateFiles>& certificates);
+  // `tickets` outlives it. Throws std::runtime_error: which file, what is wrong with it:
+  // unreadable, expired or not yet valid, the key another certificate's, an issuer missing between
+  // it and the roots.
+  TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets);
+  TlsContext(const TlsContext&) = delete;
+  TlsContext& operator=(const TlsContext&) = delete;
 
   SSL_CTX* get() const { return contexts_.front().get(); }
   // What the operator should know: a certificate that ends within two weeks, for one.
@@ -33,10 +62,13 @@ class TlsContext {
   using Context = std::unique_ptr<SSL_CTX, Deleter>;
 
   Context make(const CertificateFiles& files);
+  static int use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
+                        EVP_MAC_CTX* mac, int encrypts);
   static int choose(SSL* ssl, int* alert, void* self);
   static int choose_protocol(SSL* ssl, const unsigned char** out, unsigned char* out_size,
                              const unsigned char* offered, unsigned offered_size, void* self);
 
+  TicketKeys& tickets_;
   std::vector<Context> contexts_;  // as the certificates were given
   std::vector<std::string> warnings_;
 };

@@ -64,11 +64,7 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
   if (epoll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kBell}};
   epoll_ctl(epoll_, EPOLL_CTL_ADD, port_.bell().fd(), &event);
-  if (std::any_of(config_.places.begin(), config_.places.end(),
-                  [](const Place& place) { return place.security != Security::kPlain; })) {
-    tls_ = std::make_unique<TlsContext>(config_.certificates);
-    warnings_ = tls_->warnings();
-  }
+  warnings_ = reload();
   for (const Place& place : config_.places)
     listening_.push_back({place, Socket(listen_on(place.endpoint))});
   for (std::size_t i = 0; i < listening_.size(); ++i) {
@@ -111,6 +107,7 @@ void Transport::run() {
     heartbeat_.beat(now_ms);
     wait(now_ms);
     const std::uint64_t woken_ms = clock_ms_();
+    tickets_.rotate(woken_ms);
     for (Connection* connection : std::exchange(unread_, {}))
       serve(*connection, woken_ms);
     for (const Connection::Ends& ends : std::exchange(closed_, {}))
@@ -205,16 +202,25 @@ void Transport::let_in(const Listening& listening, int fd, const Endpoint& clien
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) end(connection, StreamEnd::kReset);
 }
 
-std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) const {
-  switch (security) {
-    case Security::kTls:
-      return std::make_unique<TlsStream>(fd, tls_->get());
-    case Security::kAuto:
-      return std::make_unique<EitherStream>(fd, tls_->get());
-    case Security::kPlain:
-      break;
-  }
-  return std::make_unique<PlainStream>(fd);
+bool Transport::has_tls() const {
+  return std::any_of(config_.places.begin(), config_.places.end(),
+                     [](const Place& place) { return place.security != Security::kPlain; });
+}
+
+std::vector<std::string> Transport::reload() {
+  if (!has_tls()) return {};
+  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_);
+  std::vector<std::string> warnings = made->warnings();
+  const std::scoped_lock lock(tls_mutex_);
+  tls_ = std::move(made);
+  return warnings;
+}
+
+std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
+  if (security == Security::kPlain) return std::make_unique<PlainStream>(fd);
+  const std::scoped_lock lock(tls_mutex_);
+  if (security == Security::kTls) return std::make_unique<TlsStream>(fd, tls_);
+  return std::make_unique<EitherStream>(fd, tls_);
 }
 
 // All that its socket has told of, or may have.

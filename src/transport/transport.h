@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -58,6 +59,9 @@ class Transport {
   void stop();
 
   const std::vector<std::string>& warnings() const { return warnings_; }
+  // Control's thread: reads certificates and keys again, for connections that come from now on.
+  // Throws what the constructor does, and then those before stay. Returns warnings.
+  std::vector<std::string> reload();
   // Any thread.
   const StreamCounters& counters() const { return counters_; }
   const Heartbeat& heartbeat() const { return heartbeat_; }
@@ -78,7 +82,8 @@ class Transport {
   void wait(std::uint64_t now_ms);
   void accept_some(Listening& listening, std::uint64_t now_ms);
   void let_in(const Listening& listening, int fd, const Endpoint& client, std::uint64_t now_ms);
-  std::unique_ptr<Stream> make_stream(Security security, int fd) const;
+  bool has_tls() const;
+  std::unique_ptr<Stream> make_stream(Security security, int fd);
   void serve(Connection& connection, std::uint64_t now_ms);
   bool take(const Connection& connection, stun::Bytes message);
   void take_frames(std::uint64_t now_ms);
@@ -94,7 +99,9 @@ class Transport {
   const policy::ClientRules& clients_;
   std::uint64_t (*const clock_ms_)();
   std::vector<std::string> warnings_;
-  std::unique_ptr<TlsContext> tls_;  // none: no place has TLS
+  TicketKeys tickets_;
+  std::mutex tls_mutex_;                   // guards the next: control writes, this thread reads
+  std::shared_ptr<const TlsContext> tls_;  // none: no place has TLS
   std::vector<Listening> listening_;
   int epoll_ = -1;
 

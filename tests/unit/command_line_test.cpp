@@ -50,6 +50,18 @@ class CommandLine : public testing::Test {
   std::list<std::string> paths_;
 };
 
+TEST_F(CommandLine, ListensByOtherTransports) {
+  const Config config = accepted_flags(
+      {"--port", "af_xdp:eth0", "--user", "alice:secret", "--realm", "example.org", "--listen",
+       "192.0.2.1:3478", "--listen", "192.0.2.1:3478/tcp", "--listen", "[2001:db8::1]:443/auto",
+       "--certificate", "chain.pem,key.pem", "--relay", "192.0.2.1"});
+  ASSERT_EQ(config.listeners.size(), 3U);
+  EXPECT_EQ(config.listeners[0].transport, ListenerTransport::kUdp);
+  EXPECT_EQ(config.listeners[1].transport, ListenerTransport::kTcp);
+  EXPECT_EQ(config.listeners[2].transport, ListenerTransport::kAuto);
+  EXPECT_EQ(config.certificates, (std::vector<CertificateConfig>{{"chain.pem", "key.pem"}}));
+}
+
 TEST_F(CommandLine, ThreeFlagsAreEnough) {
   const Config config = accepted_flags(
       {"--port", "af_xdp:eth0", "--user", "alice:sec:ret", "--realm", "example.org"});
@@ -139,6 +151,8 @@ TEST_F(CommandLine, MistakesOfFlagsAreToldByTheFlagsName) {
       {{"--port", "carrier_pigeon:eth0"},
        "command line: --port: expected af_xdp:",
        "carrier_pigeon"},
+      {{"--listen", "10.201.1.1:3478/sctp"}, "command line: --listen: expected", "\"sctp\""},
+      {{"--certificate", "chain.pem"}, "command line: --certificate: expected", "nothing"},
       {{"--listen", "10.201.1.1:99999"}, "command line: --listen: expected", "10.201.1.1:99999"},
       {{"--relay", "10.0.0.1=x"}, "command line: --relay: expected", "found \"x\""},
       {{"--workers", "0"}, "command line: --workers: expected an integer from 1 to 64", "found 0"},
