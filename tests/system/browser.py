@@ -60,6 +60,13 @@ def firefox(home, url):
     return ["firefox-esr", "--headless", "--no-remote", "--profile", str(profile), url]
 
 
+def trust(database, certificate):
+    """Puts it among the authorities of an NSS database, which is what both browsers look into."""
+    database.mkdir(parents=True, exist_ok=True)
+    for words in (["-N", "--empty-password"], ["-A", "-n", "test", "-t", "C,,", "-i", str(certificate)]):
+        subprocess.run(["certutil", "-d", f"sql:{database}", *words], check=True, capture_output=True)
+
+
 BROWSERS = {"chromium": chromium, "firefox": firefox}
 
 
@@ -103,14 +110,16 @@ def serve(host, page):
 
 
 @contextlib.contextmanager
-def call(host, name, query):
-    """A browser that calls itself, in the namespace of `host`: gives its Page."""
+def call(host, name, query, trusted=None):
+    """A browser that calls itself, in the namespace of `host`, and trusts a certificate of PEM: gives its Page."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         home = Path(directory)
         page = Page(home)
         server = serve(host, page)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = BROWSERS[name](home, f"http://127.0.0.1:{server.server_port}/call?{query}")
+        if trusted is not None:
+            trust(home / ("profile" if name == "firefox" else ".pki/nssdb"), trusted)
         if shutil.which(command[0]) is None:
             raise AssertionError(f"{command[0]} is not installed: deploy/install-deps --tests")
         with open(page.log, "w") as log:

@@ -1,6 +1,6 @@
 """An ICE agent (aioice) that tells its description in a line of JSON, reads the other's, and says what it exchanged.
 
-    ice_agent.py controlling|controlled SERVER|- POLICY
+    ice_agent.py controlling|controlled SERVER|- POLICY [udp|tcp|tls]
 """
 
 import asyncio
@@ -13,8 +13,12 @@ from aioice import Candidate, Connection, TransportPolicy
 MESSAGES = 50
 
 
-async def main(role, server, policy):
+async def main(role, server, policy, transport="udp"):
     turn = {"turn_server": (server, 3478), "turn_username": "alice", "turn_password": "secret"} if server != "-" else {}
+    if transport == "tls":
+        turn |= {"turn_server": (server, 5349), "turn_ssl": True}
+    if transport != "udp":
+        turn["turn_transport"] = "tcp"
     connection = Connection(
         ice_controlling=role == "controlling", transport_policy=TransportPolicy[policy], use_ipv6=False, **turn
     )

@@ -92,11 +92,19 @@ class Host:
         sock.settimeout(1)
         return sock
 
+    def know(self, name, address):
+        """What is started from now on finds `address` by `name`."""
+        folder = Path("/etc/netns") / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "hosts", "a") as hosts:
+            hosts.write(f"{address} {name}\n")
+
     def close(self):
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        forget_names(self.name)
         # A killed relay's note of what was reserved before, which its next start would read.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"/run/turnpike-reserved-ports-{os.stat(f'/run/netns/{self.name}').st_ino}")
@@ -115,12 +123,19 @@ def need_vlans():
         host.close()
 
 
+def forget_names(host):
+    shutil.rmtree(Path("/etc/netns") / host, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there never were any, or there are others'
+        os.rmdir("/etc/netns")
+
+
 def remove_leftovers():
     """Namespaces of test processes that are gone."""
     for line in run("ip", "netns", "list").stdout.splitlines():
         match = re.match(r"(tpk-(\d+)-[\w-]+)", line)
         if match and not Path(f"/proc/{match[2]}").exists():
             run("ip", "netns", "del", match[1], check=False)
+            forget_names(match[1])
 
 
 class Lab:

@@ -1,30 +1,24 @@
 """Clients that come by TCP and TLS: coturn's own, and one that cuts its messages as it likes."""
 
+import contextlib
+import os
 import re
 import socket
 import ssl
 import struct
 import subprocess
 import time
+from urllib.parse import urlencode
 
 import pytest
 
 import turn_client as turn
+from browser import BROWSERS, call
+from certificates import authority, make_certificate
 from lab import wait_for
+from test_browsers import both_hear_and_see
+from test_ice import Agent, meet
 from turn_client import TurnClient
-
-
-def make_certificate(folder, *names):
-    """A self-signed one for `names`: (chain, key)."""
-    chain, key = folder / f"{names[0]}.pem", folder / f"{names[0]}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
-        + ["-subj", f"/CN={names[0]}", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
-        + ["-keyout", str(key), "-out", str(chain)],
-        check=True,
-        capture_output=True,
-    )
-    return chain, key
 
 
 def listeners(lab, certificates=(), extra=""):
@@ -42,9 +36,13 @@ def listeners(lab, certificates=(), extra=""):
 def relay(request, lab, tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams")
     config = folder / "streams.toml"
-    certificates = [make_certificate(folder, name) for name in ("turn.example.org", "other.example.org")]
+    certificates = [
+        make_certificate(folder, "turn.example.org", lab.SERVER4),
+        make_certificate(folder, "other.example.org"),
+    ]
     config.write_text(listeners(lab, certificates))
     relay = lab.start_relay("--config", config, driver=request.param, listen=[])
+    relay.authority = authority(folder)[0]
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-L", lab.PEER6, "-p", "3480")
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
     yield relay
@@ -179,3 +177,40 @@ def test_what_is_not_stun_ends_the_connection(lab, relay):
         client.sock.sendall(first)
         assert client.sock.recv(100) == b""
     assert relay.total("turnpike_stream_ends_total", reason="not_stun") >= 4
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_aioice_agents_that_meet_through_the_relay_alone(lab, relay, transport):
+    with trusting(relay):
+        meet(
+            Agent(lab.client, "controlling", lab.SERVER4, "RELAY", transport),
+            Agent(lab.peer, "controlled", lab.SERVER4, "RELAY", transport),
+        )
+
+
+@contextlib.contextmanager
+def trusting(relay):
+    """Programs that are started now trust who issued it."""
+    os.environ["SSL_CERT_FILE"] = str(relay.authority)
+    try:
+        yield
+    finally:
+        del os.environ["SSL_CERT_FILE"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+@pytest.mark.parametrize("name", BROWSERS)
+def test_browsers_call_through_the_relay_alone(lab, relay, name, transport):
+    lab.client.know("turn.example.org", lab.SERVER4)  # Firefox wants a name for TLS
+    url = f"turn{'s' * (transport == 'tls')}:turn.example.org:{5349 if transport == 'tls' else 3478}?transport=tcp"
+    query = urlencode({"turn": url, "user": relay.USER, "password": relay.PASSWORD})
+    before = relay.total("turnpike_stream_messages_total")
+    with call(lab.client, name, query, relay.authority) as page:
+        try:
+            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 30, "a connection")
+            wait_for(lambda: both_hear_and_see(page), 25, "a call that goes on")
+            for end in page.report.values():
+                assert end["state"] == "connected" and end["pair"] == ["relay", "relay"]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{page.report}\n{page.output()}\n{relay.output()}") from None
+    assert relay.total("turnpike_stream_messages_total") > before + 200
