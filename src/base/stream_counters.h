@@ -43,6 +43,41 @@ inline constexpr std::array<StreamEndInfo, static_cast<std::size_t>(StreamEnd::k
 #undef X
     }};
 
+// TLS's alerts (RFC 8446 §6) that tell something; all others count as one. close_notify is none.
+struct TlsAlert {
+  std::uint8_t number;
+  std::string_view label;
+};
+inline constexpr std::array<TlsAlert, 21> kTlsAlerts{{{10, "unexpected_message"},
+                                                      {20, "bad_record_mac"},
+                                                      {40, "handshake_failure"},
+                                                      {42, "bad_certificate"},
+                                                      {43, "unsupported_certificate"},
+                                                      {44, "certificate_revoked"},
+                                                      {45, "certificate_expired"},
+                                                      {46, "certificate_unknown"},
+                                                      {47, "illegal_parameter"},
+                                                      {48, "unknown_ca"},
+                                                      {49, "access_denied"},
+                                                      {50, "decode_error"},
+                                                      {51, "decrypt_error"},
+                                                      {70, "protocol_version"},
+                                                      {71, "insufficient_security"},
+                                                      {80, "internal_error"},
+                                                      {90, "user_canceled"},
+                                                      {109, "missing_extension"},
+                                                      {112, "unrecognized_name"},
+                                                      {120, "no_application_protocol"},
+                                                      {255, "other"}}};
+
+// Its place in kTlsAlerts.
+constexpr std::size_t tls_alert(std::uint8_t number) {
+  std::size_t place = 0;
+  while (place + 1 < kTlsAlerts.size() && kTlsAlerts[place].number != number)
+    ++place;
+  return place;
+}
+
 struct StreamCounters {
   Counter accepted, connections;
   // By kind: 0 plain, 1 TLS.
@@ -58,6 +93,8 @@ struct StreamCounters {
   Counter out_of_descriptors;
   std::array<Counter, 2> handshakes;  // TLS 1.2 and 1.3
   Counter resumed;
+  // From clients, and to them, by place in kTlsAlerts.
+  std::array<std::array<Counter, kTlsAlerts.size()>, 2> alerts;
 };
 
 }  // namespace turnpike

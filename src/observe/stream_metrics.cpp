@@ -104,6 +104,18 @@ void collect_streams(std::vector<MetricFamily>& out, const All& all) {
           {{"version", i == 0 ? "1.2" : "1.3"}},
           sum(all, [i](const StreamCounters& one) -> const Counter& { return one.handshakes[i]; }));
   }
+  {
+    FamilyWriter alerts(out, MetricType::Counter, "tls_alerts_total",
+                        "TLS alerts, by whom they are and what they say (RFC 8446 §6)");
+    for (std::size_t from = 0; from < 2; ++from) {
+      for (std::size_t i = 0; i < kTlsAlerts.size(); ++i)
+        alerts.add(
+            {{"from", from == 0 ? "client" : "relay"}, {"alert", std::string(kTlsAlerts[i].label)}},
+            sum(all, [from, i](const StreamCounters& one) -> const Counter& {
+              return one.alerts[from][i];
+            }));
+    }
+  }
   counter("tls_resumed_total", "Of these, those that resumed a session", &StreamCounters::resumed);
 }
 

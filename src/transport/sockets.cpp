@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -86,15 +87,15 @@ int accept_on(int listening, Endpoint& client) {
   return fd;
 }
 
-bool raise_descriptor_limit(std::uint32_t wanted) {
+std::uint64_t raise_descriptor_limit(std::uint64_t wanted) {
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
-  if (limit.rlim_cur >= wanted) return true;
-  rlimit more{wanted, std::max<rlim_t>(limit.rlim_max, wanted)};
-  if (setrlimit(RLIMIT_NOFILE, &more) == 0) return true;
-  more = {limit.rlim_max, limit.rlim_max};
-  setrlimit(RLIMIT_NOFILE, &more);
-  return false;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return wanted;
+  if (limit.rlim_cur >= wanted) return limit.rlim_cur;
+  for (const rlim_t most : {std::max<rlim_t>(limit.rlim_max, wanted), limit.rlim_max}) {
+    const rlimit more{std::min<rlim_t>(most, wanted), most};
+    if (setrlimit(RLIMIT_NOFILE, &more) == 0) return more.rlim_cur;
+  }
+  return limit.rlim_cur;
 }
 
 }  // namespace turnpike::transport

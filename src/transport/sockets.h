@@ -29,7 +29,7 @@ class Socket {
 int listen_on(const Endpoint& endpoint);
 // The next connection, non-blocking, without delay, and kept alive; less than 0: errno says why.
 int accept_on(int listening, Endpoint& client);
-// So many at once, as far as we may; false: fewer.
-bool raise_descriptor_limit(std::uint32_t wanted);
+// How many descriptors the process may have, `wanted` if that can be had.
+std::uint64_t raise_descriptor_limit(std::uint64_t wanted);
 
 }  // namespace turnpike::transport

@@ -17,6 +17,13 @@ Stream::Result result_of_call(ssize_t returned) {
   return again ? Stream::Result::kAgain : Stream::Result::kReset;
 }
 
+void count_alert(const SSL* ssl, int what, int value) {
+  const auto number = static_cast<std::uint8_t>(value);
+  if ((what & SSL_CB_ALERT) == 0 || number == SSL3_AD_CLOSE_NOTIFY) return;
+  auto* const counters = static_cast<StreamCounters*>(SSL_get_app_data(ssl));
+  counters->alerts[(what & SSL_CB_WRITE) != 0][tls_alert(number)].add();
+}
+
 }  // namespace
 
 Stream::Result PlainStream::read(std::span<std::uint8_t> into, std::size_t& got) {
@@ -31,10 +38,12 @@ Stream::Result PlainStream::write(std::span<const std::uint8_t> bytes, std::size
   return result_of_call(n);
 }
 
-TlsStream::TlsStream(int fd, std::shared_ptr<const TlsContext> context)
+TlsStream::TlsStream(int fd, std::shared_ptr<const TlsContext> context, StreamCounters& counters)
     : context_(std::move(context)), ssl_(SSL_new(context_->get())) {
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd) != 1) throw std::bad_alloc();
   SSL_set_accept_state(ssl_.get());
+  SSL_set_app_data(ssl_.get(), &counters);
+  SSL_set_info_callback(ssl_.get(), count_alert);
 }
 
 Stream::Result TlsStream::result_of(int returned) {
@@ -86,7 +95,7 @@ Stream::Result EitherStream::shake_hands() {
     const ssize_t n = ::recv(fd_, &first, sizeof first, MSG_PEEK);
     if (n <= 0) return result_of_call(n);
     if (first == SSL3_RT_HANDSHAKE)
-      chosen_ = std::make_unique<TlsStream>(fd_, context_);
+      chosen_ = std::make_unique<TlsStream>(fd_, context_, counters_);
     else
       chosen_ = std::make_unique<PlainStream>(fd_);
   }

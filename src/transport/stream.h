@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 
+#include "base/stream_counters.h"
 #include "transport/tls_context.h"
 
 namespace turnpike::transport {
@@ -48,7 +49,7 @@ class PlainStream final : public Stream {
 class TlsStream final : public Stream {
  public:
   // Throws std::bad_alloc.
-  TlsStream(int fd, std::shared_ptr<const TlsContext> context);
+  TlsStream(int fd, std::shared_ptr<const TlsContext> context, StreamCounters& counters);
   Result shake_hands() override;
   const SSL* tls() const override { return ssl_.get(); }
   Result read(std::span<std::uint8_t> into, std::size_t& got) override;
@@ -70,8 +71,8 @@ class TlsStream final : public Stream {
 // neither STUN nor ChannelData does.
 class EitherStream final : public Stream {
  public:
-  EitherStream(int fd, std::shared_ptr<const TlsContext> context)
-      : fd_(fd), context_(std::move(context)) {}
+  EitherStream(int fd, std::shared_ptr<const TlsContext> context, StreamCounters& counters)
+      : fd_(fd), context_(std::move(context)), counters_(counters) {}
   Result shake_hands() override;
   const SSL* tls() const override { return chosen_ ? chosen_->tls() : nullptr; }
   Result read(std::span<std::uint8_t> into, std::size_t& got) override {
@@ -87,6 +88,7 @@ class EitherStream final : public Stream {
  private:
   const int fd_;
   const std::shared_ptr<const TlsContext> context_;
+  StreamCounters& counters_;
   std::unique_ptr<Stream> chosen_;
 };
 

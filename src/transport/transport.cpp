@@ -26,8 +26,10 @@ constexpr unsigned kBurst = 32;
 constexpr unsigned kBurstsPerRound = 8;  // of each worker
 constexpr std::uint64_t kLookMs = 500;
 constexpr std::uint64_t kMostWaitMs = 100;
-constexpr std::uint64_t kRetryMs = 1;             // frames, for want of which something waits
-constexpr std::uint64_t kDescriptorsMs = 100;     // before the next look for one
+constexpr std::uint64_t kRetryMs = 1;          // frames, for want of which something waits
+constexpr std::uint64_t kDescriptorsMs = 100;  // before the next look for one
+// For all else that the process has open, the metrics' connections among it.
+constexpr std::uint64_t kOtherDescriptors = 256;
 constexpr std::uint64_t kBell = 0;                // among what epoll tells of; then come listeners
 constexpr std::uint64_t kFirstConnection = 4096;  // no pointer is less
 
@@ -57,6 +59,7 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
       port_(port),
       clients_(clients),
       clock_ms_(clock_ms),
+      most_connections_(config.connections),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       connections_(0, EndsHash{config.key}),
       room_(kRead + dataplane::StreamPort::kMostMessage),
@@ -71,10 +74,13 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
     epoll_event of_listener{.events = EPOLLIN | EPOLLET, .data = {.u64 = 1 + i}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, listening_[i].socket.fd(), &of_listener);
   }
-  if (!raise_descriptor_limit(config_.connections + 256)) {
-    warnings_.push_back("streams.connections: the process may have fewer descriptors than " +
-                        std::to_string(config_.connections) +
-                        " connections need; LimitNOFILE=, or ulimit -n");
+  const std::uint64_t descriptors = raise_descriptor_limit(config_.connections + kOtherDescriptors);
+  if (descriptors < config_.connections + kOtherDescriptors) {
+    most_connections_ = static_cast<std::uint32_t>(std::max(descriptors, kOtherDescriptors + 1) -
+                                                   kOtherDescriptors);
+    warnings_.push_back("streams.connections: the process may have " + std::to_string(descriptors) +
+                        " descriptors, which are enough for " + std::to_string(most_connections_) +
+                        "; LimitNOFILE=, or ulimit -n");
   }
 }
 
@@ -178,7 +184,7 @@ void Transport::let_in(const Listening& listening, int fd, const Endpoint& clien
     counters_.ends[static_cast<std::size_t>(why)].add();
   };
   if (!clients_.answer(client.address)) return refuse(StreamEnd::kDenied);
-  if (connections_.size() >= config_.connections) return refuse(StreamEnd::kFull);
+  if (connections_.size() >= most_connections_) return refuse(StreamEnd::kFull);
   const Address source = source_of(client.address);
   const auto counted = of_source_.find(source);
   if (config_.connections_per_source != 0 && counted != of_source_.end() &&
@@ -219,8 +225,8 @@ std::vector<std::string> Transport::reload() {
 std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
   if (security == Security::kPlain) return std::make_unique<PlainStream>(fd);
   const std::scoped_lock lock(tls_mutex_);
-  if (security == Security::kTls) return std::make_unique<TlsStream>(fd, tls_);
-  return std::make_unique<EitherStream>(fd, tls_);
+  if (security == Security::kTls) return std::make_unique<TlsStream>(fd, tls_, counters_);
+  return std::make_unique<EitherStream>(fd, tls_, counters_);
 }
 
 // All that its socket has told of, or may have.

@@ -98,6 +98,7 @@ class Transport {
   dataplane::StreamPort& port_;
   const policy::ClientRules& clients_;
   std::uint64_t (*const clock_ms_)();
+  std::uint32_t most_connections_;
   std::vector<std::string> warnings_;
   TicketKeys tickets_;
   std::mutex tls_mutex_;                   // guards the next: control writes, this thread reads

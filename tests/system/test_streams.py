@@ -3,11 +3,14 @@
 import contextlib
 import os
 import re
+import resource
+import signal
 import socket
 import ssl
 import struct
 import subprocess
 import time
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -61,7 +64,19 @@ def uclient(lab, *flags, server=None, peer=None):
     assert int(sent[-1]) == int(received[-1]) > 0 and int(lost[1]) == 0, output[-3000:]
 
 
-@pytest.mark.parametrize("how", [["-t"], ["-t", "-s"], ["-t", "-D"], ["-t", "-y"], ["-t", "-S", "-p", "5349"], ["-t", "-S", "-s", "-p", "443"], ["-t", "-p", "443"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["-t"],
+        ["-t", "-s"],
+        ["-t", "-D"],
+        ["-t", "-y"],
+        ["-t", "-S", "-p", "5349"],
+        ["-t", "-S", "-s", "-p", "443"],
+        ["-t", "-p", "443"],
+    ],
+    ids=" ".join,
+)
 def test_uclient(lab, relay, how):
     uclient(lab, *how)
     uclient(lab, *how, "-x", server=lab.SERVER6, peer=lab.PEER6)
@@ -139,7 +154,10 @@ def test_messages_cut_anywhere_and_put_together(lab, relay):
     time.sleep(0.01)
     client.sock.sendall(b"\0")
     # Many in one segment.
-    one = [struct.pack("!HH", 0x4001, len(text)) + text + bytes(-len(text) % 4) for text in (b"a", b"bb", b"ccc", b"", b"dddd")]
+    one = [
+        struct.pack("!HH", 0x4001, len(text)) + text + bytes(-len(text) % 4)
+        for text in (b"a", b"bb", b"ccc", b"", b"dddd")
+    ]
     client.sock.sendall(b"".join(one))
     found = [peer.recvfrom(100) for _ in range(5)]
     assert [data for data, _ in found] == [b"a", b"bb", b"ccc", b"", b"dddd"]
@@ -165,18 +183,186 @@ def test_the_end_of_a_connection_is_the_allocations(lab, relay):
 def test_certificates_by_name(lab, relay, name):
     client = Streaming.connect(lab, 5349, name)
     shown = ssl.DER_cert_to_PEM_cert(client.sock.getpeercert(binary_form=True))
-    subject = subprocess.run(["openssl", "x509", "-noout", "-subject"], input=shown, text=True, capture_output=True).stdout
+    subject = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject"], input=shown, text=True, capture_output=True
+    ).stdout
     assert ("turn.example.org" if name.startswith("unknown") else name) in subject
     assert client.sock.selected_alpn_protocol() == "stun.turn"
     ok(client.allocate())
 
 
 def test_what_is_not_stun_ends_the_connection(lab, relay):
-    for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x10hello", bytes([0x80]) * 20, struct.pack("!HHI", 1, 0, 7) + bytes(12)):
+    for first in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x00\x10hello",
+        bytes([0x80]) * 20,
+        struct.pack("!HHI", 1, 0, 7) + bytes(12),
+    ):
         client = Streaming.connect(lab)
         client.sock.sendall(first)
         assert client.sock.recv(100) == b""
     assert relay.total("turnpike_stream_ends_total", reason="not_stun") >= 4
+
+
+def test_alerts_are_told_by_name(lab, relay):
+    with lab.client.inside():
+        sock = socket.create_connection((lab.SERVER4, 5349), timeout=5)
+    before = relay.total("turnpike_tls_alerts_total", alert="unknown_ca")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="turn.example.org")
+    wait_for(
+        lambda: relay.total("turnpike_tls_alerts_total", **{"from": "client", "alert": "unknown_ca"}) == before + 1,
+        5,
+        "the alert counted",
+    )
+
+
+@pytest.fixture
+def start(fresh_lab, tmp_path):
+    """A relay with configuration of its own: start(text)."""
+    with contextlib.ExitStack() as stack:
+
+        def start(text, certificates=()):
+            config = tmp_path / "streams.toml"
+            config.write_text(listeners(fresh_lab, certificates, text))
+            relay = fresh_lab.start_relay("--config", config, listen=[])
+            stack.callback(relay.kill)
+            return relay
+
+        yield start
+
+
+def ends(relay, reason):
+    return relay.total("turnpike_stream_ends_total", reason=reason)
+
+
+def test_certificates_are_read_again(fresh_lab, start, tmp_path):
+    lab = fresh_lab
+    first = make_certificate(tmp_path, "turn.example.org")
+    relay = start("", [first])
+    before = Streaming.connect(lab, 5349, "turn.example.org")
+    ok(before.allocate())
+    shown = before.sock.getpeercert(binary_form=True)
+    make_certificate(tmp_path, "turn.example.org")
+    relay.process.send_signal(signal.SIGHUP)
+    wait_for(
+        lambda: Streaming.connect(lab, 5349, "turn.example.org").sock.getpeercert(binary_form=True) != shown,
+        5,
+        "another certificate",
+    )
+    # One that is wrong changes nothing, and is told.
+    first[1].write_text("no key")
+    relay.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "expected the private key" in relay.output(), 5, "a complaint")
+    ok(Streaming.connect(lab, 5349, "turn.example.org").allocate())
+    ok(before.refresh())
+
+
+def test_who_says_nothing_is_not_waited_for(fresh_lab, start, tmp_path):
+    lab = fresh_lab
+    relay = start("[streams]\nhandshake_s = 1\nidle_s = 2\n", [make_certificate(tmp_path, "turn.example.org")])
+    silent = [Streaming.connect(lab, port) for port in (3478, 5349, 443)]
+    silent[1].sock.sendall(b"\x16\x03\x01")  # a hello that doesn't come to its end
+    silent[2].sock.sendall(b"\x00")
+    owner, guest = Streaming.connect(lab), Streaming.connect(lab)
+    ok(owner.allocate())
+    ok(guest.request(turn.BINDING, authenticate=False))
+    wait_for(lambda: ends(relay, "handshake") == 3, 5, "those who said nothing closed")
+    wait_for(lambda: ends(relay, "idle") == 1, 5, "who has no allocation closed")
+    time.sleep(2)
+    ok(owner.refresh())
+
+
+def test_connections_are_limited_by_source_and_in_all(fresh_lab, start):
+    lab = fresh_lab
+    relay = start("[streams]\nconnections = 6\nconnections_per_source = 4\n")
+    clients = [Streaming.connect(lab) for _ in range(4)]
+    for client in clients:
+        ok(client.allocate())
+    assert Streaming.connect(lab).sock.recv(1) == b""
+    assert ends(relay, "source") == 1
+    six = [Streaming.connect(lab, server=lab.SERVER6) for _ in range(2)]
+    for client in six:
+        ok(client.request(turn.BINDING, authenticate=False))
+    assert Streaming.connect(lab, server=lab.SERVER6).sock.recv(1) == b""
+    assert ends(relay, "full") == 1
+    clients[0].sock.close()
+    wait_for(lambda: ends(relay, "client") >= 1, 5, "one closed")
+    ok(Streaming.connect(lab).allocate())
+
+
+def test_who_reads_nothing_loses_whole_messages_alone(fresh_lab, start):
+    lab = fresh_lab
+    relay = start("[streams]\nwaiting_kib = 16\n")
+    slow, quick = Streaming.connect(lab), Streaming.connect(lab)
+    peer = lab.peer.udp(lab.PEER4)
+    for client in (slow, quick):
+        ok(client.allocate())
+        ok(client.channel_bind(0x4000, *peer.getsockname()))
+        client.channel_data(0x4000, b"hello")
+    relayed = [peer.recvfrom(100)[1] for _ in range(2)]
+    slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sent = 0
+
+    def flood():
+        nonlocal sent
+        for _ in range(200):
+            peer.sendto(struct.pack("!I", sent) + bytes(1000), relayed[0])
+            sent += 1
+        time.sleep(0.02)
+        return relay.total("turnpike_stream_lost_messages_total", reason="slow") > 50
+
+    wait_for(flood, 20, "messages lost")
+    peer.sendto(b"and you", relayed[1])
+    assert quick.receive_any() == ("channel", 0x4000, b"and you")
+    # An answer comes behind what waits, and all that comes is whole and in order.
+    raw = turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), [])
+    slow.send_raw(raw)
+    ok(slow.receive(raw[8:20]))
+    numbers = [struct.unpack("!I", data[4:8])[0] for data in slow.other]
+    assert numbers == sorted(set(numbers)) and 0 < len(numbers) < sent
+
+
+def test_messages_that_no_frame_holds_are_lost_alone(fresh_lab, start):
+    lab = fresh_lab
+    relay = start("")
+    client = Streaming.connect(lab)
+    peer = lab.peer.udp(lab.PEER4)
+    ok(client.allocate())
+    ok(client.channel_bind(0x4000, *peer.getsockname()))
+    client.channel_data(0x4000, bytes(60000))
+    client.channel_data(0x4000, b"x" * 1900)
+    assert peer.recvfrom(4000)[0] == b"x" * 1900, "in fragments"
+    assert relay.total("turnpike_stream_lost_messages_total", reason="too_long") == 1
+
+
+def cpu_s(relay, thread):
+    """What the thread of that name has used."""
+    for task in Path(f"/proc/{relay.process.pid}/task").iterdir():
+        if (task / "comm").read_text().strip() == thread:
+            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    raise AssertionError(f"there is no {thread}")
+
+
+def test_descriptors_used_up_are_told_once(fresh_lab, start):
+    lab = fresh_lab
+    relay = start("")
+    pid = relay.process.pid  # `ip netns exec` becomes the program
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 3, hard))
+    clients = [Streaming.connect(lab) for _ in range(6)]
+    wait_for(lambda: relay.output().count("no connection can be let in") == 1, 5, "told")
+    before = cpu_s(relay, "transport-0")
+    time.sleep(1)
+    assert cpu_s(relay, "transport-0") - before < 0.2, "it looks again and again"
+    assert relay.output().count("no connection can be let in") == 1
+    for client in clients[:3]:
+        client.sock.close()
+    for client in clients[3:5]:
+        ok(client.request(turn.BINDING, authenticate=False))
+    clients[3].sock.close()
+    assert relay.total("turnpike_stream_no_descriptor_total") > 2
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
