@@ -6,7 +6,6 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_lcore.h>
-#include <rte_mbuf_pool_ops.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -16,14 +15,13 @@
 #include "dataplane/eal.h"
 #include "dataplane/machine.h"
 #include "dataplane/placement.h"
+#include "dataplane/pools.h"
 #include "dataplane/worker.h"
 
 namespace turnpike::dataplane {
 namespace {
 
 constexpr unsigned kLargeBuffers = 256;
-constexpr unsigned kLargeRoom = 16384;
-constexpr unsigned kCache = 256;
 constexpr unsigned kHandoffs = 1024;  // places in the ring from a worker to another's port
 
 void empty(const std::vector<Ring>& rings) {
@@ -41,15 +39,6 @@ std::uint64_t random_word() {
   return word;
 }
 
-struct PoolDeleter {
-  void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
-};
-using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
-
-// Beside the frame: headers grow by at most 68 bytes (IPv4 ChannelData's way to an IPv6 Data
-// indication), which DPDK's headroom of 128 holds. A buffer of kRoom stays below a page with its
-// mbuf, which af_xdp needs.
-constexpr unsigned kRoom = kFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
 constexpr unsigned kWideRoom = kWideFrameRoom + RTE_PKTMBUF_HEADROOM + 512;
 
 // How many buffers a worker has.
@@ -131,58 +120,9 @@ std::uint32_t memory_mb(const Options& options, const std::vector<Buffers>& buff
   return static_cast<std::uint32_t>((bytes >> 20) + 64);
 }
 
-Pool make_pool(const std::string& name, unsigned count, unsigned room, int socket = SOCKET_ID_ANY,
-               unsigned cache = kCache) {
-  // FrameNotes must keep its alignment behind the mbuf.
-  constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
-  const auto create = [&](int where) {
-    return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
-                                   static_cast<std::uint16_t>(room), where);
-  };
-  Pool pool(create(socket));
-  if (!pool && socket != SOCKET_ID_ANY) pool.reset(create(SOCKET_ID_ANY));
-  if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
-  return pool;
-}
-
 bool has_af_xdp(const Options& options) {
   return std::any_of(options.ports.begin(), options.ports.end(),
                      [](const PortSpec& port) { return port.driver == Driver::kAfXdp; });
-}
-
-// For af_xdp: its driver tells the kernel that a pool's buffers lie one behind the other, while a
-// pool lets none cross the end of a page. What lies beyond count × size the kernel would neither
-// fill nor send, and never give back. So a buffer is exactly a page: its notes are lengthened, and
-// it is not spread over memory channels.
-Pool make_page_pool(const std::string& name, unsigned count, int socket) {
-  constexpr unsigned kPage = 4096;
-  constexpr unsigned kHeader = RTE_ALIGN(sizeof(rte_mempool_objhdr), RTE_CACHE_LINE_SIZE);
-  constexpr unsigned kElement = kPage - kHeader;
-  constexpr unsigned kPrivate = kElement - sizeof(rte_mbuf) - kRoom;
-  static_assert(kPrivate >= sizeof(FrameNotes) && kPrivate % RTE_MBUF_PRIV_ALIGN == 0);
-  const auto create = [&](int where) {
-    Pool pool(rte_mempool_create_empty(name.c_str(), count, kElement, std::min(kCache, count / 4),
-                                       sizeof(rte_pktmbuf_pool_private), where,
-                                       RTE_MEMPOOL_F_NO_SPREAD));
-    if (!pool) return pool;
-    rte_pktmbuf_pool_private room{};
-    room.mbuf_data_room_size = kRoom;
-    room.mbuf_priv_size = kPrivate;
-    rte_mempool_set_ops_byname(pool.get(), rte_mbuf_best_mempool_ops(), nullptr);
-    rte_pktmbuf_pool_init(pool.get(), &room);
-    if (rte_mempool_populate_default(pool.get()) < 0) return Pool();
-    rte_mempool_obj_iter(pool.get(), rte_pktmbuf_init, nullptr);
-    return pool;
-  };
-  Pool pool = create(socket);
-  if (!pool && socket != SOCKET_ID_ANY) pool = create(SOCKET_ID_ANY);
-  if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
-  if (pool->nb_mem_chunks != 1 ||
-      rte_mempool_calc_obj_size(pool->elt_size, pool->flags, nullptr) != kPage) {
-    throw std::runtime_error("no memory in one piece for " + name +
-                             ", which af_xdp needs; hugepages = false has it");
-  }
-  return pool;
 }
 
 }  // namespace

@@ -19,6 +19,8 @@ namespace turnpike::dataplane {
 // Room that a buffer has for a frame; and that of a wide one, a power of two since some NICs use no
 // other sizes.
 constexpr std::uint32_t kFrameRoom = 2048;
+// Of buffers for what is longer than any frame: reassembled datagrams, streams' long messages.
+constexpr std::uint32_t kLargeRoom = 16384;
 constexpr std::uint32_t kWideFrameRoom = 16384;
 // Ethernet's header, the checksum behind the frame, and two VLAN tags.
 constexpr std::uint16_t kBesideMtu = 14 + 4 + 8;

@@ -16,6 +16,10 @@ bool has_none(const rte_ring* ring) {
   return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
 }
 
+bool is_large(const rte_mbuf* frame) {
+  return frame->buf_len >= kLargeRoom;
+}
+
 void** pointers(rte_mbuf** frames) {
   return reinterpret_cast<void**>(frames);
 }
@@ -26,7 +30,8 @@ StreamPort::StreamPort(unsigned number, std::uint16_t workers) {
   for (std::uint16_t worker = 0; worker < workers; ++worker) {
     Lane& lane = lanes_.emplace_back();
     lane.empty = make_ring("stream-empty", number, worker, kFrames + 1);
-    lane.filled = make_ring("stream-filled", number, worker, kFrames + 1);
+    lane.large = make_ring("stream-large", number, worker, kLargeFrames + 1);
+    lane.filled = make_ring("stream-filled", number, worker, 2 * (kFrames + 1));
     lane.outgoing = make_ring("stream-out", number, worker, kFrames + 1);
     // Those on their way out, and those that the thread has in its hands.
     lane.read = make_ring("stream-read", number, worker, kMostOut + 1);
@@ -36,11 +41,26 @@ StreamPort::StreamPort(unsigned number, std::uint16_t workers) {
 unsigned StreamPort::receive(std::uint16_t worker, rte_mbuf** out, unsigned most) {
   Lane& lane = lanes_[worker];
   const unsigned n = rte_ring_sc_dequeue_burst(lane.filled.get(), pointers(out), most, nullptr);
-  lane.lent -= n;
+  for (unsigned i = 0; i < n; ++i)
+    --(is_large(out[i]) ? lane.lent_large : lane.lent);
   return n;
 }
 
-void StreamPort::refill(std::uint16_t worker, rte_mempool* pool) {
+void StreamPort::lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned& lent) {
+  std::array<rte_mbuf*, kBurstSize> frames;
+  while (lent < most) {
+    const unsigned count = std::min(most - lent, kBurstSize);
+    if (rte_pktmbuf_alloc_bulk(pool, frames.data(), count) != 0) return;
+    for (unsigned i = 0; i < count; ++i)
+      notes_of(frames[i]).tags.size = 0;
+    [[maybe_unused]] const unsigned put =
+        rte_ring_sp_enqueue_bulk(ring, pointers(frames.data()), count, nullptr);
+    assert(put == count);
+    lent += count;
+  }
+}
+
+void StreamPort::refill(std::uint16_t worker, rte_mempool* pool, rte_mempool* large) {
   Lane& lane = lanes_[worker];
   std::array<rte_mbuf*, kBurstSize> frames;
   while (!has_none(lane.read.get())) {
@@ -49,15 +69,9 @@ void StreamPort::refill(std::uint16_t worker, rte_mempool* pool) {
     rte_pktmbuf_free_bulk(frames.data(), n);
     lane.out -= n;
   }
-  while (kFrames - lane.lent >= kBurstSize) {
-    if (rte_pktmbuf_alloc_bulk(pool, frames.data(), kBurstSize) != 0) return;
-    for (rte_mbuf* frame : frames)
-      notes_of(frame).tags.size = 0;
-    [[maybe_unused]] const unsigned put =
-        rte_ring_sp_enqueue_bulk(lane.empty.get(), pointers(frames.data()), kBurstSize, nullptr);
-    assert(put == kBurstSize);
-    lane.lent += kBurstSize;
-  }
+  // Not one by one.
+  if (kFrames - lane.lent >= kBurstSize) lend(pool, lane.empty.get(), kFrames, lane.lent);
+  lend(large, lane.large.get(), kLargeFrames, lane.lent_large);
 }
 
 unsigned StreamPort::send(std::uint16_t worker, rte_mbuf** frames, unsigned count) {
@@ -76,11 +90,11 @@ void StreamPort::ring(std::uint16_t worker) {
   bell_.ring();
 }
 
-rte_mbuf* StreamPort::take(std::uint16_t worker) {
+rte_mbuf* StreamPort::take(std::uint16_t worker, std::size_t message_size) {
+  Lane& lane = lanes_[worker];
+  rte_ring* const ring = message_size <= kFrameMessage ? lane.empty.get() : lane.large.get();
   void* frame = nullptr;
-  return rte_ring_sc_dequeue(lanes_[worker].empty.get(), &frame) == 0
-             ? static_cast<rte_mbuf*>(frame)
-             : nullptr;
+  return rte_ring_sc_dequeue(ring, &frame) == 0 ? static_cast<rte_mbuf*>(frame) : nullptr;
 }
 
 void StreamPort::submit(std::uint16_t worker, rte_mbuf* frame) {
@@ -105,8 +119,8 @@ bool StreamPort::has_work() const {
 
 void StreamPort::drain() {
   for (Lane& lane : lanes_) {
-    for (rte_ring* ring :
-         {lane.empty.get(), lane.filled.get(), lane.outgoing.get(), lane.read.get()}) {
+    for (rte_ring* ring : {lane.empty.get(), lane.large.get(), lane.filled.get(),
+                           lane.outgoing.get(), lane.read.get()}) {
       void* frame = nullptr;
       while (rte_ring_sc_dequeue(ring, &frame) == 0)
         rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "dataplane/device.h"
 #include "dataplane/doorbell.h"
 #include "dataplane/engine_ring.h"
 
@@ -22,10 +23,14 @@ class StreamPort {
   // How many empty frames of each worker's the thread has at most; and of full ones in each
   // direction.
   static constexpr unsigned kFrames = 1023;
-  // Bytes of the longest message that a frame holds, behind the longest headers.
-  static constexpr std::size_t kMostMessage = 2048 - 64;
+  // And of large ones, for messages that no other holds.
+  static constexpr unsigned kLargeFrames = 31;
+  // Bytes of the longest message that a frame, and a large one, holds behind the longest headers.
+  static constexpr std::size_t kFrameMessage = kFrameRoom - 64;
+  static constexpr std::size_t kMostMessage = kLargeRoom - 64;
   // Of one worker's, in all.
   static constexpr unsigned kMostHeld = 3 * kFrames + 1;
+  static constexpr unsigned kMostLargeHeld = kLargeFrames;
 
   StreamPort(unsigned number, std::uint16_t workers);
 
@@ -33,7 +38,7 @@ class StreamPort {
   // What clients have sent; each frame is the worker's again.
   unsigned receive(std::uint16_t worker, rte_mbuf** out, unsigned most);
   // Lends frames where some are missing, and frees those that have been read.
-  void refill(std::uint16_t worker, rte_mempool* pool);
+  void refill(std::uint16_t worker, rte_mempool* pool, rte_mempool* large);
   // Takes as many of them as there is room for; returns how many.
   unsigned send(std::uint16_t worker, rte_mbuf** frames, unsigned count);
   // After all of a round has been sent: wakes the thread if something was for it.
@@ -41,8 +46,9 @@ class StreamPort {
 
   // The thread's side.
   std::uint16_t workers() const { return static_cast<std::uint16_t>(lanes_.size()); }
-  // An empty frame; nullptr: none is left for now. It goes back by submit() or keep().
-  rte_mbuf* take(std::uint16_t worker);
+  // An empty frame for a message of at most kMostMessage bytes; nullptr: none is left for now. It
+  // goes back by submit().
+  rte_mbuf* take(std::uint16_t worker, std::size_t message_size);
   // A frame that has been filled. There is always room.
   void submit(std::uint16_t worker, rte_mbuf* frame);
   // What goes to clients: read, and then given back.
@@ -56,12 +62,14 @@ class StreamPort {
 
  private:
   struct alignas(64) Lane {
-    Ring empty, filled;  // to the thread, and back to the worker
+    Ring empty, large, filled;  // to the thread, and back to the worker
     Ring outgoing, read;
-    unsigned lent = 0;  // worker: rw
-    unsigned out = 0;   // sent, and not read yet; worker: rw
-    bool sent = false;  // since the last ring(); worker: rw
+    unsigned lent = 0, lent_large = 0;  // worker: rw
+    unsigned out = 0;                   // sent, and not read yet; worker: rw
+    bool sent = false;                  // since the last ring(); worker: rw
   };
+  static void lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned& lent);
+
   std::vector<Lane> lanes_;  // by worker
   Doorbell bell_;
 };

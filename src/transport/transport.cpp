@@ -243,7 +243,7 @@ void Transport::serve(Connection& connection, std::uint64_t now_ms) {
 
 bool Transport::take(const Connection& connection, stun::Bytes message) {
   const std::uint16_t worker = worker_of(connection.ends());
-  rte_mbuf* const frame = port_.take(worker);
+  rte_mbuf* const frame = port_.take(worker, message.size());
   if (frame == nullptr) {
     counters_.stalls.add();
     return false;
@@ -326,7 +326,7 @@ void Transport::end(Connection& connection, StreamEnd why) {
 // To the worker that has had its messages, behind the last of them.
 void Transport::say_closed(const Connection::Ends& ends) {
   const std::uint16_t worker = worker_of(ends);
-  rte_mbuf* const frame = port_.take(worker);
+  rte_mbuf* const frame = port_.take(worker, 0);
   if (frame == nullptr) {
     if (std::find(closed_.begin(), closed_.end(), ends) == closed_.end()) closed_.push_back(ends);
     return;

@@ -206,8 +206,7 @@ void Book::give_room(const Allocation& allocation, std::size_t permissions) {
                   static_cast<std::uint32_t>(permissions));
 }
 
-Permission* Book::open(Allocation& allocation, const NewPermission& made,
-                       std::uint32_t expires_s) {
+Permission* Book::open(Allocation& allocation, const NewPermission& made, std::uint32_t expires_s) {
   const auto slot = host_.flows().publish_permission({allocation.slot, made.peer, expires_s});
   if (!slot) return nullptr;
   counters_.permissions.add();

@@ -331,9 +331,13 @@ def test_messages_that_no_frame_holds_are_lost_alone(fresh_lab, start):
     ok(client.allocate())
     ok(client.channel_bind(0x4000, *peer.getsockname()))
     client.channel_data(0x4000, bytes(60000))
-    client.channel_data(0x4000, b"x" * 1900)
-    assert peer.recvfrom(4000)[0] == b"x" * 1900, "in fragments"
-    assert relay.total("turnpike_stream_lost_messages_total", reason="too_long") == 1
+    for size in (1900, 1980, 1981, 10000):
+        client.channel_data(0x4000, b"x" * size)
+        assert peer.recvfrom(20000)[0] == b"x" * size, "in fragments"
+    client.channel_data(0x4000, bytes(16384))
+    client.channel_data(0x4000, bytes(16000))  # in more pieces than are made of anything
+    wait_for(lambda: relay.total("turnpike_dropped_packets_total", reason="too_big") == 1, 5, "told")
+    assert relay.total("turnpike_stream_lost_messages_total", reason="too_long") == 2
 
 
 def cpu_s(relay, thread):

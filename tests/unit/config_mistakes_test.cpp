@@ -56,22 +56,6 @@ const Mistake kMistakes[] = {
      "expected one of: level", "no such"},
     {"TableForAList", more("[listener]\naddress = \"192.0.2.1:3478\"\n"), 4, "listener",
      "expected [[listener]] tables", "found a table"},
-    {"StrangeTransport", more("[[listener]]\naddress = \"192.0.2.1:3478\"\ntransport = \"dtls\"\n"),
-     6, "listener[0].transport", "expected \"udp\", \"tcp\", \"tls\" or \"auto\"",
-     "found \"dtls\""},
-    {"TlsWithoutACertificate",
-     more("[[listener]]\naddress = \"192.0.2.1:5349\"\ntransport = \"tls\"\n"), 6,
-     "listener[0].transport", "expected a [[certificate]]", "found none"},
-    {"TcpListenerTwice",
-     more("[[certificate]]\nchain = \"a\"\nkey = \"b\"\n"
-          "[[listener]]\naddress = \"192.0.2.1:3478\"\ntransport = \"tcp\"\n"
-          "[[listener]]\naddress = \"192.0.2.1:3478\"\n"
-          "[[listener]]\naddress = \"192.0.2.1:3478\"\ntransport = \"auto\"\n"),
-     13, "listener[2].address", "each listening address once for TCP", "again"},
-    {"CertificateWithoutAKey", more("[[certificate]]\nchain = \"a.pem\"\n"), 4,
-     "certificate[0].key", "the path of a PEM file", "found nothing"},
-    {"TooManyConnections", more("[streams]\nconnections = 1000001\n"), 5, "streams.connections",
-     "from 1 to 1000000", "found 1000001"},
     {"ValueForATable", more("metrics = true\n"), 4, "metrics", "expected a table", "found true"},
 
     {"RuleWithoutAction", more("[[payload.rule]]\nprotocol = \"dns\"\n"), 4,

@@ -35,14 +35,14 @@ TEST(Frames, HaveTheHeadersOfUdp) {
     EXPECT_TRUE(wire::ipv4_header_checksum_good(ip, 20));
     EXPECT_EQ(wire::load_be16(ip + wire::ipv4::kTotalLength), 28 + size);
     EXPECT_TRUE(wire::udp_checksum_good(
-        wire::pseudo_header_sum_v4(ip + 12, ip + 16, 17, static_cast<std::uint32_t>(8 + size)), ip + 20,
-        8 + size));
+        wire::pseudo_header_sum_v4(ip + 12, ip + 16, 17, static_cast<std::uint32_t>(8 + size)),
+        ip + 20, 8 + size));
     const auto six = frame_of(kClient6, kServer6, size);
     ip = six.data() + 14;
     EXPECT_EQ(wire::load_be16(ip + wire::ipv6::kPayloadLength), 8 + size);
     EXPECT_TRUE(wire::udp_checksum_good(
-        wire::pseudo_header_sum_v6(ip + 8, ip + 24, 17, static_cast<std::uint32_t>(8 + size)), ip + 40,
-        8 + size));
+        wire::pseudo_header_sum_v6(ip + 8, ip + 24, 17, static_cast<std::uint32_t>(8 + size)),
+        ip + 40, 8 + size));
   }
 }
 

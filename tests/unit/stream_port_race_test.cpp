@@ -67,15 +67,21 @@ class StreamPortRace : public testing::Test {
       pools_[worker] =
           rte_pktmbuf_pool_create(("frames-" + std::to_string(worker)).c_str(), kPool, 0,
                                   RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN), 256, -1);
+      large_[worker] = rte_pktmbuf_pool_create(("large-" + std::to_string(worker)).c_str(), 63, 0,
+                                               RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN),
+                                               kLargeRoom + 128, -1);
       ASSERT_NE(pools_[worker], nullptr);
+      ASSERT_NE(large_[worker], nullptr);
     }
     port_ = std::make_unique<StreamPort>(0, kWorkers);
   }
   void TearDown() override {
     port_.reset();
-    for (rte_mempool* pool : pools_) {
-      EXPECT_EQ(rte_mempool_in_use_count(pool), 0U) << "frames were lost";
-      rte_mempool_free(pool);
+    for (const auto& pools : {pools_, large_}) {
+      for (rte_mempool* pool : pools) {
+        EXPECT_EQ(rte_mempool_in_use_count(pool), 0U) << "frames were lost";
+        rte_mempool_free(pool);
+      }
     }
   }
 
@@ -87,7 +93,7 @@ class StreamPortRace : public testing::Test {
     std::uint32_t random = worker;
     std::array<rte_mbuf*, kBurst> frames;
     while (!stop_.load(std::memory_order_relaxed)) {
-      port_->refill(worker, pools_[worker]);
+      port_->refill(worker, pools_[worker], large_[worker]);
       const unsigned n = port_->receive(worker, frames.data(), kBurst);
       for (unsigned i = 0; i < n; ++i)
         side.from_thread.see(frames[i]);
@@ -115,7 +121,7 @@ class StreamPortRace : public testing::Test {
           seen[worker].see(frames[i]);
         port_->give_back(worker, frames.data(), n);
         for (unsigned i = next_random(random) % (2 * kBurst); i > 0; --i) {
-          rte_mbuf* const frame = port_->take(worker);
+          rte_mbuf* const frame = port_->take(worker, next_random(random) % 64 == 0 ? 10'000 : 100);
           if (frame == nullptr) break;
           write_number(frame, sent[worker]++);
           port_->submit(worker, frame);
@@ -131,7 +137,7 @@ class StreamPortRace : public testing::Test {
     }
   }
 
-  std::array<rte_mempool*, kWorkers> pools_{};
+  std::array<rte_mempool*, kWorkers> pools_{}, large_{};
   std::unique_ptr<StreamPort> port_;
   std::atomic<bool> stop_{false};
 };
@@ -161,15 +167,18 @@ TEST_F(StreamPortRace, LosesNothingEitherWay) {
 
 TEST_F(StreamPortRace, LendsNoMoreThanItsShare) {
   for (int i = 0; i < 10; ++i)
-    port_->refill(0, pools_[0]);
+    port_->refill(0, pools_[0], large_[0]);
   unsigned taken = 0;
   std::vector<rte_mbuf*> frames;
-  while (rte_mbuf* const frame = port_->take(0))
+  while (rte_mbuf* const frame = port_->take(0, 100))
     frames.push_back(frame), ++taken;
   EXPECT_LE(taken, StreamPort::kFrames);
   EXPECT_GT(taken, StreamPort::kFrames - kBurst);
-  port_->refill(0, pools_[0]);
-  EXPECT_EQ(port_->take(0), nullptr) << "what is lent isn't back";
+  port_->refill(0, pools_[0], large_[0]);
+  EXPECT_EQ(port_->take(0, 100), nullptr) << "what is lent isn't back";
+  rte_mbuf* const large = port_->take(0, StreamPort::kFrameMessage + 1);
+  ASSERT_NE(large, nullptr) << "large ones are their own";
+  frames.push_back(large);
   for (rte_mbuf* frame : frames)
     port_->submit(0, frame);
   port_->drain();
@@ -189,7 +198,7 @@ TEST_F(StreamPortRace, SendsNoMoreThanCanComeBack) {
   }
   EXPECT_LE(sent, 2 * StreamPort::kFrames + 1);
   EXPECT_GT(sent, StreamPort::kFrames);
-  port_->refill(0, pools_[0]);
+  port_->refill(0, pools_[0], large_[0]);
   ASSERT_EQ(rte_pktmbuf_alloc_bulk(pools_[0], frames.data(), 1), 0);
   EXPECT_EQ(port_->send(0, frames.data(), 1), 1U);
   port_->drain();
