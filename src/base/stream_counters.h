@@ -23,6 +23,7 @@ namespace turnpike {
   X(kFull, "full", "refused: there are as many as there may be (streams.connections)")       \
   X(kSource, "source", "refused: its source has as many as it may (connections_per_source)") \
   X(kDenied, "denied", "refused: its address is no client's ([clients])")                    \
+  X(kProxy, "proxy", "a proxy's header is missing, or can't be used (streams.proxies)")      \
   X(kShutdown, "shutdown", "the node stops")
 
 enum class StreamEnd : std::uint8_t {

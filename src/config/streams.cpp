@@ -24,6 +24,7 @@ Take read_streams(StreamsSection& streams) {
         {"waiting_kib", integer(streams.waiting_kib, 16, 16384)},
         {"handshake_s", integer(streams.handshake_s, 1, 3600)},
         {"idle_s", integer(streams.idle_s, 1, 86400)},
+        {"proxies", prefixes(streams.proxies)},
     };
     reader.read_table(value, path, fields);
   });

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
+
+#include "turnpike/address.h"
 
 namespace turnpike::config {
 
@@ -24,6 +27,7 @@ struct StreamsSection {
   std::uint32_t waiting_kib = 256;              // of each, for a client that doesn't read
   std::uint32_t handshake_s = 10;               // to the first message
   std::uint32_t idle_s = 60;                    // without an allocation
+  std::vector<Prefix> proxies;                  // who says for whom he connects
 
   friend bool operator==(const StreamsSection&, const StreamsSection&) = default;
 };

@@ -280,6 +280,7 @@ transport::Transport::Config transport_config(const config::Config& config) {
   }
   for (const config::CertificateConfig& one : config.certificates)
     made.certificates.push_back({one.chain, one.key});
+  made.proxies = config.streams.proxies;
   made.connections = config.streams.connections;
   made.connections_per_source = config.streams.connections_per_source;
   made.waiting_bytes = config.streams.waiting_kib * 1024;

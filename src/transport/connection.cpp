@@ -27,7 +27,7 @@ std::uint16_t type_of(stun::Bytes message) {
 
 }  // namespace
 
-Connection::Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream,
+Connection::Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream, bool proxied,
                        const Bounds& bounds, std::uint64_t now_ms, StreamCounters& counters)
     : fd_(fd),
       ends_(ends),
@@ -35,8 +35,15 @@ Connection::Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream,
       stream_(std::move(stream)),
       bounds_(bounds),
       counters_(counters),
+      awaits_proxy_(proxied),
       since_ms_(now_ms),
       heard_ms_(now_ms) {}
+
+void Connection::rename(const Ends& ends) {
+  ends_ = ends;
+  header_ = FrameHeader(ends.client, ends.server);
+  awaits_proxy_ = false;
+}
 
 Connection::~Connection() {
   ::close(fd_);

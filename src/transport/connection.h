@@ -34,8 +34,9 @@ class Connection {
     std::size_t message;  // the longest one that is relayed
     std::size_t waiting;  // bytes for a client that doesn't read
   };
-  Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream, const Bounds& bounds,
-             std::uint64_t now_ms, StreamCounters& counters);
+  // `proxied`: whose it is comes with a proxy's header, until rename().
+  Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream, bool proxied,
+             const Bounds& bounds, std::uint64_t now_ms, StreamCounters& counters);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -43,6 +44,9 @@ class Connection {
   int fd() const { return fd_; }
   const Ends& ends() const { return ends_; }
   const FrameHeader& header() const { return header_; }
+  bool awaits_proxy() const { return awaits_proxy_; }
+  // Before anything is received.
+  void rename(const Ends& ends);
 
   // kAgain: there may be more to read, of which the socket won't tell another time.
   enum class State : std::uint8_t { kOpen, kAgain, kOver };
@@ -85,12 +89,13 @@ class Connection {
   State write_waiting();
 
   const int fd_;
-  const Ends ends_;
-  const FrameHeader header_;
+  Ends ends_;
+  FrameHeader header_;
   const std::unique_ptr<Stream> stream_;
   const Bounds bounds_;
   StreamCounters& counters_;
 
+  bool awaits_proxy_;
   bool open_ = false;     // hands have been shaken
   bool tls_ = false;      // since then
   bool stopped_ = false;  // the taker had no room

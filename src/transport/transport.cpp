@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "log/log.h"
+#include "transport/proxy_header.h"
 
 namespace turnpike::transport {
 namespace {
@@ -177,35 +179,92 @@ void Transport::accept_some(Listening& listening, std::uint64_t now_ms) {
   accepts_again_ms_ = now_ms;
 }
 
+// Whether one more of this client's may come; else why not.
+bool Transport::has_room(const Address& client, StreamEnd& why) const {
+  why = StreamEnd::kDenied;
+  if (!clients_.answer(client)) return false;
+  why = StreamEnd::kSource;
+  const auto counted = of_source_.find(source_of(client));
+  return config_.connections_per_source == 0 || counted == of_source_.end() ||
+         counted->second < config_.connections_per_source;
+}
+
 void Transport::let_in(const Listening& listening, int fd, const Endpoint& client,
                        std::uint64_t now_ms) {
   Socket socket(fd);
   const auto refuse = [this](StreamEnd why) {
     counters_.ends[static_cast<std::size_t>(why)].add();
   };
-  if (!clients_.answer(client.address)) return refuse(StreamEnd::kDenied);
   if (connections_.size() >= most_connections_) return refuse(StreamEnd::kFull);
-  const Address source = source_of(client.address);
-  const auto counted = of_source_.find(source);
-  if (config_.connections_per_source != 0 && counted != of_source_.end() &&
-      counted->second >= config_.connections_per_source)
-    return refuse(StreamEnd::kSource);
+  const bool proxied =
+      std::any_of(config_.proxies.begin(), config_.proxies.end(),
+                  [&client](const Prefix& prefix) { return prefix.contains(client.address); });
+  StreamEnd why{};
+  if (!proxied && !has_room(client.address, why)) return refuse(why);
   const Connection::Ends ends{client, listening.place.endpoint, listening.place.listener};
   auto stream = make_stream(listening.place.security, fd);
-  auto [place, is_new] = connections_.try_emplace(ends);
   // The kernel has forgotten the one before, which is about to be told.
-  if (!is_new) end(*place->second, StreamEnd::kReset), place = connections_.try_emplace(ends).first;
-  place->second = std::make_unique<Connection>(
-      socket.release(), ends, std::move(stream),
+  if (const auto before = connections_.find(ends); before != connections_.end())
+    end(*before->second, StreamEnd::kReset);
+  auto made = std::make_unique<Connection>(
+      socket.release(), ends, std::move(stream), proxied,
       Connection::Bounds{dataplane::StreamPort::kMostMessage, config_.waiting_bytes}, now_ms,
       counters_);
-  Connection& connection = *place->second;
-  ++of_source_[source];
+  Connection& connection = *made;
+  connections_.emplace(ends, std::move(made));
+  if (!proxied) ++of_source_[source_of(client.address)];
   counters_.accepted.add();
   counters_.connections.set(connections_.size());
   epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                     .data = {.u64 = reinterpret_cast<std::uintptr_t>(&connection)}};
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) end(connection, StreamEnd::kReset);
+}
+
+// Reads a proxy's header and no more; false: the connection has ended.
+bool Transport::hear_proxy(Connection& connection) {
+  const auto broken = [&](StreamEnd why) {
+    end(connection, why);
+    return false;
+  };
+  const ssize_t there = recv(connection.fd(), room_.data(), kMostProxyHeader, MSG_PEEK);
+  if (there < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (there <= 0) return broken(there == 0 ? StreamEnd::kByClient : StreamEnd::kReset);
+  const ProxyHeader header =
+      read_proxy_header(std::span(room_).first(static_cast<std::size_t>(there)));
+  if (header.state == ProxyHeader::State::kNone) return broken(StreamEnd::kProxy);
+  if (header.state == ProxyHeader::State::kMore) return true;
+  if (recv(connection.fd(), room_.data(), header.size, 0) != static_cast<ssize_t>(header.size))
+    return broken(StreamEnd::kReset);
+  return rename(connection, header.client.value_or(connection.ends().client));
+}
+
+// By the header's address, as if the client had come by himself. A client of the other family than
+// the listener's is one of the first listener of his own.
+bool Transport::rename(Connection& connection, const Endpoint& client) {
+  const auto same_family = [&client](const Listening& one) {
+    return one.place.endpoint.address.family == client.address.family;
+  };
+  Connection::Ends ends{client, connection.ends().server, connection.ends().listener};
+  StreamEnd why = StreamEnd::kProxy;
+  bool may = client.port != 0;
+  if (ends.server.address.family != client.address.family) {
+    const auto other = std::find_if(listening_.begin(), listening_.end(), same_family);
+    may &= other != listening_.end();
+    if (may) ends.server = other->place.endpoint, ends.listener = other->place.listener;
+  }
+  if (may) may = has_room(client.address, why);
+  if (!may) {
+    end(connection, why);
+    return false;
+  }
+  auto node = connections_.extract(connection.ends());
+  if (const auto before = connections_.find(ends); before != connections_.end())
+    end(*before->second, StreamEnd::kReset);
+  connection.rename(ends);
+  node.key() = ends;
+  connections_.insert(std::move(node));
+  ++of_source_[source_of(client.address)];
+  return true;
 }
 
 bool Transport::has_tls() const {
@@ -231,6 +290,7 @@ std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
 
 // All that its socket has told of, or may have.
 void Transport::serve(Connection& connection, std::uint64_t now_ms) {
+  if (connection.awaits_proxy() && (!hear_proxy(connection) || connection.awaits_proxy())) return;
   const Connection::State state = connection.receive(
       room_, now_ms,
       [this](const Connection& from, stun::Bytes message) { return take(from, message); });
@@ -314,8 +374,10 @@ void Transport::end(Connection& connection, StreamEnd why) {
     open.set(open.get() - 1);
   }
   std::erase(unread_, &connection);
-  const auto counted = of_source_.find(source_of(ends.client.address));
-  if (--counted->second == 0) of_source_.erase(counted);
+  if (!connection.awaits_proxy()) {
+    const auto counted = of_source_.find(source_of(ends.client.address));
+    if (--counted->second == 0) of_source_.erase(counted);
+  }
   const bool begun = connection.has_begun();
   connections_.erase(ends);
   counters_.connections.set(connections_.size());

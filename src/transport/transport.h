@@ -39,6 +39,7 @@ class Transport {
   struct Config {
     std::vector<Place> places;
     std::vector<CertificateFiles> certificates;  // at least one where a place has TLS
+    std::vector<Prefix> proxies;                 // who says for whom he connects
     std::uint32_t connections = 0;               // in all
     std::uint32_t connections_per_source = 0;    // an IPv4 address, an IPv6 /64; 0: no limit
     std::uint32_t waiting_bytes = 0;             // of each, for a client that doesn't read
@@ -84,6 +85,9 @@ class Transport {
   void let_in(const Listening& listening, int fd, const Endpoint& client, std::uint64_t now_ms);
   bool has_tls() const;
   std::unique_ptr<Stream> make_stream(Security security, int fd);
+  bool has_room(const Address& client, StreamEnd& why) const;
+  bool hear_proxy(Connection& connection);
+  bool rename(Connection& connection, const Endpoint& client);
   void serve(Connection& connection, std::uint64_t now_ms);
   bool take(const Connection& connection, stun::Bytes message);
   void take_frames(std::uint64_t now_ms);

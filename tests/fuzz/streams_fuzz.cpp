@@ -1,5 +1,5 @@
-// Any bytes of a client's stream: however they are cut, the same messages come of them, each as
-// long as it says.
+// Any bytes of a client's stream, or of a proxy's header before it: however they are cut, the same
+// messages come of them, each as long as it says.
 #include <fcntl.h>
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "../support/scripted_stream.h"
 #include "transport/connection.h"
+#include "transport/proxy_header.h"
 #include "wire/stream_framing.h"
 
 namespace {
@@ -34,7 +35,7 @@ Result read(stun::Bytes bytes, std::size_t piece) {
   }
   const Connection::Ends ends{{Address::v4(192, 0, 2, 1), 1000}, {Address::v4(192, 0, 2, 2), 3478}};
   Connection connection(open("/dev/null", O_RDONLY | O_CLOEXEC), ends,
-                        std::make_unique<test::ScriptedStream>(script),
+                        std::make_unique<test::ScriptedStream>(script), false,
                         Connection::Bounds{kMost, 1024}, 0, counters);
   Result result;
   const auto take = [&](const Connection&, stun::Bytes message) {
@@ -54,6 +55,8 @@ Result read(stun::Bytes bytes, std::size_t piece) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
+  const transport::ProxyHeader header = transport::read_proxy_header({data, size});
+  if (header.state == transport::ProxyHeader::State::kWhole && header.size > size) std::abort();
   const stun::Bytes bytes(data + 1, size - 1);
   const Result whole = read(bytes, bytes.size() + 1);
   const Result pieces = read(bytes, 1 + data[0]);

@@ -65,7 +65,7 @@ class World {
     const Connection::Ends ends{{Address::v4(192, 0, 2, 1), 1000},
                                 {Address::v4(192, 0, 2, 2), 3478}};
     return std::make_unique<Connection>(open("/dev/null", O_RDONLY | O_CLOEXEC), ends,
-                                        std::make_unique<test::ScriptedStream>(script),
+                                        std::make_unique<test::ScriptedStream>(script), false,
                                         Connection::Bounds{kMost, kWaiting}, 0, counters);
   }
   test::ScriptedStream::Script script;

@@ -1,6 +1,7 @@
 """Clients that come by TCP and TLS: coturn's own, and one that cuts its messages as it likes."""
 
 import contextlib
+import ipaddress
 import os
 import re
 import resource
@@ -289,6 +290,51 @@ def test_connections_are_limited_by_source_and_in_all(fresh_lab, start):
     clients[0].sock.close()
     wait_for(lambda: ends(relay, "client") >= 1, 5, "one closed")
     ok(Streaming.connect(lab).allocate())
+
+
+def is_closed(client):
+    """By the relay, which may not have read all."""
+    try:
+        return client.sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def through_proxy(lab, header, **where):
+    client = Streaming.connect(lab, **where)
+    client.sock.sendall(header)
+    return client
+
+
+def test_a_proxys_clients_are_known_by_their_own_addresses(fresh_lab, start):
+    lab = fresh_lab
+    relay = start(f'[streams]\nconnections_per_source = 2\nproxies = ["{lab.CLIENT4}"]\n')
+    line = f"PROXY TCP4 198.18.0.7 {lab.SERVER4} 4321 3478\r\n".encode()
+    first = through_proxy(lab, line[:20])
+    time.sleep(0.05)
+    first.sock.sendall(line[20:])
+    answer = ok(first.request(turn.BINDING, authenticate=False))
+    assert answer.address(turn.XOR_MAPPED_ADDRESS) == ("198.18.0.7", 4321)
+    ok(first.allocate())
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    six = ipaddress.ip_address("2001:db8:7::1").packed + ipaddress.ip_address(lab.SERVER6).packed + b"\x10\xe1\x0d\x96"
+    client = through_proxy(lab, signature + struct.pack("!BBH", 0x21, 0x21, len(six)) + six)
+    answer = ok(client.request(turn.BINDING, authenticate=False))
+    assert answer.address(turn.XOR_MAPPED_ADDRESS) == ("2001:db8:7::1", 4321)
+    ok(client.allocate())
+    local = through_proxy(lab, signature + struct.pack("!BBH", 0x20, 0, 0))
+    answer = ok(local.request(turn.BINDING, authenticate=False))
+    assert answer.address(turn.XOR_MAPPED_ADDRESS)[0] == lab.CLIENT4
+    # A client's limits are its own.
+    second = through_proxy(lab, line.replace(b"4321", b"4322"))
+    ok(second.request(turn.BINDING, authenticate=False))
+    assert is_closed(through_proxy(lab, line.replace(b"4321", b"4323")))
+    # The header is a must for a proxy, and for nobody else.
+    client = Streaming.connect(lab)
+    client.send_raw(turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), []))
+    assert is_closed(client)
+    assert is_closed(through_proxy(lab, line, server=lab.SERVER6))
+    assert (ends(relay, "source"), ends(relay, "proxy"), ends(relay, "not_stun")) == (1, 1, 1)
 
 
 def test_who_reads_nothing_loses_whole_messages_alone(fresh_lab, start):

@@ -146,6 +146,7 @@ std::map<std::string, Change> all_changes() {
       {"streams.connections_per_source", {"streams.connections_per_source = 50", of_streams}},
       {"streams.waiting_kib", {"streams.waiting_kib = 50", of_streams}},
       {"streams.handshake_s", {"streams.handshake_s = 50", of_streams}},
+      {"streams.proxies", {"streams.proxies = [\"10.0.0.0/8\"]", of_streams}},
       {"streams.idle_s", {"streams.idle_s = 50", of_streams}},
       {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
       {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},
