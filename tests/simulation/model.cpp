@@ -125,7 +125,8 @@ void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string
     Endpoint next = made.relayed[0] ? *made.relayed[0] : *made.relayed[1];
     ++next.port;
     require(!reservations_.contains(*token), "two reservations have one token");
-    reservations_[*token] = {next, user, expiry_s(now, config_.reservation_lifetime_s)};
+    reservations_[*token] = {next, user, five_tuple.client.address,
+                             expiry_s(now, config_.reservation_lifetime_s)};
   }
   allocations_[five_tuple] = made;
 }
