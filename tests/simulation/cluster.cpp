@@ -70,12 +70,9 @@ const User* find_user(const std::vector<User>& users, const UserName& name) {
 class Cluster::Shard final : public ServerHost {
  public:
   Shard(Cluster& cluster, std::size_t index)
-      : sink(cluster.ports_,
-             [&cluster] {
-               const bool full = cluster.surroundings_.sink_is_full();
-               cluster.sink_refused_ |= full;
-               return full;
-             }),
+      : sink(
+            cluster.ports_, [&cluster] { return cluster.surroundings_.sink_is_full(); },
+            cluster.setup_.sinks.empty() ? nullptr : cluster.setup_.sinks[index]),
         cluster_(cluster),
         index_(index) {
     ServerConfig config = cluster.setup_.config;
@@ -157,7 +154,7 @@ bool Cluster::hand(const Sent& sent, std::size_t home) {
   open_[token] = sent;
   ++shards_[shard]->handed;
   sources_.insert(sent.five_tuple.client.address);
-  sink_refused_ = false;
+  shards_[shard]->sink.refused = false;
   // Of exactly its size, so that a byte read beyond it is noticed.
   const std::vector<std::uint8_t> bytes(sent.bytes);
   shards_[shard]->server->handle(now, sent.five_tuple, bytes, token);
@@ -172,12 +169,22 @@ void Cluster::answered_by_door(const Sent& sent, stun::Bytes answer) {
 
 void Cluster::keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                            const UserKeys* keys) {
-  sink_refused_ = false;
+  shards_[shard]->sink.refused = false;
   shards_[shard]->server->keys_arrived(now, name, realm, keys);
 }
 
 void Cluster::tick(std::size_t shard) {
   shards_[shard]->server->tick(now);
+}
+
+bool Cluster::end(std::size_t shard, AllocationSlot slot) {
+  const auto found = shards_[shard]->sink.allocations.find(FakeSink::number(slot));
+  if (found == shards_[shard]->sink.allocations.end()) return false;
+  const FiveTuple five_tuple = found->second.five_tuple;
+  require(shards_[shard]->server->end(now, slot), "what is published can't be ended");
+  require(!owner_of(five_tuple), "what has been ended is published still");
+  model_.end(now, five_tuple);
+  return true;
 }
 
 Sent Cluster::take(RequestToken token) {
@@ -267,7 +274,7 @@ void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const M
   const auto owner = owner_of(sent.five_tuple);
   if (owner && shards_[*owner].get() != &by) return;
   Model::Circumstances circumstances;
-  circumstances.tables_may_be_full = sink_refused_;
+  circumstances.tables_may_be_full = by.sink.refused;
   circumstances.ports_may_be_short =
       setup_.ports_are_few || by.sink.allocations.size() >= setup_.config.max_allocations;
   circumstances.one_shard = shards_.size() == 1;

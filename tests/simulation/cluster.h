@@ -70,6 +70,7 @@ class Cluster {
     ServerConfig config;  // of each shard, but for its number
     unsigned shards = 1;
     std::vector<User> users;
+    std::vector<FlowSink*> sinks;  // by shard, where all is published as well; empty: nowhere
     Quotas quotas;
     std::uint32_t nonce_lifetime_s = 0;
     bool remembers_ghosts = false;  // there is room for all tombstones that there will be
@@ -86,6 +87,8 @@ class Cluster {
   void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
+  // The slot's allocation, by a notice that is about this one. False: the shard has none there.
+  bool end(std::size_t shard, AllocationSlot slot);
 
   // After each of which Promises says what may become of a packet.
   Promises check();
@@ -137,7 +140,6 @@ class Cluster {
   std::set<Address> sources_;            // of all that has been asked
   std::map<RequestToken, Sent> open_;
   std::uint64_t tokens_made_ = 0;
-  bool sink_refused_ = false;  // while the requests in hand were
 };
 
 }  // namespace turnpike::simulation

@@ -72,6 +72,14 @@ void Model::forget(Instant now) {
   std::erase_if(ghosts_, [&](const auto& it) { return it.second <= seconds; });
 }
 
+void Model::end(Instant now, const FiveTuple& five_tuple) {
+  forget(now);
+  const auto found = allocations_.find(five_tuple);
+  if (found == allocations_.end()) return;  // it was over, and its shard had not looked yet
+  remember(five_tuple, found->second, now_s(now));
+  allocations_.erase(found);
+}
+
 void Model::remember(const FiveTuple& five_tuple, const Allocation& ended, std::uint32_t at_s) {
   ghosts_[{five_tuple, ended.created_by}] = at_s + config_.tombstone_s;
   ended_.insert({five_tuple, ended.created_by});

@@ -85,6 +85,8 @@ class Model {
   void judge(Instant now, const FiveTuple& five_tuple, const std::string& user,
              const stun::MessageView& request, std::uint16_t result,
              const Circumstances& circumstances);
+  // It is ended without its client's asking.
+  void end(Instant now, const FiveTuple& five_tuple);
   // What has ended is no more.
   void forget(Instant now);
 

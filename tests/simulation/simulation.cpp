@@ -96,7 +96,7 @@ class World final : private Surroundings {
 
   Cluster::Setup some_setup(unsigned shards) {
     Cluster::Setup setup;
-    setup.config = some_config();
+    setup.config = some_config(shards);
     setup.shards = shards;
     setup.users = users();
     setup.nonce_lifetime_s = 1200;
@@ -120,13 +120,15 @@ class World final : private Surroundings {
     return {1 + below(4), below(2) == 0 ? 0 : 3 + below(6), below(2) == 0 ? 0 : 2 + below(4)};
   }
 
-  ServerConfig some_config() {
+  ServerConfig some_config(unsigned shards) {
     ServerConfig config;
     config.realms = {{.name = kRealm, .strict_expiry = below(2) == 0}};
     config.relayed = {{kInternal4, kExternal4}};
     if (below(3) != 0) config.relayed.push_back({kInternal6, std::nullopt});
     config.port_min = 50048;
-    config.port_max = static_cast<std::uint16_t>(50047 + 64 * (below(2) == 0 ? 3 : 30));
+    // Many, few, and so few that a shard has only the beginning of a block.
+    const unsigned ports = below(2) == 0 ? 64 * 30 : below(2) == 0 ? 64 * 3 : 64 * shards - 48;
+    config.port_max = static_cast<std::uint16_t>(50047 + ports);
     config.max_allocations = below(2) == 0 ? 25 : 1000;
     config.max_permissions_per_allocation = 4;
     config.max_channels_per_allocation = 4;
