@@ -72,6 +72,7 @@ struct Body {
 
 // What became of it; Drop::kNone: it passes.
 struct Fate {
+  std::uint32_t worker = 0;
   Drop drop{};
   bool ends = false;  // its allocation's shard is to be told
 };
@@ -131,7 +132,7 @@ class FlowJudge {
         of_rules_.try_emplace({rules.config.epoch, rule}, MeterModel::fresh(rate, drawing, now));
     const bool refused = fate.drop == Drop::kPayloadLimit;
     if (refused) {
-      found->second.refused(now, body.size, "a rule");
+      found->second.refused(now, body.size, fate.worker, "a rule");
     } else {
       found->second.passed(now, body.size, "a rule");
     }
@@ -157,7 +158,7 @@ class FlowJudge {
         if (!limited || !settled_) continue;
         const std::uint32_t units = kind == 0 ? headers + body.size : 1;
         MeterModel& meter = meter_of(now, policy, level, kind, way);
-        if (by_this) meter.refused(now, units, kLevels[level]);
+        if (by_this) meter.refused(now, units, fate.worker, kLevels[level]);
         if (fate.drop == Drop::kNone) meter.passed(now, units, kLevels[level]);
       }
     }

@@ -97,7 +97,7 @@ class World final : private Surroundings {
       if (below(150) == 0) publish();
       act();
       if (below(3) == 0) hear_a_notice();
-      if (below(40) == 0) press();
+      if (below(40) == 0) press(below(kClients));
       for (std::uint32_t i = below(6); i > 0; --i)
         relay(some_packet());
     }
@@ -203,7 +203,7 @@ class World final : private Surroundings {
     const bool has = cluster_.model().allocations().contains(five_tuple(client));
     ask(client, has ? kMix[below(kMix.size())] : Method::kAllocate);
   }
-  void ask(std::uint32_t client, Method method) {
+  void ask(std::uint32_t client, Method method, bool ends = false) {
     const FiveTuple from = five_tuple(client);
     std::array<std::uint8_t, 512> buffer{};
     stun::TransactionId id{};
@@ -214,7 +214,8 @@ class World final : private Surroundings {
       writer.add_u8_rfffu(Attribute::kRequestedTransport, 17);
       if (below(3) == 0) writer.add_u8_rfffu(Attribute::kAdditionalAddressFamily, 2);
     }
-    if (method == Method::kRefresh && below(2) == 0) writer.add_u32(Attribute::kLifetime, 0);
+    if (method == Method::kRefresh && (ends || below(2) == 0))
+      writer.add_u32(Attribute::kLifetime, 0);
     if (method == Method::kChannelBind)
       writer.add_channel_number(static_cast<ChannelNumber>(0x4000 + below(kNumbers)));
     if (method == Method::kChannelBind || method == Method::kCreatePermission)
@@ -327,13 +328,14 @@ class World final : private Surroundings {
   }
 
   void relay(const Sending& sending) {
-    Worker& worker = *workers_[below(kWorkers)];
+    const std::uint32_t by = below(kWorkers);
+    Worker& worker = *workers_[by];
     Packet packet = flow::test::arrived(buffer_, flow::test::frame_of(sending.datagram), kRoom);
     const Police& police = worker.pipeline->police();
     const std::size_t ended = police.ended().size();
     worker.pipeline->process(cluster_.now, {&packet, 1});
     const bool passes = packet.verdict == Verdict::kTransmit;
-    const Fate fate{passes ? Drop::kNone : packet.drop, police.ended().size() != ended};
+    const Fate fate{by, passes ? Drop::kNone : packet.drop, police.ended().size() != ended};
     if (packet.verdict == Verdict::kDrop) ++coverage_.drops[static_cast<std::size_t>(fate.drop)];
     if (!sending.way) {
       require(!passes, "a packet passes that nothing lets pass");
@@ -350,12 +352,20 @@ class World final : private Surroundings {
     require(out && out->destination == way.to, "a packet goes astray");
   }
 
-  // One flow, by all workers, as hard as it goes.
-  void press() {
-    Sending sending = some_packet();
-    for (int i = 0; i < 20 && !sending.way; ++i)
-      sending = some_packet();
-    if (!sending.way) return;
+  // One flow of the client's, by all workers, as hard as it goes; and sometimes again by who ends
+  // all and comes back, most likely to the same slot, for more.
+  void press(std::uint32_t client) {
+    do {
+      Sending sending = some_packet();
+      for (int i = 0; i < 60 && !is_of(sending, client); ++i)
+        sending = some_packet();
+      if (is_of(sending, client)) press(sending);
+    } while (below(3) == 0 && comes_again(client));
+  }
+  static bool is_of(const Sending& sending, std::uint32_t client) {
+    return sending.way && sending.way->five_tuple == five_tuple(client);
+  }
+  void press(const Sending& sending) {
     for (std::uint32_t i = 50 + below(400); i > 0; --i) {
       relay(sending);
       if (below(20) != 0) continue;
@@ -363,6 +373,19 @@ class World final : private Surroundings {
       if (now_s(then) != now_s(cluster_.now)) return;  // its way may be over
       cluster_.now = then;
     }
+  }
+  bool comes_again(std::uint32_t client) {
+    ask(client, Method::kRefresh, true);
+    for (int i = 0; i < 2; ++i) {
+      for (const auto& writer : writers_)
+        writer->tables().housekeeping();
+      for (std::size_t worker = 0; worker < kWorkers; ++worker)
+        go_round(worker);
+    }
+    ask(client, Method::kAllocate);
+    for (int i = 0; i < 3; ++i)
+      ask(client, Method::kCreatePermission);
+    return cluster_.model().allocations().contains(five_tuple(client));
   }
 
   // Notices.

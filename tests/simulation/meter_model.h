@@ -49,11 +49,20 @@ class MeterModel {
     if (most_ + 1 < units) throw Failure{std::string("more passes than allowed to ") + whose};
     most_ -= units;
     least_ -= units;
+    refused_by_ = 0;
   }
-  void refused(Instant now, std::uint32_t units, const char* whose) {
+  // By this limit, to one worker. Where all are refused one after the other there is no more than a
+  // packet in the bucket, nor in any credit.
+  void refused(Instant now, std::uint32_t units, std::uint32_t worker, const char* whose) {
+    if (now.ms != at_.ms) refused_by_ = 0;
     refill(now);
-    if (least_ >= units + (drawing_.workers - 1) * drawing_.each() + 1)
-      throw Failure{std::string("less passes than allowed to ") + whose};
+    largest_ = refused_by_ == 0 ? units : std::max(largest_, units);
+    refused_by_ |= 1U << worker;
+    const bool by_all = refused_by_ == (1U << drawing_.workers) - 1;
+    const double left = by_all ? (drawing_.workers + 1.0) * largest_
+                               : units + (drawing_.workers - 1) * drawing_.each();
+    if (by_all) most_ = std::min(most_, left);
+    if (least_ >= left + 1) throw Failure{std::string("less passes than allowed to ") + whose};
   }
   // It may be emptier than is known: its user has another bucket now.
   void empty() { least_ = std::min(least_, 0.0); }
@@ -75,6 +84,8 @@ class MeterModel {
   Drawing drawing_;
   Instant at_;
   double most_, least_;
+  std::uint32_t refused_by_ = 0;  // workers' bits, since something has passed or time has
+  std::uint32_t largest_ = 0;     // that they were refused
 };
 
 }  // namespace turnpike::simulation
