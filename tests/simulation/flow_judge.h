@@ -46,7 +46,7 @@ void set_limits(Policy& policy, Below&& below, std::uint16_t workers) {
           std::array<std::uint64_t, 3>{20, 500, Policy::kMostPerSecond}[below(3)];
       // Of a moment, or of some seconds.
       const std::uint64_t burst =
-          std::max<std::uint64_t>(per_second * (1 + below(30)) / (below(2) == 0 ? 30 : 5), 16);
+          std::max<std::uint64_t>(per_second * (1 + below(30)) / (below(2) == 0 ? 300 : 5), 16);
       policy.rates[level][kind] = {per_second * unit, burst * unit};
       policy.worker.meters.rates[level][kind] = MeterRate(per_second * unit, burst * unit, workers);
     }

@@ -352,8 +352,8 @@ class World final : private Surroundings {
     require(out && out->destination == way.to, "a packet goes astray");
   }
 
-  // One flow of the client's, by all workers, as hard as it goes; and sometimes again by who ends
-  // all and comes back, most likely to the same slot, for more.
+  // One flow of the client's, by all workers, as hard as it goes; and sometimes again when it has
+  // ended its allocation, or all of its user's, and has come back, most likely to the same slot.
   void press(std::uint32_t client) {
     do {
       Sending sending = some_packet();
@@ -375,7 +375,11 @@ class World final : private Surroundings {
     }
   }
   bool comes_again(std::uint32_t client) {
-    ask(client, Method::kRefresh, true);
+    const bool all = below(2) == 0;
+    for (std::uint32_t one = 0; one < kClients; ++one) {
+      if (one == client || (all && user_of(five_tuple(one)) == user_of(five_tuple(client))))
+        ask(one, Method::kRefresh, true);
+    }
     for (int i = 0; i < 2; ++i) {
       for (const auto& writer : writers_)
         writer->tables().housekeeping();
