@@ -1,7 +1,9 @@
 // How much may pass in a time, exactly, over all workers: a bucket that all share, and a worker's
 // credit, drawn from it in quanta, so that the shared line is touched once in many packets. What
-// has passed is never more than the rate and the burst allow; what workers hold as credit, at most
-// a quantum each, has been drawn and not yet passed.
+// has passed is never more than the rate and the burst allow; what workers hold as credit, no more
+// than a quantum and a packet each, has been drawn and not yet passed. Another rate is another
+// limit from the next packet on: it finds the bucket as far from full, in time, as the last one has
+// left it, and, give or take a second, empty where that is further.
 //
 // Units are whatever is counted: bytes, packets. No clock: time comes in, in milliseconds.
 #pragma once
@@ -54,6 +56,10 @@ class SharedMeter {
     const std::uint64_t cost = rate.ticks(units);
     std::uint64_t full_at = full_at_.load(std::memory_order_relaxed);
     for (;;) {
+      if (full_at > now + rate.depth_ + kOtherRates) {
+        full_at_.compare_exchange_strong(full_at, now + rate.depth_, std::memory_order_relaxed);
+        return false;
+      }
       const std::uint64_t next = std::max(full_at, now) + cost;
       if (next - now > rate.depth_) return false;
       if (full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed)) return true;
@@ -63,6 +69,10 @@ class SharedMeter {
   void reset() { full_at_.store(0, std::memory_order_relaxed); }
 
  private:
+  // What is emptier than empty by more than threads' clocks differ was drawn at another rate,
+  // before the limit was changed: it counts as empty.
+  static constexpr std::uint64_t kOtherRates = 1000 * MeterRate::kTicksPerMs;
+
   std::atomic<std::uint64_t> full_at_{0};
 };
 
