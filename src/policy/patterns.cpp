@@ -176,7 +176,9 @@ std::optional<std::string> why_not(const Pattern& pattern) {
 std::optional<PatternError> first_wrong(std::span<const Pattern> patterns) {
   if (hs_valid_platform() != HS_SUCCESS)
     return PatternError{PatternError::kWholeSet,
-                        "this processor lacks SSSE3, which Hyperscan needs"};
+                        std::string("this processor lacks what patterns are matched with: SSSE3 "
+                                    "for Hyperscan, SSE4.2 for Vectorscan; here it is ") +
+                            hs_version()};
   if (patterns.size() > PatternSet::kMostPatterns)
     return PatternError{PatternError::kWholeSet, std::to_string(patterns.size()) +
                                                      " patterns: more than " +
