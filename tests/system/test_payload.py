@@ -1,6 +1,7 @@
 """Payload rules: built-in protocols as real programs speak them, and what each action does to a call."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -255,6 +256,20 @@ def test_compiled_rules_are_kept(fresh_lab, tmp_path):
         relay = fresh_lab.start_relay(*flags)
         assert ("compiled, from" in relay.output()) == comes_from_cache, relay.output()
         relay.kill()
+
+
+def test_a_cache_that_is_of_no_use_is_told_once(fresh_lab, tmp_path):
+    open_to_all = tmp_path / "cache"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    identity = '[[identity.rule]]\nname = "x"\nattribute = "realm"\naction = "deny"\npattern = "x"\n'
+    log = fresh_lab.start_relay(*rules(tmp_path, ABUSE + identity)).output()
+    assert log.count("payload.cache") == 1, log
+    assert f"payload.cache: {open_to_all}: others than root and this user may write there" in log
+    for kind in ("payload", "identity"):
+        assert f"patterns of {kind} rules, which may take" in log
+        assert re.search(rf"\d {kind} rules, \d+ KiB compiled in \d+ ms", log), log
+    assert "ready" in log and not list(open_to_all.iterdir())
 
 
 @pytest.mark.parametrize(
