@@ -229,6 +229,28 @@ def test_a_rule_ends_an_allocation_and_the_log_says_which(call, tmp_path, shards
     assert client.allocate().error is None
 
 
+def test_of_many_ended_allocations_the_log_says_how_many(fresh_lab, tmp_path):
+    unlimited = "[limits]\nallocations_per_user = 0\nallocations_per_source = 0\n"
+    relay = fresh_lab.start_relay(*rules(tmp_path, unlimited + rule("tunnel", "^tun", "end")))
+    peer = fresh_lab.peer.udp(fresh_lab.PEER4)
+    clients = [TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478)) for _ in range(150)]
+    for client in clients:
+        assert client.allocate().error is None
+        assert client.channel_bind(0x4000, *peer.getsockname()).error is None
+
+    def all_ended():
+        for client in clients:
+            client.channel_data(0x4000, b"tunnel")
+        return relay.total("turnpike_allocations") == 0
+
+    wait_for(all_ended, 10, "the allocations' end")
+    more = re.compile(r"and (\d+) more allocations, ended by payload rules")
+    wait_for(lambda: more.search(relay.output()), 15, "the log's word")
+    told = relay.output().count("ended the allocation of ")
+    assert told >= 64 and told + sum(int(count) for count in more.findall(relay.output())) == 150
+    relay.kill()
+
+
 def test_a_limited_flow_keeps_its_rate(call, tmp_path):
     relay, client, peer = call(*rules(tmp_path, rule("slow", "^slow", "limit", "rate = 800000")))
     peer.setblocking(False)
