@@ -1,6 +1,7 @@
 // Many regular expressions at once, by Hyperscan (or Vectorscan, which has the same interface): a
 // set is compiled once, is immutable, and any number of threads scan with it, each with a Scratch
-// of its own. Compiling takes up to seconds and memory: it is never a worker's or an engine's work.
+// of its own. Compiling takes time, up to a minute, and memory: it is never a worker's or an
+// engine's work.
 //
 // Expressions are PCRE, as far as Hyperscan knows them: without back references and look-around;
 // a dot is any byte.
