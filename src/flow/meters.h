@@ -1,6 +1,11 @@
 // How much an allocation, a user, a realm and the node may relay: bytes and packets in a second,
 // each direction for itself. Bytes are of IP, on the peers' side: what the relay pays for, whatever
-// the framing to the client. What is above a limit is dropped under its name, never queued.
+// the framing to the client; an ICMP error that a client is told of is a packet to him. What is
+// above a limit is dropped under its name, never queued.
+//
+// What may pass counts, before it is known whether it can: a packet that is then dropped for its
+// TTL, its length or want of a route has used up its share. Its sender can do no more by such
+// packets than by those that arrive.
 //
 // Buckets are shared by all workers (base/meter.h); a worker has credits of each, among them its
 // own state of each allocation, by slot, which knows by the generation whose it is.
