@@ -79,23 +79,28 @@ class SharedMeter {
 // A worker's share. Of one thread.
 class Credit {
  public:
-  std::uint32_t left() const { return left_; }
-  // Whether `units` are there, drawn now if need be; they stay until spend().
+  // Takes `units` off, whether they are there or not; false: they weren't, and are to be put back.
+  bool take(std::uint32_t units) {
+    left_ -= static_cast<std::int32_t>(units);
+    return left_ >= 0;
+  }
+  void put_back(std::uint32_t units) { left_ += static_cast<std::int32_t>(units); }
+  // Whether `units` (below 2^30) are there, drawn now if need be; they stay until take().
   bool has(std::uint64_t now_ms, const MeterRate& rate, SharedMeter& meter, std::uint32_t units) {
-    if (left_ >= units) return true;
-    const std::uint32_t missing = units - left_;
+    const auto wanted = static_cast<std::int32_t>(units);
+    if (left_ >= wanted) return true;
+    const auto missing = static_cast<std::uint32_t>(wanted - left_);
     std::uint32_t more = std::max(missing, rate.quantum());
     if (!meter.draw(now_ms, rate, more)) {
       more = missing;
       if (rate.quantum() <= missing || !meter.draw(now_ms, rate, more)) return false;
     }
-    left_ += more;
+    left_ += static_cast<std::int32_t>(more);
     return true;
   }
-  void spend(std::uint32_t units) { left_ -= units; }
 
  private:
-  std::uint32_t left_ = 0;
+  std::int32_t left_ = 0;
 };
 
 }  // namespace turnpike

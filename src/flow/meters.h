@@ -96,20 +96,16 @@ class Meters {
     State& state = states_[static_cast<std::uint32_t>(slot)];
     if (state.generation != generation) [[unlikely]]
       adopt(state, slot, generation);
-    std::array<Credit*, kMeterLevels * kMeterKinds> credits;
+    const std::array<Credits*, kMeterLevels> credits = credits_of(state);
+    // Nearly always all have enough: so each is taken off before the last is known to.
     bool enough = true;
-    for (std::size_t i = 0; i < limit_count_; ++i) {
-      const Limit limit = limits_[i];
-      credits[i] = &credits_of(state, limit.level).left[limit.kind][to_client];
-      enough &= credits[i]->left() >= cost(limit.kind, bytes);
-    }
-    if (!enough) [[unlikely]] {
-      const Drop refused = draw(now, slot, state, to_client, bytes);
-      if (refused != Drop::kNone) return refused;
-    }
     for (std::size_t i = 0; i < limit_count_; ++i)
-      credits[i]->spend(cost(limits_[i].kind, bytes));
-    return Drop::kNone;
+      enough &= credit(credits, limits_[i], to_client).take(cost(limits_[i].kind, bytes));
+    if (enough) [[likely]]
+      return Drop::kNone;
+    for (std::size_t i = 0; i < limit_count_; ++i)
+      credit(credits, limits_[i], to_client).put_back(cost(limits_[i].kind, bytes));
+    return draw(now, slot, state, to_client, bytes);
   }
 
  private:
@@ -133,18 +129,13 @@ class Meters {
   static std::uint32_t cost(std::uint8_t kind, std::uint32_t bytes) {
     return kind == static_cast<std::uint8_t>(MeterKind::kBytes) ? bytes : 1;
   }
-  Credits& credits_of(State& state, std::uint8_t level) {
-    switch (static_cast<MeterLevel>(level)) {
-      case MeterLevel::kAllocation:
-        return state.credits;
-      case MeterLevel::kUser:
-        return users_[state.user];
-      case MeterLevel::kRealm:
-        return realms_[state.realm];
-      case MeterLevel::kNode:
-        break;
-    }
-    return node_;
+  // By level.
+  std::array<Credits*, kMeterLevels> credits_of(State& state) {
+    return {&state.credits, &users_[state.user], &realms_[state.realm], &node_};
+  }
+  static Credit& credit(const std::array<Credits*, kMeterLevels>& credits, Limit limit,
+                        bool to_client) {
+    return credits[limit.level]->left[limit.kind][to_client];
   }
   void change(const MeterRates& rates);
   void adopt(State& state, AllocationSlot slot, std::uint16_t generation);

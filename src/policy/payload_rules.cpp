@@ -80,7 +80,7 @@ bool PayloadRules::keeps_rate(std::uint16_t worker, RuleNumber rule, std::uint64
   Credit& credit = workers_[worker]->credits[rule - 1u];
   const auto units = static_cast<std::uint32_t>(bytes);
   if (!credit.has(now_ms, rates_[rule - 1u], meters_[rule - 1u], units)) return false;
-  credit.spend(units);
+  credit.take(units);
   return true;
 }
 

@@ -19,7 +19,7 @@ std::uint64_t passed(const MeterRate& rate, SharedMeter& meter, std::vector<Cred
       any = false;
       for (Credit& credit : workers) {
         if (!credit.has(now, rate, meter, size)) continue;
-        credit.spend(size);
+        credit.take(size);
         sum += size;
         any = true;
       }
@@ -98,7 +98,7 @@ TEST(Meter, OfManyThreadsIsExact) {
         Credit credit;
         for (std::uint64_t n = 0; n < 40'000; ++n) {
           if (!credit.has(1000 + n / 400, rate, meter, 60)) continue;
-          credit.spend(60);
+          credit.take(60);
           sums[i] += 60;
         }
       });
