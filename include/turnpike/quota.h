@@ -10,14 +10,15 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "turnpike/address.h"
 #include "turnpike/realm.h"
@@ -86,7 +87,7 @@ class QuotaLedger {
     const Counts most = limits ? counts_of(*limits) : per_user_;
     if (reserved_from == nullptr && !take(user, Thing::kAllocation, 1, &most))
       return Verdict::kOverQuota;
-    if (const auto found = users_.find(user); found != users_.end()) found->second.most = most;
+    if (Account* account = find(user)) account->most = most;
     if (reserved_from == nullptr || moves) take(client);
     if (several_shards_) five_tuples_.insert(five_tuple);
     ++used_;
@@ -131,16 +132,17 @@ class QuotaLedger {
     give(user, thing, count);
   }
   // A small number of the user's own, from 0, for as long as he has anything; 0 for who has
-  // nothing. One that is free again rests before it is given to another.
+  // nothing. Who comes back soon has the same again: what goes by it, a limit of what he relays, is
+  // not his anew each time. It rests before it is given to another.
   std::uint32_t number(const QuotaUser& user) const {
     const std::scoped_lock lock(mutex_);
-    const auto found = users_.find(user);
-    return found == users_.end() ? 0 : found->second.number;
+    const Account* account = find(user);
+    return account == nullptr ? 0 : account->number;
   }
   std::uint32_t count(const QuotaUser& user, Thing thing = Thing::kAllocation) const {
     const std::scoped_lock lock(mutex_);
-    const auto found = users_.find(user);
-    return found == users_.end() ? 0 : found->second.counts[static_cast<std::size_t>(thing)];
+    const Account* account = find(user);
+    return account == nullptr ? 0 : account->counts[static_cast<std::size_t>(thing)];
   }
   // Allocations and reservations of the address's source, where there is a limit of them.
   std::uint32_t count_of_source(const Address& client) const {
@@ -155,6 +157,7 @@ class QuotaLedger {
     Counts counts{};
     Counts most{};  // 0: no limit
     std::uint32_t number = 0;
+    std::optional<std::list<const QuotaUser*>::iterator> rest;  // of who has nothing any more
   };
   struct Hash {
     std::size_t operator()(const QuotaUser& user) const {
@@ -170,20 +173,19 @@ class QuotaLedger {
   bool take(const QuotaUser& user, Thing thing, std::uint32_t count, const Counts* most = nullptr) {
     if (count == 0) return true;
     const auto which = static_cast<std::size_t>(thing);
-    const auto found = users_.find(user);
-    const std::uint64_t has = found == users_.end() ? 0 : found->second.counts[which];
-    if (most == nullptr) most = found == users_.end() ? &per_user_ : &found->second.most;
+    Account* account = find(user);
+    const std::uint64_t has = account == nullptr ? 0 : account->counts[which];
+    if (most == nullptr) most = account == nullptr ? &per_user_ : &account->most;
     if ((*most)[which] != 0 && has + count > (*most)[which]) return false;
-    (found == users_.end() ? open(user) : found->second).counts[which] += count;
+    (account == nullptr ? open(user) : *account).counts[which] += count;
     return true;
   }
   void give(const QuotaUser& user, Thing thing, std::uint32_t count) {
     if (count == 0) return;
     const auto found = users_.find(user);
-    found->second.counts[static_cast<std::size_t>(thing)] -= count;
-    if (found->second.counts != Counts{}) return;
-    free_numbers_.push_back(found->second.number);
-    users_.erase(found);
+    auto& [key, account] = *found;
+    account.counts[static_cast<std::size_t>(thing)] -= count;
+    if (account.counts == Counts{}) account.rest = resting_.insert(resting_.end(), &key);
   }
 
   // What one host or one site has: an IPv4 address, and of IPv6 a /64.
@@ -210,12 +212,27 @@ class QuotaLedger {
     if (--found->second == 0) sources_.erase(found);
   }
 
+  // Of who has something; nullptr: he has nothing.
+  const Account* find(const QuotaUser& user) const {
+    const auto found = users_.find(user);
+    return found == users_.end() || found->second.rest ? nullptr : &found->second;
+  }
+  Account* find(const QuotaUser& user) {
+    return const_cast<Account*>(std::as_const(*this).find(user));
+  }
+  // For who has nothing.
   Account& open(const QuotaUser& user) {
-    Account& account = users_[user];
+    const auto [found, is_new] = users_.try_emplace(user);
+    Account& account = found->second;
     account.most = per_user_;
-    if (free_numbers_.size() > users_.size()) {
-      account.number = free_numbers_.front();
-      free_numbers_.pop_front();
+    if (!is_new) {
+      resting_.erase(*account.rest);
+      account.rest.reset();
+    } else if (resting_.size() > users_.size() - resting_.size()) {
+      const auto oldest = users_.find(*resting_.front());
+      account.number = oldest->second.number;
+      resting_.pop_front();
+      users_.erase(oldest);
     } else {
       account.number = next_number_++;
     }
@@ -228,8 +245,10 @@ class QuotaLedger {
   const bool several_shards_;
   mutable std::mutex mutex_;
   std::uint32_t used_ = 0;  // allocations, of all users
+  // Who has nothing any more, by when that began, is still among users_. There are never more of
+  // them, but one, than have had something at a time.
   std::unordered_map<QuotaUser, Account, Hash> users_;
-  std::deque<std::uint32_t> free_numbers_;
+  std::list<const QuotaUser*> resting_;
   std::uint32_t next_number_ = 0;
   // Ordered: clients choose their addresses and ports, and no key protects a hash here.
   std::map<Address, std::uint32_t> sources_;  // by source_of()

@@ -1,7 +1,9 @@
 // How much may pass in a time, exactly, over all workers: a bucket that all share, and a worker's
 // credit, drawn from it in quanta, so that the shared line is touched once in many packets. What
-// has passed is never more than the rate and the burst allow; what workers hold as credit, at most
-// a quantum each, has been drawn and not yet passed.
+// has passed is never more than the rate and the burst allow; what workers hold as credit, no more
+// than a quantum and a packet each, has been drawn and not yet passed. Another rate is another
+// limit from the next packet on: it finds the bucket as far from full, in time, as the last one has
+// left it, and, give or take a second, empty where that is further.
 //
 // Units are whatever is counted: bytes, packets. No clock: time comes in, in milliseconds.
 #pragma once
@@ -54,6 +56,10 @@ class SharedMeter {
     const std::uint64_t cost = rate.ticks(units);
     std::uint64_t full_at = full_at_.load(std::memory_order_relaxed);
     for (;;) {
+      if (full_at > now + rate.depth_ + kOtherRates) {
+        full_at_.compare_exchange_strong(full_at, now + rate.depth_, std::memory_order_relaxed);
+        return false;
+      }
       const std::uint64_t next = std::max(full_at, now) + cost;
       if (next - now > rate.depth_) return false;
       if (full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed)) return true;
@@ -63,29 +69,38 @@ class SharedMeter {
   void reset() { full_at_.store(0, std::memory_order_relaxed); }
 
  private:
+  // What is emptier than empty by more than threads' clocks differ was drawn at another rate,
+  // before the limit was changed: it counts as empty.
+  static constexpr std::uint64_t kOtherRates = 1000 * MeterRate::kTicksPerMs;
+
   std::atomic<std::uint64_t> full_at_{0};
 };
 
 // A worker's share. Of one thread.
 class Credit {
  public:
-  std::uint32_t left() const { return left_; }
-  // Whether `units` are there, drawn now if need be; they stay until spend().
+  // Takes `units` off, whether they are there or not; false: they weren't, and are to be put back.
+  bool take(std::uint32_t units) {
+    left_ -= static_cast<std::int32_t>(units);
+    return left_ >= 0;
+  }
+  void put_back(std::uint32_t units) { left_ += static_cast<std::int32_t>(units); }
+  // Whether `units` (below 2^30) are there, drawn now if need be; they stay until take().
   bool has(std::uint64_t now_ms, const MeterRate& rate, SharedMeter& meter, std::uint32_t units) {
-    if (left_ >= units) return true;
-    const std::uint32_t missing = units - left_;
+    const auto wanted = static_cast<std::int32_t>(units);
+    if (left_ >= wanted) return true;
+    const auto missing = static_cast<std::uint32_t>(wanted - left_);
     std::uint32_t more = std::max(missing, rate.quantum());
     if (!meter.draw(now_ms, rate, more)) {
       more = missing;
       if (rate.quantum() <= missing || !meter.draw(now_ms, rate, more)) return false;
     }
-    left_ += more;
+    left_ += static_cast<std::int32_t>(more);
     return true;
   }
-  void spend(std::uint32_t units) { left_ -= units; }
 
  private:
-  std::uint32_t left_ = 0;
+  std::int32_t left_ = 0;
 };
 
 }  // namespace turnpike

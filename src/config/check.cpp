@@ -14,10 +14,6 @@ constexpr std::uint16_t kStunPort = 3478;
 // So many fit into an answer of 548 bytes (RFC 8489 §6.1) beside all else that it carries.
 constexpr std::size_t kAlternatesMax = 8;
 
-std::string at(std::string_view list, std::size_t index, std::string_view key = "") {
-  return std::string(list) + "[" + std::to_string(index) + "]" + std::string(key);
-}
-
 bool same_network(const InterfaceAddress& own, const Address& other) {
   Prefix network{own.address, own.length};
   for (unsigned bit = own.length; bit < 8 * own.address.size(); ++bit) {

@@ -126,7 +126,7 @@ Take list(std::vector<T>& out, Item item, std::string_view expected) {
       return;
     }
     for (std::size_t i = 0; i < values->size(); ++i) {
-      const std::string below = path + "[" + std::to_string(i) + "]";
+      const std::string below = at(path, i);
       reader.note(below, (*values)[i]);
       item(out.emplace_back())(reader, (*values)[i], below);
     }

@@ -10,10 +10,6 @@
 namespace turnpike::config {
 namespace {
 
-std::string at(const std::string& list, std::size_t index, std::string_view key = "") {
-  return list + "[" + std::to_string(index) + "]" + std::string(key);
-}
-
 // Where the file has what belongs to a realm.
 struct Places {
   std::string name, users, peers, table;

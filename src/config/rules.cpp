@@ -20,11 +20,6 @@ constexpr std::string_view kPattern = "a regular expression of 1 to 4096 bytes";
 constexpr std::string_view kAttribute = "\"username\", \"realm\", \"origin\" or \"software\"";
 constexpr std::string_view kIdentityAction = "\"allow\", \"deny\" or \"class\"";
 
-bool has(const Value& value, std::string_view key) {
-  const auto* members = value.as<Value::Table>();
-  return members != nullptr && find_member(*members, key) != nullptr;
-}
-
 // Names become labels of metrics.
 std::optional<std::string> parse_name(std::string_view text) {
   const auto is_plain = [](char c) {
@@ -166,7 +161,7 @@ std::set<std::string> refuse_twice(Reader& reader, const std::vector<Named>& all
   std::set<std::string> names;
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (!all[i].name.empty() && !names.insert(all[i].name).second) {
-      reader.refuse(path + "[" + std::to_string(i) + "].name", "a name of its own",
+      reader.refuse(at(path, i, ".name"), "a name of its own",
                     "\"" + all[i].name + "\" a second time");
     }
   }

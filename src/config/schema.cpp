@@ -12,11 +12,6 @@
 namespace turnpike::config {
 namespace {
 
-bool has(const Value& value, std::string_view key) {
-  const auto* members = value.as<Value::Table>();
-  return members != nullptr && find_member(*members, key) != nullptr;
-}
-
 Take read_port(PortConfig& port) {
   return Take([&port](Reader& reader, const Value& value, const std::string& path) {
     Device device;
@@ -120,11 +115,10 @@ Take read_relays(std::vector<RelayedAddress>& relayed) {
     list(tables, read_relay, "[[relay]] tables")(reader, value, path);
     for (std::size_t i = 0; i < tables.size(); ++i) {
       const RelayTable& relay = tables[i];
-      const std::string key = path + "[" + std::to_string(i) + "]";
+      const std::string key = at(path, i);
       const ConfigError place = reader.origins().error(key + ".address", "");
       for (std::size_t k = 0; k < relay.addresses.size(); ++k) {
-        reader.note("relayed[" + std::to_string(relayed.size()) + "]",
-                    Origin{place.file, place.line, place.key});
+        reader.note(at("relayed", relayed.size()), Origin{place.file, place.line, place.key});
         RelayedAddress& address = relayed.emplace_back();
         address.internal = relay.addresses[k];
         if (relay.external.size() == relay.addresses.size()) {

@@ -27,6 +27,15 @@ const Value* find_member(const Value::Table& table, std::string_view key) {
   return nullptr;
 }
 
+bool has(const Value& value, std::string_view key) {
+  const auto* members = value.as<Value::Table>();
+  return members != nullptr && find_member(*members, key) != nullptr;
+}
+
+std::string at(std::string_view list, std::size_t index, std::string_view below) {
+  return std::string(list) + "[" + std::to_string(index) + "]" + std::string(below);
+}
+
 void lay_over(Value::Table& base, Value::Table over) {
   for (Member& member : over) {
     const auto under = std::find_if(base.begin(), base.end(),

@@ -2,6 +2,7 @@
 // came from. Files and flags both become one, so that both are judged by the same rules.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -47,6 +48,10 @@ struct Member {
 
 // The member of a table, or nullptr.
 const Value* find_member(const Value::Table& table, std::string_view key);
+// Whether it is a table that has such a member.
+bool has(const Value& value, std::string_view key);
+// The path of what is in a list, "listener[1]", and of what is below it, "listener[1].address".
+std::string at(std::string_view list, std::size_t index, std::string_view below = "");
 
 // Lays `over` into `base`: tables are joined, all else is replaced.
 void lay_over(Value::Table& base, Value::Table over);

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "control/fit.h"
+#include "control/patterns.h"
 #include "control/settings.h"
 
 namespace turnpike::control {
@@ -51,7 +52,7 @@ std::shared_ptr<const policy::IdentityRules> make_identity_rules(const config::C
                            .limits = limits_of(rule, config)});
   }
   rules.shards = config.shards;
-  rules.cache = config.payload.cache;
+  rules.build = pattern_build(config, "identity");
   auto made = policy::IdentityRules::make(std::move(rules));
   if (const auto* error = std::get_if<policy::PatternError>(&made)) {
     if (error->pattern == policy::PatternError::kWholeSet)

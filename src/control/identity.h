@@ -11,8 +11,8 @@
 
 namespace turnpike::control {
 
-// Compiled, which may take seconds; nullptr: there are none. Throws Misfit, which says where the
-// mistake stands.
+// Compiled, while this process has one thread (policy/patterns.h); nullptr: there are none. Throws
+// Misfit, which says where the mistake stands, and std::runtime_error.
 std::shared_ptr<const policy::IdentityRules> make_identity_rules(const config::Config& config);
 
 // What they have met so far. Any thread.

@@ -18,6 +18,7 @@
 #include "config/wipe.h"
 #include "control/fit.h"
 #include "control/identity.h"
+#include "control/patterns.h"
 #include "control/payload.h"
 #include "control/policy.h"
 #include "control/privileges.h"
@@ -88,6 +89,9 @@ class Node {
   const bool by_default_;  // listeners or relayed addresses are the interface's
   config::Config config_;  // changed by nobody once it is made; it keeps no secret
   const flow::TableLimits limits_;
+  // Compiled before DPDK has threads, and before anything of the host's is touched.
+  const std::shared_ptr<const policy::PayloadRules> payload_;    // nullptr: none
+  const std::shared_ptr<const policy::IdentityRules> identity_;  // nullptr: none
   std::optional<kernel::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
@@ -96,8 +100,6 @@ class Node {
   NonceKeeper nonces_;
   const PrefixRules prefixes_;
   const TokenSealer tokens_;
-  const std::shared_ptr<const policy::PayloadRules> payload_;    // nullptr: none
-  const std::shared_ptr<const policy::IdentityRules> identity_;  // nullptr: none
   Published<Policy> policy_;
   QuotaLedger quotas_;
   flow::Tables tables_;
@@ -117,14 +119,14 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       by_default_(is_by_default(config)),
       config_(completed(std::move(config), addresses_)),
       limits_(table_limits(config_)),
+      payload_(make_payload_rules(config_)),
+      identity_(make_identity_rules(config_)),
       dataplane_(make_dataplane()),
       next_hops_(next_hop_ports(), kNextHops, qsbr_),
       credentials_(credentials_of(config_)),
       nonces_(nonce_config(config_)),
       prefixes_(prefix_rules(config_)),
       tokens_(random_bytes<std::array<std::uint8_t, 16>>()),
-      payload_(make_payload_rules(config_)),
-      identity_(make_identity_rules(config_)),
       policy_(
           make_policy(config_, credentials_, payload_, identity_, nonces_, prefixes_, addresses_)),
       quotas_(user_limits(config_, config_.limits.allocations_per_user), config_.limits.allocations,
@@ -337,16 +339,18 @@ void Node::say_what_runs() const {
                    std::to_string(config_.metrics.address.port) + "\"");
     }
   }
+  policy::PatternOrigin origin;
   if (payload_) {
-    log::info(std::to_string(payload_->rules().size()) + " payload rules, " +
-              std::to_string(payload_->bytes() >> 10) + " KiB compiled" +
-              (payload_->was_cached() ? ", from " + config_.payload.cache : ""));
+    say_patterns(config_, "payload", payload_->rules().size(), payload_->bytes(),
+                 payload_->origin());
+    origin.add(payload_->origin());
   }
   if (identity_) {
-    log::info(std::to_string(identity_->rules().size()) + " identity rules, " +
-              std::to_string(identity_->bytes() >> 10) + " KiB compiled" +
-              (identity_->was_cached() ? ", from " + config_.payload.cache : ""));
+    say_patterns(config_, "identity", identity_->rules().size(), identity_->bytes(),
+                 identity_->origin());
+    origin.add(identity_->origin());
   }
+  warn_of_cache(origin);
   if (const std::string why = why_one_user_can_take_all(config_, limits_);
       !why.empty() && config_.turn_enabled())
     log::warning("one user can keep others from relaying: " + why);

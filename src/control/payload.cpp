@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "control/fit.h"
+#include "control/patterns.h"
 #include "policy/protocols.h"
 
 namespace turnpike::control {
@@ -87,12 +88,13 @@ std::shared_ptr<const policy::PayloadRules> make_payload_rules(const config::Con
   rules.scanned = payload.packets;
   rules.drops_unknown = payload.webrtc_only;
   rules.workers = config.workers;
-  rules.cache = payload.cache;
+  rules.build = pattern_build(config, "payload");
   auto made = policy::PayloadRules::make(std::move(rules));
   if (const auto* error = std::get_if<policy::PatternError>(&made)) {
     if (error->pattern == policy::PatternError::kWholeSet)
       throw Misfit("payload.rule: " + error->problem);
-    refuse(collector.origin(error->pattern)->where, "pattern", error->problem);
+    const PayloadRuleConfig& rule = *collector.origin(error->pattern);
+    refuse(rule.where, rule.protocol.empty() ? "pattern" : "protocol", error->problem);
   }
   return std::get<std::shared_ptr<const policy::PayloadRules>>(std::move(made));
 }

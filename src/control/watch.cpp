@@ -222,6 +222,8 @@ void Watch::look_at_notes() {
       log::info("ended the allocation of " + ended->client.to_string() + ": payload rule " +
                 world_.payload->rules()[ended->rule - 1u].name);
     }
+    if (const std::uint64_t more = engine->take_untold_ends(); more != 0)
+      log::info("and " + std::to_string(more) + " more allocations, ended by payload rules");
     if (const auto note = engine->take_login_note()) log::info(engine::describe(*note));
     if (told_of_endless_ || !engine->saw_endless_credential()) continue;
     told_of_endless_ = true;

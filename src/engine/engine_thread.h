@@ -69,6 +69,8 @@ class EngineThread final : public ServerHost {
   std::optional<LoginNote> take_login_note() { return login_notes_.take(); }
   // Control's thread: an allocation that a payload rule has ended, if one is left to be told of.
   std::optional<EndNote> take_end_note() { return end_notes_.take(); }
+  // Control's thread: how many more there were since the last call than are left to be told of.
+  std::uint64_t take_untold_ends() { return end_notes_.take_lost(); }
   // Any thread: whether a credential came whose end is more than ten years away.
   bool saw_endless_credential() const { return endless_.load(std::memory_order_relaxed); }
 

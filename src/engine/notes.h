@@ -19,10 +19,13 @@ namespace turnpike::engine {
 template <typename Note, std::size_t kPlaces>
 class Notes {
  public:
-  // The engine's thread; lost where there is no place.
+  // The engine's thread; lost, and counted, where there is no place.
   void put(const Note& note) {
     const std::size_t written = written_.load(std::memory_order_relaxed);
-    if (written - read_.load(std::memory_order_acquire) == kPlaces) return;
+    if (written - read_.load(std::memory_order_acquire) == kPlaces) {
+      lost_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
     notes_[written % kPlaces] = note;
     written_.store(written + 1, std::memory_order_release);
   }
@@ -34,11 +37,14 @@ class Notes {
     read_.store(read + 1, std::memory_order_release);
     return note;
   }
+  // Control's thread: how many were lost since the last call.
+  std::uint64_t take_lost() { return lost_.exchange(0, std::memory_order_relaxed); }
 
  private:
   std::array<Note, kPlaces> notes_;      // from read_ on control: ro, the others engine: wo
   std::atomic<std::size_t> written_{0};  // engine: rw, control: ro
   std::atomic<std::size_t> read_{0};     // control: rw, engine: ro
+  std::atomic<std::uint64_t> lost_{0};   // both: rw
 };
 
 struct LoginNote {

@@ -52,19 +52,22 @@ void Meters::adopt(State& state, AllocationSlot slot, std::uint16_t generation) 
   }
 }
 
+// What is there, or drawn now, for every limit is taken off; else nothing is.
 Drop Meters::draw(Instant now, AllocationSlot slot, State& state, bool to_client,
                   std::uint32_t bytes) {
   const std::array<SharedMeters::Buckets*, kMeterLevels> buckets{
       &shared_->allocation(slot), &shared_->user(state.user), &shared_->realm(state.realm),
       &shared_->node()};
+  const std::array<Credits*, kMeterLevels> credits = credits_of(state);
   for (std::size_t i = 0; i < limit_count_; ++i) {
     const auto [level, kind] = limits_[i];
-    if (!credits_of(state, level)
-             .left[kind][to_client]
+    if (!credit(credits, limits_[i], to_client)
              .has(now.ms, rates_.rates[level][kind], buckets[level]->meters[kind][to_client],
                   cost(kind, bytes)))
       return kDrops[level][kind];
   }
+  for (std::size_t i = 0; i < limit_count_; ++i)
+    credit(credits, limits_[i], to_client).take(cost(limits_[i].kind, bytes));
   return Drop::kNone;
 }
 

@@ -1,6 +1,11 @@
 // How much an allocation, a user, a realm and the node may relay: bytes and packets in a second,
 // each direction for itself. Bytes are of IP, on the peers' side: what the relay pays for, whatever
-// the framing to the client. What is above a limit is dropped under its name, never queued.
+// the framing to the client; an ICMP error that a client is told of is a packet to him. What is
+// above a limit is dropped under its name, never queued.
+//
+// What may pass counts, before it is known whether it can: a packet that is then dropped for its
+// TTL, its length or want of a route has used up its share. Its sender can do no more by such
+// packets than by those that arrive.
 //
 // Buckets are shared by all workers (base/meter.h); a worker has credits of each, among them its
 // own state of each allocation, by slot, which knows by the generation whose it is.
@@ -91,20 +96,16 @@ class Meters {
     State& state = states_[static_cast<std::uint32_t>(slot)];
     if (state.generation != generation) [[unlikely]]
       adopt(state, slot, generation);
-    std::array<Credit*, kMeterLevels * kMeterKinds> credits;
+    const std::array<Credits*, kMeterLevels> credits = credits_of(state);
+    // Nearly always all have enough: so each is taken off before the last is known to.
     bool enough = true;
-    for (std::size_t i = 0; i < limit_count_; ++i) {
-      const Limit limit = limits_[i];
-      credits[i] = &credits_of(state, limit.level).left[limit.kind][to_client];
-      enough &= credits[i]->left() >= cost(limit.kind, bytes);
-    }
-    if (!enough) [[unlikely]] {
-      const Drop refused = draw(now, slot, state, to_client, bytes);
-      if (refused != Drop::kNone) return refused;
-    }
     for (std::size_t i = 0; i < limit_count_; ++i)
-      credits[i]->spend(cost(limits_[i].kind, bytes));
-    return Drop::kNone;
+      enough &= credit(credits, limits_[i], to_client).take(cost(limits_[i].kind, bytes));
+    if (enough) [[likely]]
+      return Drop::kNone;
+    for (std::size_t i = 0; i < limit_count_; ++i)
+      credit(credits, limits_[i], to_client).put_back(cost(limits_[i].kind, bytes));
+    return draw(now, slot, state, to_client, bytes);
   }
 
  private:
@@ -128,18 +129,13 @@ class Meters {
   static std::uint32_t cost(std::uint8_t kind, std::uint32_t bytes) {
     return kind == static_cast<std::uint8_t>(MeterKind::kBytes) ? bytes : 1;
   }
-  Credits& credits_of(State& state, std::uint8_t level) {
-    switch (static_cast<MeterLevel>(level)) {
-      case MeterLevel::kAllocation:
-        return state.credits;
-      case MeterLevel::kUser:
-        return users_[state.user];
-      case MeterLevel::kRealm:
-        return realms_[state.realm];
-      case MeterLevel::kNode:
-        break;
-    }
-    return node_;
+  // By level.
+  std::array<Credits*, kMeterLevels> credits_of(State& state) {
+    return {&state.credits, &users_[state.user], &realms_[state.realm], &node_};
+  }
+  static Credit& credit(const std::array<Credits*, kMeterLevels>& credits, Limit limit,
+                        bool to_client) {
+    return credits[limit.level]->left[limit.kind][to_client];
   }
   void change(const MeterRates& rates);
   void adopt(State& state, AllocationSlot slot, std::uint16_t generation);

@@ -47,13 +47,25 @@ void Pipeline::process(Instant now, std::span<Packet> burst) {
     settle(packet);
 }
 
-// Of what is relayed, as look_up() has found it.
+// Of what is relayed or told, as look_up() has found it.
 void Pipeline::police(Instant now, std::span<Packet> burst) {
   for (Packet& packet : burst) {
-    const bool media = packet.lane == Lane::kChannelData || packet.lane == Lane::kSend ||
-                       packet.lane == Lane::kPeer;
-    if (packet.verdict != Verdict::kContinue || !media) continue;
-    const Drop refused = judge(now, packet, packet.lane == Lane::kPeer);
+    if (packet.verdict != Verdict::kContinue) continue;
+    Drop refused = Drop::kNone;
+    switch (packet.lane) {
+      case Lane::kChannelData:
+      case Lane::kSend:
+      case Lane::kPeer:
+        refused = judge(now, packet, packet.lane == Lane::kPeer);
+        break;
+      case Lane::kIcmp:
+        refused = police_.judge_error(now, packet.allocation,
+                                      tables_.allocation(packet.allocation).generation,
+                                      packet.length - packet.l3);
+        break;
+      default:
+        break;
+    }
     if (refused != Drop::kNone) drop(packet, refused);
   }
 }

@@ -66,6 +66,13 @@ class Police {
                         static_cast<std::uint32_t>(headers + passing.body.size()));
   }
 
+  // Of an ICMP error that the allocation's client is to be told of, whose packet had so many bytes
+  // of IP: no rule looks into it, limits of what goes to the client count it.
+  Drop judge_error(Instant now, AllocationSlot allocation, std::uint16_t generation,
+                   std::uint32_t bytes) {
+    return meters_.watch() ? meters_.take(now, allocation, generation, true, bytes) : Drop::kNone;
+  }
+
   // Its shard is to be told that an allocation ends. False: there is no place; whoever has a reason
   // asks again.
   bool end(AllocationSlot allocation, Notice::Kind kind, policy::RuleNumber rule);

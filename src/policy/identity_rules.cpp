@@ -25,7 +25,7 @@ std::variant<std::shared_ptr<const IdentityRules>, PatternError> IdentityRules::
         PatternError::kWholeSet,
         std::to_string(config.rules.size()) + " rules: more than " + std::to_string(kMostRules)};
   }
-  const std::string cache = config.cache;
+  const PatternBuild build = config.build;
   std::shared_ptr<IdentityRules> made(new IdentityRules(std::move(config)));
   std::array<std::vector<Pattern>, kIdentityAttributes> patterns;
   for (std::size_t i = 0; i < made->rules_.size(); ++i) {
@@ -35,7 +35,7 @@ std::variant<std::shared_ptr<const IdentityRules>, PatternError> IdentityRules::
   }
   for (std::size_t of = 0; of < kIdentityAttributes; ++of) {
     if (patterns[of].empty()) continue;
-    auto compiled = PatternSet::compile(patterns[of], cache);
+    auto compiled = PatternSet::make(patterns[of], build);
     if (auto* error = std::get_if<PatternError>(&compiled)) {
       if (error->pattern != PatternError::kWholeSet)
         error->pattern = patterns[of][error->pattern].id;
@@ -79,9 +79,12 @@ std::size_t IdentityRules::bytes() const {
   return all;
 }
 
-bool IdentityRules::was_cached() const {
-  return std::all_of(sets_.begin(), sets_.end(),
-                     [](const auto& set) { return !set || set->was_cached(); });
+PatternOrigin IdentityRules::origin() const {
+  PatternOrigin all;
+  for (const auto& set : sets_) {
+    if (set) all.add(set->origin());
+  }
+  return all;
 }
 
 }  // namespace turnpike::policy

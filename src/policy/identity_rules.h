@@ -38,9 +38,9 @@ class IdentityRules {
   struct Config {
     std::vector<IdentityRule> rules;  // there are some
     std::uint8_t shards = 1;
-    std::string cache;  // PatternSet::compile()
+    PatternBuild build;
   };
-  // PatternError::pattern is a rule's place. Throws std::bad_alloc.
+  // PatternError::pattern is a rule's place. Throws as PatternSet::make() does.
   static std::variant<std::shared_ptr<const IdentityRules>, PatternError> make(Config config);
 
   // What the first rule says that one of the attributes matches, which counts it; an attribute that
@@ -52,7 +52,7 @@ class IdentityRules {
   // Any thread: Allocates that the rule at this place has decided, of all shards.
   std::uint64_t requests(std::size_t rule) const;
   std::size_t bytes() const;
-  bool was_cached() const;  // all that is compiled
+  PatternOrigin origin() const;
 
  private:
   struct alignas(64) Shard {

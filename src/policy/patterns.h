@@ -1,12 +1,15 @@
 // Many regular expressions at once, by Hyperscan (or Vectorscan, which has the same interface): a
 // set is compiled once, is immutable, and any number of threads scan with it, each with a Scratch
-// of its own. Compiling takes up to seconds and memory: it is never a worker's or an engine's work.
+// of its own. Compiling takes time, up to a minute, and memory: it is never a worker's or an
+// engine's work.
 //
 // Expressions are PCRE, as far as Hyperscan knows them: without back references and look-around;
 // a dot is any byte.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,6 +36,30 @@ struct PatternError {
   static constexpr std::size_t kWholeSet = SIZE_MAX;
 };
 
+// How a set comes to be.
+struct PatternBuild {
+  // A folder where compiled sets are kept; empty: nowhere.
+  std::string cache;
+  // Of a core. What a service manager waits for is not much longer.
+  unsigned most_s = 60;
+  // Called before a set of so many patterns is compiled, which may take that long; not where the
+  // cache has it.
+  std::function<void(std::size_t patterns)> compiling;
+};
+
+// How it came to be; of several sets: all of them.
+struct PatternOrigin {
+  bool was_cached = true;
+  std::uint64_t compile_ms = 0;
+  std::string cache_problem;  // why it isn't kept, with the path; empty: it is, or nothing is to be
+
+  void add(const PatternOrigin& other) {
+    was_cached &= other.was_cached;
+    compile_ms += other.compile_ms;
+    if (cache_problem.empty()) cache_problem = other.cache_problem;
+  }
+};
+
 class PatternSet {
  public:
   // A set that packets are to be held against must be quick to walk through and leave the caches to
@@ -40,23 +67,24 @@ class PatternSet {
   static constexpr std::size_t kMostBytes = std::size_t{32} << 20;
   static constexpr std::size_t kMostPatterns = 16'384;
 
-  // Reads it from the folder `cache`, where an earlier call has left it; an empty `cache`: always
-  // compiled. What can't be read or written there is no error. `patterns` is not empty.
-  static std::variant<PatternSet, PatternError> compile(std::span<const Pattern> patterns,
-                                                        const std::string& cache);
+  // Read from the cache, or compiled: in a process of its own, so while this one has one thread.
+  // What can't be read or written in the cache is no error. `patterns` is not empty. Throws
+  // std::runtime_error where there can be no such process, and std::bad_alloc.
+  static std::variant<PatternSet, PatternError> make(std::span<const Pattern> patterns,
+                                                     const PatternBuild& build = {});
 
   const hs_database* database() const { return database_.get(); }
   std::size_t bytes() const;
-  bool was_cached() const { return cached_; }
+  const PatternOrigin& origin() const { return origin_; }
 
  private:
   struct Deleter {
     void operator()(hs_database* database) const;
   };
-  explicit PatternSet(hs_database* database, bool cached) : database_(database), cached_(cached) {}
+  PatternSet() = default;
 
   std::unique_ptr<hs_database, Deleter> database_;
-  bool cached_;
+  PatternOrigin origin_;
 };
 
 // What one thread needs for scanning; fits all the sets that it was made for.

@@ -40,7 +40,7 @@ std::variant<std::shared_ptr<const PayloadRules>, PatternError> PayloadRules::ma
         PatternError::kWholeSet,
         std::to_string(config.rules.size()) + " rules: more than " + std::to_string(kMostRules)};
   }
-  const std::string cache = config.cache;
+  const PatternBuild build = config.build;
   std::shared_ptr<PayloadRules> made(new PayloadRules(std::move(config)));
   std::vector<Pattern> all;
   std::vector<std::size_t> whose;
@@ -52,7 +52,7 @@ std::variant<std::shared_ptr<const PayloadRules>, PatternError> PayloadRules::ma
     }
   }
   if (all.empty()) return made;
-  auto compiled = PatternSet::compile(all, cache);
+  auto compiled = PatternSet::make(all, build);
   if (auto* error = std::get_if<PatternError>(&compiled)) {
     if (error->pattern != PatternError::kWholeSet) error->pattern = whose[error->pattern];
     return std::move(*error);
@@ -80,7 +80,7 @@ bool PayloadRules::keeps_rate(std::uint16_t worker, RuleNumber rule, std::uint64
   Credit& credit = workers_[worker]->credits[rule - 1u];
   const auto units = static_cast<std::uint32_t>(bytes);
   if (!credit.has(now_ms, rates_[rule - 1u], meters_[rule - 1u], units)) return false;
-  credit.spend(units);
+  credit.take(units);
   return true;
 }
 

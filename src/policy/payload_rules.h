@@ -63,11 +63,11 @@ class PayloadRules {
     // What no rule matches is dropped, under the name `unknown`; otherwise it passes.
     bool drops_unknown = false;
     std::uint16_t workers = 1;
-    std::string cache;  // PatternSet::compile()
+    PatternBuild build;
     // Which one of the sets that flows have met: their verdicts hold for it alone. Not 0.
     std::uint16_t epoch = 1;
   };
-  // PatternError::pattern is a rule's place. Throws std::bad_alloc.
+  // PatternError::pattern is a rule's place. Throws as PatternSet::make() does.
   static std::variant<std::shared_ptr<const PayloadRules>, PatternError> make(Config config);
 
   // The first rule whose patterns `body` matches, of those of its direction; 0: none does. One
@@ -92,7 +92,7 @@ class PayloadRules {
   const std::vector<PayloadRule>& rules() const { return rules_; }
   std::uint16_t workers() const { return static_cast<std::uint16_t>(workers_.size()); }
   std::size_t bytes() const { return set_ ? set_->bytes() : 0; }
-  bool was_cached() const { return set_ && set_->was_cached(); }
+  PatternOrigin origin() const { return set_ ? set_->origin() : PatternOrigin{}; }
 
  private:
   struct alignas(64) Worker {

@@ -39,6 +39,14 @@ void require_integrity(const MessageView& request, const MessageView& answer, co
           "an answer is not signed as its request was");
 }
 
+// 0: no limit.
+std::uint32_t most(std::uint32_t limit) {
+  return limit == 0 ? Model::kNoLimit : limit;
+}
+
+constexpr std::array<QuotaLedger::Thing, 3> kThings{
+    QuotaLedger::Thing::kAllocation, QuotaLedger::Thing::kPermission, QuotaLedger::Thing::kChannel};
+
 }  // namespace
 
 User make_user(const std::string& name, const std::string& password) {
@@ -62,12 +70,9 @@ const User* find_user(const std::vector<User>& users, const UserName& name) {
 class Cluster::Shard final : public ServerHost {
  public:
   Shard(Cluster& cluster, std::size_t index)
-      : sink(cluster.ports_,
-             [&cluster] {
-               const bool full = cluster.surroundings_.sink_is_full();
-               cluster.sink_refused_ |= full;
-               return full;
-             }),
+      : sink(
+            cluster.ports_, [&cluster] { return cluster.surroundings_.sink_is_full(); },
+            cluster.setup_.sinks.empty() ? nullptr : cluster.setup_.sinks[index]),
         cluster_(cluster),
         index_(index) {
     ServerConfig config = cluster.setup_.config;
@@ -90,6 +95,11 @@ class Cluster::Shard final : public ServerHost {
                          const Address& peer) override {
     return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
   }
+  IdentityVerdict judge_identity(const IdentityAttributes& attributes) override {
+    const User* user = find_user(cluster_.setup_.users, {attributes.username, std::nullopt});
+    require(user != nullptr, "nobody's identity is judged");
+    return {.limits = cluster_.surroundings_.limits_of(*user)};
+  }
   std::uint32_t random_below(std::uint32_t bound) override {
     return cluster_.surroundings_.random_below(bound);
   }
@@ -108,6 +118,7 @@ Cluster::Cluster(Setup setup, Surroundings& surroundings)
     : setup_(std::move(setup)),
       surroundings_(surroundings),
       nonces_({.lifetime_s = setup_.nonce_lifetime_s, .key = {7}}),
+      quotas_(setup_.quotas.user, setup_.quotas.node, true, setup_.quotas.source),
       model_(setup_.config, setup_.remembers_ghosts) {
   for (unsigned i = 0; i < setup_.shards; ++i) {
     shards_.push_back(std::make_unique<Shard>(*this, i));
@@ -142,7 +153,8 @@ bool Cluster::hand(const Sent& sent, std::size_t home) {
   const RequestToken token{++tokens_made_};
   open_[token] = sent;
   ++shards_[shard]->handed;
-  sink_refused_ = false;
+  sources_.insert(sent.five_tuple.client.address);
+  shards_[shard]->sink.refused = false;
   // Of exactly its size, so that a byte read beyond it is noticed.
   const std::vector<std::uint8_t> bytes(sent.bytes);
   shards_[shard]->server->handle(now, sent.five_tuple, bytes, token);
@@ -157,12 +169,22 @@ void Cluster::answered_by_door(const Sent& sent, stun::Bytes answer) {
 
 void Cluster::keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                            const UserKeys* keys) {
-  sink_refused_ = false;
+  shards_[shard]->sink.refused = false;
   shards_[shard]->server->keys_arrived(now, name, realm, keys);
 }
 
 void Cluster::tick(std::size_t shard) {
   shards_[shard]->server->tick(now);
+}
+
+bool Cluster::end(std::size_t shard, AllocationSlot slot) {
+  const auto found = shards_[shard]->sink.allocations.find(FakeSink::number(slot));
+  if (found == shards_[shard]->sink.allocations.end()) return false;
+  const FiveTuple five_tuple = found->second.five_tuple;
+  require(shards_[shard]->server->end(now, slot), "what is published can't be ended");
+  require(!owner_of(five_tuple), "what has been ended is published still");
+  model_.end(now, five_tuple);
+  return true;
 }
 
 Sent Cluster::take(RequestToken token) {
@@ -252,14 +274,56 @@ void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const M
   const auto owner = owner_of(sent.five_tuple);
   if (owner && shards_[*owner].get() != &by) return;
   Model::Circumstances circumstances;
-  circumstances.tables_may_be_full = sink_refused_;
+  circumstances.tables_may_be_full = by.sink.refused;
   circumstances.ports_may_be_short =
       setup_.ports_are_few || by.sink.allocations.size() >= setup_.config.max_allocations;
   circumstances.one_shard = shards_.size() == 1;
   circumstances.tunnelled = sent.five_tuple.client.address == kTunnelled;
-  circumstances.held = quotas_.count({user.keys.quota_name});
-  circumstances.quota = kQuota;
+  const Address& client = sent.five_tuple.client.address;
+  circumstances.source = {quotas_.count_of_source(client), most(setup_.quotas.source),
+                          most(setup_.quotas.source)};
+  circumstances.node = {published(), most(setup_.quotas.node), most(setup_.quotas.node)};
+  circumstances.user = rooms_of(user);
+  if (request.method() == Method::kAllocate) {
+    // Of the last allocation that was made, or refused when its user had been found to have room.
+    const bool made = result == 0 && !model_.allocations().contains(sent.five_tuple);
+    if (made || result == 486 || result == 508) note_limits(user, made);
+    const std::uint32_t asked = most(limits_for(user).allocations);
+    Model::Room& room = circumstances.user[0];
+    room.least = room.most = asked;
+  }
+  for (const QuotaLedger::Thing thing : kThings)
+    circumstances.user[static_cast<std::size_t>(thing)].held =
+        quotas_.count({user.keys.quota_name}, thing);
   model_.judge(now, sent.five_tuple, user.keys.username, request, result, circumstances);
+}
+
+UserLimits Cluster::limits_for(const User& user) const {
+  return surroundings_.limits_of(user).value_or(setup_.quotas.user);
+}
+
+Cluster::Rooms Cluster::rooms_of(const User& user) const {
+  const auto found = limits_.find(&user);
+  return found == limits_.end() ? Rooms{} : found->second;
+}
+
+// A refusal that comes after the ledger has agreed leaves the new limits to who has something.
+void Cluster::note_limits(const User& user, bool made) {
+  const UserLimits limits = limits_for(user);
+  const std::array<std::uint32_t, 3> news{most(limits.allocations), most(limits.permissions),
+                                          most(limits.channels)};
+  Rooms& rooms = limits_[&user];
+  for (std::size_t i = 0; i < news.size(); ++i) {
+    rooms[i].least = made ? news[i] : std::min(rooms[i].least, news[i]);
+    rooms[i].most = made ? news[i] : std::max(rooms[i].most, news[i]);
+  }
+}
+
+std::uint32_t Cluster::published() const {
+  std::size_t allocations = 0;
+  for (const auto& shard : shards_)
+    allocations += shard->sink.allocations.size();
+  return static_cast<std::uint32_t>(allocations);
 }
 
 Promises Cluster::check() {
@@ -282,22 +346,50 @@ Promises Cluster::check() {
 }
 
 // What has expired counts until its shard looks, and is published as long. Reservations count as
-// allocations of those who made them.
+// allocations of those who made them, and of where these were.
 void Cluster::check_quotas() const {
-  std::map<const User*, std::uint32_t> published;
+  std::map<const User*, std::array<std::uint32_t, 3>> of_users;
+  std::map<Address, std::uint32_t> of_sources;
   std::uint64_t in_all = 0, counted = 0;
   for (const auto& shard : shards_) {
-    for (const auto& [slot, flow] : shard->sink.allocations)
-      ++published[owners_.at(flow.five_tuple)];
-    in_all += shard->sink.allocations.size() + shard->server->counters().reservations.get();
+    const FakeSink& sink = shard->sink;
+    const auto owner = [&](AllocationSlot slot) {
+      return owners_.at(sink.allocations.at(FakeSink::number(slot)).five_tuple);
+    };
+    for (const auto& [slot, flow] : sink.allocations) {
+      ++of_users[owner(AllocationSlot{slot})][0];
+      ++of_sources[flow.five_tuple.client.address];
+    }
+    for (const auto& [slot, flow] : sink.permissions)
+      ++of_users[owner(flow.allocation)][1];
+    for (const auto& [slot, flow] : sink.channels)
+      ++of_users[owner(flow.allocation)][2];
+    in_all += sink.allocations.size() + shard->server->counters().reservations.get();
   }
+  require(published() <= most(setup_.quotas.node), "the node has more than its allocations");
   for (const User& user : setup_.users) {
-    const std::uint32_t count = quotas_.count({user.keys.quota_name});
-    require(count <= kQuota, "a quota is exceeded");
-    require(count >= published[&user], "the ledger has lost an allocation");
-    counted += count;
+    const auto count = [&](QuotaLedger::Thing thing) {
+      return quotas_.count({user.keys.quota_name}, thing);
+    };
+    const auto& [allocations, permissions, channels] = of_users[&user];
+    require(count(QuotaLedger::Thing::kAllocation) >= allocations,
+            "the ledger has lost an allocation");
+    require(count(QuotaLedger::Thing::kPermission) == permissions,
+            "the ledger counts otherwise than there are permissions");
+    require(count(QuotaLedger::Thing::kChannel) == channels,
+            "the ledger counts otherwise than there are channels");
+    counted += count(QuotaLedger::Thing::kAllocation);
   }
   require(counted == in_all, "the ledger counts otherwise than there are allocations");
+  if (setup_.quotas.source == 0) return;
+  counted = 0;
+  for (const Address& source : sources_) {
+    const std::uint32_t count = quotas_.count_of_source(source);
+    require(count <= setup_.quotas.source, "a source has more than its allocations");
+    require(count >= of_sources[source], "the ledger has lost a source's allocation");
+    counted += count;
+  }
+  require(counted == in_all, "the ledger counts otherwise than sources have allocations");
 }
 
 void Cluster::end() {

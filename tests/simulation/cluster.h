@@ -53,22 +53,29 @@ class Surroundings {
                              UserKeys& out) = 0;
   // No new allocation is for this user any more.
   virtual bool is_gone(const User& user) const = 0;
+  // What a user may have from his next allocation on; none: what all may.
+  virtual std::optional<UserLimits> limits_of(const User& /*user*/) { return std::nullopt; }
   // Before the answer is judged.
   virtual void told(const Sent& sent, const stun::MessageView& answer) = 0;
 };
 
 class Cluster {
  public:
+  struct Quotas {
+    UserLimits user{3};
+    std::uint32_t node = 0;  // allocations; as the next: 0 for no limit
+    std::uint32_t source = 0;
+  };
   struct Setup {
     ServerConfig config;  // of each shard, but for its number
     unsigned shards = 1;
     std::vector<User> users;
+    std::vector<FlowSink*> sinks;  // by shard, where all is published as well; empty: nowhere
+    Quotas quotas;
     std::uint32_t nonce_lifetime_s = 0;
     bool remembers_ghosts = false;  // there is room for all tombstones that there will be
     bool ports_are_few = false;     // so that a refusal may be for want of one
   };
-  static constexpr std::uint32_t kQuota = 3;
-
   Cluster(Setup setup, Surroundings& surroundings);
   ~Cluster();
 
@@ -80,6 +87,8 @@ class Cluster {
   void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
+  // The slot's allocation, by a notice that is about this one. False: the shard has none there.
+  bool end(std::size_t shard, AllocationSlot slot);
 
   // After each of which Promises says what may become of a packet.
   Promises check();
@@ -99,6 +108,7 @@ class Cluster {
 
  private:
   class Shard;
+  using Rooms = std::array<Model::Room, 3>;  // by QuotaLedger::Thing; here of the limits alone
 
   void answered(const Shard* by, RequestToken token, stun::Bytes bytes);
   void succeeded(const Shard& by, const Sent& sent, const stun::MessageView& request,
@@ -109,6 +119,10 @@ class Cluster {
              std::uint16_t result);
   Sent take(RequestToken token);
   const User* named_in(const stun::MessageView& request) const;
+  Rooms rooms_of(const User& user) const;
+  void note_limits(const User& user, bool made);
+  UserLimits limits_for(const User& user) const;
+  std::uint32_t published() const;  // allocations
   void check_quotas() const;
   void check_end() const;
 
@@ -116,15 +130,16 @@ class Cluster {
   Surroundings& surroundings_;
   const NonceKeeper nonces_;
   TokenSealer tokens_{{8}};
-  QuotaLedger quotas_{kQuota, 0, true};
+  QuotaLedger quotas_;
   Model model_;
   std::set<RelayEndpoint> ports_;  // in use, of all shards
   std::uint64_t free_ports_ = 0;   // at the start
   std::vector<std::unique_ptr<Shard>> shards_;
   std::map<FiveTuple, const User*> owners_;
+  std::map<const User*, Rooms> limits_;  // by the last Allocate that may have changed them
+  std::set<Address> sources_;            // of all that has been asked
   std::map<RequestToken, Sent> open_;
   std::uint64_t tokens_made_ = 0;
-  bool sink_refused_ = false;  // while the requests in hand were
 };
 
 }  // namespace turnpike::simulation

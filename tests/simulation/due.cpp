@@ -51,8 +51,8 @@ Codes Model::due(const FiveTuple& five_tuple, const std::string& user, const Mes
   if (method == Method::kAllocate) return due_of_allocate(five_tuple, user, request, circumstances);
   if (allocation == nullptr) return {437};
   if (method == Method::kRefresh) return due_of_refresh(*allocation, request);
-  Codes codes = method == Method::kChannelBind ? due_of_bind(*allocation, request)
-                                               : due_of_permit(*allocation, request);
+  Codes codes = method == Method::kChannelBind ? due_of_bind(*allocation, request, circumstances)
+                                               : due_of_permit(*allocation, request, circumstances);
   if (codes.contains(0) && circumstances.tables_may_be_full) codes.insert(508);
   return codes;
 }
@@ -87,10 +87,7 @@ Codes Model::due_of_new(const FiveTuple& five_tuple, const std::string& user,
   const bool pair = request.even_port_reserve().value_or(false);
   if (request.has(Attribute::kReservationToken)) {
     if (even || requested || additional) return {400};
-    const auto reservation = reservation_of(request);
-    if (reservation == reservations_.end() || reservation->second.user != user) return {508};
-    if (circumstances.one_shard && !circumstances.may_be_short()) return {0};
-    return {0, 508};
+    return due_of_reserved(five_tuple, user, request, circumstances);
   }
   if (even && !request.even_port_reserve()) return {400};
   const auto relays = [&](std::uint8_t octet) {
@@ -110,10 +107,32 @@ Codes Model::due_of_new(const FiveTuple& five_tuple, const std::string& user,
   }
   Codes codes{0};
   const std::uint32_t wanted = pair ? 2 : 1;
-  if (circumstances.held + wanted > circumstances.quota) codes.insert(486);
-  if (held_by(user) + wanted > circumstances.quota) codes.erase(0);
+  count(circumstances.of_user(QuotaLedger::Thing::kAllocation), held_by(user), wanted, 486, codes);
+  count(circumstances.source, held_from(five_tuple.client.address), wanted, 486, codes);
+  count(circumstances.node, static_cast<std::uint32_t>(allocations_.size()), 1, 508, codes);
   if (circumstances.may_be_short()) codes.insert(508);
   return codes;
+}
+
+// It has its place among its user's already, and among its source's if it comes from there.
+Codes Model::due_of_reserved(const FiveTuple& five_tuple, const std::string& user,
+                             const MessageView& request, const Circumstances& circumstances) const {
+  const auto reservation = reservation_of(request);
+  if (reservation == reservations_.end() || reservation->second.user != user) return {508};
+  Codes codes{0};
+  const Address& client = five_tuple.client.address;
+  if (reservation->second.client != client)
+    count(circumstances.source, held_from(client), 1, 486, codes);
+  count(circumstances.node, static_cast<std::uint32_t>(allocations_.size()), 1, 508, codes);
+  if (!circumstances.one_shard || circumstances.may_be_short()) codes.insert(508);
+  return codes;
+}
+
+void Model::count(const Room& room, std::uint32_t known, std::uint32_t wanted,
+                  std::uint16_t refusal, Codes& codes) {
+  if (wanted == 0) return;
+  if (std::uint64_t{room.held} + wanted > room.least) codes.insert(refusal);
+  if (std::uint64_t{known} + wanted > room.most) codes.erase(0);
 }
 
 Codes Model::due_of_refresh(const Allocation& allocation, const MessageView& request) {
@@ -132,7 +151,8 @@ std::uint16_t Model::objection(const Allocation& allocation, const Address& peer
   return peer == kForbidden ? 403 : 0;
 }
 
-Codes Model::due_of_permit(const Allocation& allocation, const MessageView& request) const {
+Codes Model::due_of_permit(const Allocation& allocation, const MessageView& request,
+                           const Circumstances& circumstances) const {
   bool malformed = false;
   std::set<Address> peers;
   request.for_each([&](const AttributeView& attribute) {
@@ -151,12 +171,17 @@ Codes Model::due_of_permit(const Allocation& allocation, const MessageView& requ
     if (const std::uint16_t code = objection(allocation, peer); code != 0) objections.insert(code);
   }
   if (!objections.empty()) return objections;
+  const std::size_t before = occupied(allocation).size();
   peers.merge(occupied(allocation));
-  return {peers.size() > config_.max_permissions_per_allocation ? std::uint16_t{508}
-                                                                : std::uint16_t{0}};
+  if (peers.size() > config_.max_permissions_per_allocation) return {508};
+  Codes codes{0};
+  count(circumstances.of_user(QuotaLedger::Thing::kPermission), permissions_of(allocation.user),
+        static_cast<std::uint32_t>(peers.size() - before), 508, codes);
+  return codes;
 }
 
-Codes Model::due_of_bind(const Allocation& allocation, const MessageView& request) const {
+Codes Model::due_of_bind(const Allocation& allocation, const MessageView& request,
+                         const Circumstances& circumstances) const {
   const auto number = request.channel_number();
   const auto given = request.xor_address(Attribute::kXorPeerAddress);
   if (!number || *number < 0x4000 || *number > config_.channel_max || !given || given->port == 0)
@@ -171,9 +196,14 @@ Codes Model::due_of_bind(const Allocation& allocation, const MessageView& reques
   if (bound) return {0};
   if (allocation.channels.size() >= config_.max_channels_per_allocation) return {508};
   std::set<Address> permitted = occupied(allocation);
-  permitted.insert(peer.address);
-  return {permitted.size() > config_.max_permissions_per_allocation ? std::uint16_t{508}
-                                                                    : std::uint16_t{0}};
+  const bool fresh = permitted.insert(peer.address).second;
+  if (permitted.size() > config_.max_permissions_per_allocation) return {508};
+  Codes codes{0};
+  count(circumstances.of_user(QuotaLedger::Thing::kChannel), channels_of(allocation.user), 1, 508,
+        codes);
+  count(circumstances.of_user(QuotaLedger::Thing::kPermission), permissions_of(allocation.user),
+        fresh ? 1 : 0, 508, codes);
+  return codes;
 }
 
 // Permissions, and those that have run out while a channel holds them: they take a place all the
@@ -193,6 +223,29 @@ std::uint32_t Model::held_by(const std::string& user) const {
   return static_cast<std::uint32_t>(
       std::count_if(allocations_.begin(), allocations_.end(), owned) +
       std::count_if(reservations_.begin(), reservations_.end(), owned));
+}
+
+std::uint32_t Model::held_from(const Address& client) const {
+  std::uint32_t held = 0;
+  for (const auto& [five_tuple, allocation] : allocations_)
+    held += five_tuple.client.address == client ? 1 : 0;
+  for (const auto& [token, reservation] : reservations_)
+    held += reservation.client == client ? 1 : 0;
+  return held;
+}
+
+std::uint32_t Model::permissions_of(const std::string& user) const {
+  std::size_t held = 0;
+  for (const auto& [five_tuple, allocation] : allocations_)
+    held += allocation.user == user ? occupied(allocation).size() : 0;
+  return static_cast<std::uint32_t>(held);
+}
+
+std::uint32_t Model::channels_of(const std::string& user) const {
+  std::size_t held = 0;
+  for (const auto& [five_tuple, allocation] : allocations_)
+    held += allocation.user == user ? allocation.channels.size() : 0;
+  return static_cast<std::uint32_t>(held);
 }
 
 }  // namespace turnpike::simulation

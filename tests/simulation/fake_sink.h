@@ -1,4 +1,5 @@
-// One shard's flows as plain maps, and what a worker that reads them would do to a packet.
+// One shard's flows as plain maps, and what a worker that reads them would do to a packet. Where
+// there are real tables besides, all goes on to them, and slots are theirs: each comes again.
 #pragma once
 
 #include <functional>
@@ -13,46 +14,58 @@ namespace turnpike::simulation {
 
 class FakeSink final : public FlowSink {
  public:
-  // `ports` are all shards'; `is_full` is asked before anything is published.
-  FakeSink(std::set<RelayEndpoint>& ports, std::function<bool()> is_full)
-      : ports_(ports), is_full_(std::move(is_full)) {}
+  // `ports` are all shards'; `is_full` is asked before anything is published. `inner`: none, or
+  // where it is published as well.
+  FakeSink(std::set<RelayEndpoint>& ports, std::function<bool()> is_full, FlowSink* inner)
+      : ports_(ports), is_full_(std::move(is_full)), inner_(inner) {}
 
   std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) override {
-    if (is_full_()) return std::nullopt;
+    if (is_full_()) return refuse();
     for (const auto& [slot, other] : allocations)
       require(other.five_tuple != flow.five_tuple, "a five-tuple has two flows");
+    for (const auto& relayed : flow.relayed)
+      require(!relayed || !ports_.contains(*relayed), "a relay port has two owners");
+    const auto slot = inner_ != nullptr ? inner_->publish_allocation(flow) : next<AllocationSlot>();
+    if (!slot) return refuse();
     for (const auto& relayed : flow.relayed) {
-      if (relayed) require(ports_.insert(*relayed).second, "a relay port has two owners");
+      if (relayed) ports_.insert(*relayed);
     }
-    allocations[next_] = flow;
-    return AllocationSlot{next_++};
+    require(allocations.emplace(number(*slot), flow).second, "an allocation's slot has two owners");
+    return slot;
   }
   std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override {
-    if (is_full_()) return std::nullopt;
+    if (is_full_()) return refuse();
     require(allocations.contains(number(flow.allocation)), "a permission without allocation");
-    permissions[next_] = flow;
-    return PermissionSlot{next_++};
+    const auto slot = inner_ != nullptr ? inner_->publish_permission(flow) : next<PermissionSlot>();
+    if (!slot) return refuse();
+    require(permissions.emplace(number(*slot), flow).second, "a permission's slot has two owners");
+    return slot;
   }
   std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override {
-    if (is_full_()) return std::nullopt;
+    if (is_full_()) return refuse();
     const auto permission = permissions.find(number(flow.permission));
     require(permission != permissions.end(), "a channel without permission");
     require(permission->second.allocation == flow.allocation &&
                 permission->second.peer == flow.peer.address,
             "a channel names another peer's permission");
-    channels[next_] = flow;
-    return ChannelSlot{next_++};
+    const auto slot = inner_ != nullptr ? inner_->publish_channel(flow) : next<ChannelSlot>();
+    if (!slot) return refuse();
+    require(channels.emplace(number(*slot), flow).second, "a channel's slot has two owners");
+    return slot;
   }
   void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) override {
     auto& flow = at(allocations, number(slot));
     require(flow.relayed[family_index(family)].has_value(), "a family that has ended goes on");
     flow.expires_s[family_index(family)] = expires_s;
+    if (inner_ != nullptr) inner_->extend_relayed(slot, family, expires_s);
   }
   void extend_permission(PermissionSlot slot, std::uint32_t expires_s) override {
     at(permissions, number(slot)).expires_s = expires_s;
+    if (inner_ != nullptr) inner_->extend_permission(slot, expires_s);
   }
   void extend_channel(ChannelSlot slot, std::uint32_t expires_s) override {
     at(channels, number(slot)).expires_s = expires_s;
+    if (inner_ != nullptr) inner_->extend_channel(slot, expires_s);
   }
   void withdraw_relayed(AllocationSlot slot, Family family) override {
     auto& flow = at(allocations, number(slot));
@@ -60,14 +73,17 @@ class FakeSink final : public FlowSink {
     require(relayed && ports_.erase(*relayed) == 1, "a relay port is given back twice");
     relayed.reset();
     flow.expires_s[family_index(family)] = 0;
+    if (inner_ != nullptr) inner_->withdraw_relayed(slot, family);
   }
   void withdraw_channel(ChannelSlot slot) override {
     require(channels.erase(number(slot)) == 1, "a channel ends twice");
+    if (inner_ != nullptr) inner_->withdraw_channel(slot);
   }
   void withdraw_permission(PermissionSlot slot) override {
     require(permissions.erase(number(slot)) == 1, "a permission ends twice");
     for (const auto& [id, channel] : channels)
       require(channel.permission != slot, "a channel outlives its permission's slot");
+    if (inner_ != nullptr) inner_->withdraw_permission(slot);
   }
   void withdraw_allocation(AllocationSlot slot) override {
     const auto& flow = at(allocations, number(slot));
@@ -75,6 +91,7 @@ class FakeSink final : public FlowSink {
     for (const auto& [id, permission] : permissions)
       require(permission.allocation != slot, "a permission outlives its allocation");
     allocations.erase(number(slot));
+    if (inner_ != nullptr) inner_->withdraw_allocation(slot);
   }
 
   // As the workers: a live channel, both ways and whatever its permission; a live permission.
@@ -125,8 +142,17 @@ class FakeSink final : public FlowSink {
   std::map<std::uint32_t, AllocationFlow> allocations;
   std::map<std::uint32_t, PermissionFlow> permissions;
   std::map<std::uint32_t, ChannelFlow> channels;
+  bool refused = false;  // something, for want of room, since somebody last asked
 
  private:
+  std::nullopt_t refuse() {
+    refused = true;
+    return std::nullopt;
+  }
+  template <typename Slot>
+  std::optional<Slot> next() {
+    return Slot{next_++};
+  }
   template <typename Flow>
   static Flow& at(std::map<std::uint32_t, Flow>& flows, std::uint32_t slot) {
     const auto found = flows.find(slot);
@@ -139,6 +165,7 @@ class FakeSink final : public FlowSink {
 
   std::set<RelayEndpoint>& ports_;
   std::function<bool()> is_full_;
+  FlowSink* const inner_;
   std::uint32_t next_ = 1;
 };
 

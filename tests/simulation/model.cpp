@@ -72,6 +72,14 @@ void Model::forget(Instant now) {
   std::erase_if(ghosts_, [&](const auto& it) { return it.second <= seconds; });
 }
 
+void Model::end(Instant now, const FiveTuple& five_tuple) {
+  forget(now);
+  const auto found = allocations_.find(five_tuple);
+  if (found == allocations_.end()) return;  // it was over, and its shard had not looked yet
+  remember(five_tuple, found->second, now_s(now));
+  allocations_.erase(found);
+}
+
 void Model::remember(const FiveTuple& five_tuple, const Allocation& ended, std::uint32_t at_s) {
   ghosts_[{five_tuple, ended.created_by}] = at_s + config_.tombstone_s;
   ended_.insert({five_tuple, ended.created_by});
@@ -125,7 +133,8 @@ void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string
     Endpoint next = made.relayed[0] ? *made.relayed[0] : *made.relayed[1];
     ++next.port;
     require(!reservations_.contains(*token), "two reservations have one token");
-    reservations_[*token] = {next, user, expiry_s(now, config_.reservation_lifetime_s)};
+    reservations_[*token] = {next, user, five_tuple.client.address,
+                             expiry_s(now, config_.reservation_lifetime_s)};
   }
   allocations_[five_tuple] = made;
 }

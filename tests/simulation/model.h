@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
 
@@ -56,15 +57,26 @@ class Model {
   // `user` has been told by the server that `request`, from `five_tuple`, succeeded.
   void success(Instant now, const FiveTuple& five_tuple, const std::string& user,
                const stun::MessageView& request, const stun::MessageView& answer);
+  // How much of something there is: what the ledger counts, in which what has ended may still be,
+  // and the limit of it. Where a refusal may have changed the limit, both that it may be.
+  struct Room {
+    std::uint32_t held = 0;
+    std::uint32_t least = kNoLimit, most = kNoLimit;
+  };
+  static constexpr std::uint32_t kNoLimit = 0xFFFF'FFFF;
   // What the model can't know of an answer's moment.
   struct Circumstances {
     bool tables_may_be_full = false;
     bool ports_may_be_short = false;  // or allocations
     bool one_shard = true;            // so each token comes to who made it
     bool tunnelled = false;           // the client is
-    std::uint32_t held = 0;           // by the user, says the ledger
-    std::uint32_t quota = 0;
+    Room node;                        // of allocations
+    Room source;                      // of allocations and reservations, of the client's address
+    std::array<Room, 3> user;         // by QuotaLedger::Thing
 
+    const Room& of_user(QuotaLedger::Thing thing) const {
+      return user[static_cast<std::size_t>(thing)];
+    }
     bool may_be_short() const { return tables_may_be_full || ports_may_be_short; }
   };
   using Codes = std::set<std::uint16_t>;
@@ -73,6 +85,8 @@ class Model {
   void judge(Instant now, const FiveTuple& five_tuple, const std::string& user,
              const stun::MessageView& request, std::uint16_t result,
              const Circumstances& circumstances);
+  // It is ended without its client's asking.
+  void end(Instant now, const FiveTuple& five_tuple);
   // What has ended is no more.
   void forget(Instant now);
 
@@ -93,6 +107,7 @@ class Model {
   struct Reservation {
     Endpoint relayed;
     std::string user;
+    Address client;
     std::uint32_t until_s = 0;
   };
   using Reservations = std::map<TokenSealer::Token, Reservation>;
@@ -104,11 +119,21 @@ class Model {
   Codes due_of_new(const FiveTuple& five_tuple, const std::string& user,
                    const stun::MessageView& request, const Circumstances& circumstances) const;
   static Codes due_of_refresh(const Allocation& allocation, const stun::MessageView& request);
-  Codes due_of_permit(const Allocation& allocation, const stun::MessageView& request) const;
-  Codes due_of_bind(const Allocation& allocation, const stun::MessageView& request) const;
+  Codes due_of_reserved(const FiveTuple& five_tuple, const std::string& user,
+                        const stun::MessageView& request, const Circumstances& circumstances) const;
+  Codes due_of_permit(const Allocation& allocation, const stun::MessageView& request,
+                      const Circumstances& circumstances) const;
+  Codes due_of_bind(const Allocation& allocation, const stun::MessageView& request,
+                    const Circumstances& circumstances) const;
+  // Of `wanted` more where the model itself knows of `known`: whether `refusal` is due, or may be.
+  static void count(const Room& room, std::uint32_t known, std::uint32_t wanted,
+                    std::uint16_t refusal, Codes& codes);
   static std::uint16_t objection(const Allocation& allocation, const Address& peer);
   static std::set<Address> occupied(const Allocation& allocation);
   std::uint32_t held_by(const std::string& user) const;
+  std::uint32_t held_from(const Address& client) const;
+  std::uint32_t permissions_of(const std::string& user) const;
+  std::uint32_t channels_of(const std::string& user) const;
 
   void allocate(Instant now, const FiveTuple& five_tuple, const std::string& user,
                 const stun::MessageView& request, const stun::MessageView& answer);

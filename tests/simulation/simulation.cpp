@@ -32,7 +32,7 @@ using stun::MessageWriter;
 using stun::Method;
 
 constexpr int kClients = 200;
-constexpr int kUsers = 40;                 // of whom each has five: more than the quota
+constexpr int kUsers = 40;                 // of whom each has five: more than he may have
 constexpr int kExpiringUser = kUsers - 1;  // its credential ends halfway
 constexpr int kSteps = 6000;
 const Endpoint kServer{Address::v4(192, 0, 2, 1), 3478};
@@ -71,6 +71,8 @@ class World final : private Surroundings {
       for (std::size_t shard = 0; shard < cluster_.size(); ++shard) {
         if (below(10) != 0) cluster_.tick(shard);  // else it stalls
       }
+      if (below(300) == 0)  // another policy
+        of_some_ = below(3) == 0 ? std::nullopt : std::optional(some_limits());
       bring_keys();
       queue(next_request(static_cast<int>(below(kClients))));
       deliver();
@@ -94,24 +96,39 @@ class World final : private Surroundings {
 
   Cluster::Setup some_setup(unsigned shards) {
     Cluster::Setup setup;
-    setup.config = some_config();
+    setup.config = some_config(shards);
     setup.shards = shards;
     setup.users = users();
     setup.nonce_lifetime_s = 1200;
     setup.remembers_ghosts = setup.config.max_allocations >= 1000;
+    setup.quotas = some_quotas();
     setup.ports_are_few = setup.config.port_max - setup.config.port_min < 64 * 30 - 1;
     keys_come_late_ = below(2) == 0;
     sink_refuses_ = below(2) == 0;
     return setup;
   }
 
-  ServerConfig some_config() {
+  // Of everything there is sometimes no limit, and sometimes one that is met.
+  Cluster::Quotas some_quotas() {
+    Cluster::Quotas quotas{some_limits()};
+    if (below(3) == 0) quotas.node = 50;
+    if (below(2) == 0) quotas.source = 3;
+    hosts_ = quotas.source != 0 ? 60 : 250;
+    return quotas;
+  }
+  UserLimits some_limits() {
+    return {1 + below(4), below(2) == 0 ? 0 : 3 + below(6), below(2) == 0 ? 0 : 2 + below(4)};
+  }
+
+  ServerConfig some_config(unsigned shards) {
     ServerConfig config;
     config.realms = {{.name = kRealm, .strict_expiry = below(2) == 0}};
     config.relayed = {{kInternal4, kExternal4}};
     if (below(3) != 0) config.relayed.push_back({kInternal6, std::nullopt});
     config.port_min = 50048;
-    config.port_max = static_cast<std::uint16_t>(50047 + 64 * (below(2) == 0 ? 3 : 30));
+    // Many, few, and so few that a shard has only the beginning of a block.
+    const unsigned ports = below(2) == 0 ? 64 * 30 : below(2) == 0 ? 64 * 3 : 64 * shards - 48;
+    config.port_max = static_cast<std::uint16_t>(50047 + ports);
     config.max_allocations = below(2) == 0 ? 25 : 1000;
     config.max_permissions_per_allocation = 4;
     config.max_channels_per_allocation = 4;
@@ -124,6 +141,9 @@ class World final : private Surroundings {
   bool sink_is_full() override { return sink_refuses_ && below(30) == 0; }
   bool is_gone(const User& user) const override {
     return user.hash == users()[kExpiringUser].hash && cluster_.now.ms > kStartMs + 4'000'000;
+  }
+  std::optional<UserLimits> limits_of(const User& user) override {
+    return user.hash[0] % 2 == 0 ? of_some_ : std::nullopt;
   }
   KeyState find_keys(std::size_t shard, const UserName& name, KeyPurpose purpose,
                      UserKeys& out) override {
@@ -155,7 +175,7 @@ class World final : private Surroundings {
 
   void place(int client) {
     where_[client] =
-        ClientEndpoint{{Address::v4(198, 51, 100, static_cast<std::uint8_t>(below(250))),
+        ClientEndpoint{{Address::v4(198, 51, 100, static_cast<std::uint8_t>(below(hosts_))),
                         static_cast<std::uint16_t>(1024 + below(60000))}};
   }
 
@@ -398,6 +418,8 @@ class World final : private Surroundings {
   std::mt19937_64 random_;
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
+  std::uint32_t hosts_ = 250;          // that clients are on
+  std::optional<UserLimits> of_some_;  // what some users may have, where it isn't what all may
   Cluster cluster_;
   StatelessAnswers stateless_{{.realms = {{.name = kRealm}}}, cluster_.nonces()};
   std::map<int, ClientEndpoint> where_;

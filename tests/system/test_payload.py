@@ -1,6 +1,7 @@
 """Payload rules: built-in protocols as real programs speak them, and what each action does to a call."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -228,6 +229,28 @@ def test_a_rule_ends_an_allocation_and_the_log_says_which(call, tmp_path, shards
     assert client.allocate().error is None
 
 
+def test_of_many_ended_allocations_the_log_says_how_many(fresh_lab, tmp_path):
+    unlimited = "[limits]\nallocations_per_user = 0\nallocations_per_source = 0\n"
+    relay = fresh_lab.start_relay(*rules(tmp_path, unlimited + rule("tunnel", "^tun", "end")))
+    peer = fresh_lab.peer.udp(fresh_lab.PEER4)
+    clients = [TurnClient(fresh_lab.client.udp(fresh_lab.CLIENT4), (fresh_lab.SERVER4, 3478)) for _ in range(150)]
+    for client in clients:
+        assert client.allocate().error is None
+        assert client.channel_bind(0x4000, *peer.getsockname()).error is None
+
+    def all_ended():
+        for client in clients:
+            client.channel_data(0x4000, b"tunnel")
+        return relay.total("turnpike_allocations") == 0
+
+    wait_for(all_ended, 10, "the allocations' end")
+    more = re.compile(r"and (\d+) more allocations, ended by payload rules")
+    wait_for(lambda: more.search(relay.output()), 15, "the log's word")
+    told = relay.output().count("ended the allocation of ")
+    assert told >= 64 and told + sum(int(count) for count in more.findall(relay.output())) == 150
+    relay.kill()
+
+
 def test_a_limited_flow_keeps_its_rate(call, tmp_path):
     relay, client, peer = call(*rules(tmp_path, rule("slow", "^slow", "limit", "rate = 800000")))
     peer.setblocking(False)
@@ -255,6 +278,20 @@ def test_compiled_rules_are_kept(fresh_lab, tmp_path):
         relay = fresh_lab.start_relay(*flags)
         assert ("compiled, from" in relay.output()) == comes_from_cache, relay.output()
         relay.kill()
+
+
+def test_a_cache_that_is_of_no_use_is_told_once(fresh_lab, tmp_path):
+    open_to_all = tmp_path / "cache"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    identity = '[[identity.rule]]\nname = "x"\nattribute = "realm"\naction = "deny"\npattern = "x"\n'
+    log = fresh_lab.start_relay(*rules(tmp_path, ABUSE + identity)).output()
+    assert log.count("payload.cache") == 1, log
+    assert f"payload.cache: {open_to_all}: others than root and this user may write there" in log
+    for kind in ("payload", "identity"):
+        assert f"patterns of {kind} rules, which may take" in log
+        assert re.search(rf"\d {kind} rules, \d+ KiB compiled in \d+ ms", log), log
+    assert "ready" in log and not list(open_to_all.iterdir())
 
 
 @pytest.mark.parametrize(

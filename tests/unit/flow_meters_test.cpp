@@ -28,16 +28,19 @@ class Metered : public testing::TestWithParam<bool> {
     for (const auto& pipeline : pipelines_)
       pipeline->use(world_.policy_);
   }
-  Drop run(std::size_t worker, const Datagram& datagram) {
-    Packet packet = arrived(world_.buffer_, frame_of(datagram), FlowWorld::kRoom);
+  Drop run(std::size_t worker, std::span<const std::uint8_t> frame) {
+    Packet packet = arrived(world_.buffer_, frame, FlowWorld::kRoom);
     pipelines_[worker]->process(world_.now_, {&packet, 1});
     return packet.verdict == Verdict::kTransmit ? Drop::kNone : packet.drop;
   }
   // How many of so many pass, over both workers in turns.
   int passed(int packets, const Datagram& datagram, Drop otherwise) {
+    return passed(packets, frame_of(datagram), otherwise);
+  }
+  int passed(int packets, std::span<const std::uint8_t> frame, Drop otherwise) {
     int count = 0;
     for (int i = 0; i < packets; ++i) {
-      const Drop drop = run(static_cast<std::size_t>(i) % 2, datagram);
+      const Drop drop = run(static_cast<std::size_t>(i) % 2, frame);
       if (drop != Drop::kNone) {
         EXPECT_EQ(drop, otherwise);
       }
@@ -96,6 +99,28 @@ TEST_P(Metered, IpHeadersOfThePeersSideCount) {
   world_.now_ = world_.now_ + 100'000;
   limit(MeterLevel::kNode, MeterKind::kBytes, 1'000, 10 * (28 + kBody));
   EXPECT_EQ(passed(50, from_peer(Family::kIpv4, kBody), Drop::kNodeBandwidth), 10) << "IPv4";
+}
+
+TEST_P(Metered, ErrorsThatAClientIsToldOfArePacketsToHim) {
+  const auto error = icmp_about({kRelay4, kRelayPort4}, {kPeer4, kPeerPort}, 3, 3);
+  EXPECT_EQ(passed(100, error, Drop::kNone), 100) << "without limits";
+  limit(MeterLevel::kAllocation, MeterKind::kPackets, 10, 20);
+  EXPECT_EQ(passed(50, error, Drop::kAllocationPacketRate), 20);
+  EXPECT_EQ(passed(50, from_peer(Family::kIpv4, kBody), Drop::kAllocationPacketRate), 0);
+  EXPECT_EQ(passed(50, channel_data(world_, 0x4000, kBody), Drop::kAllocationPacketRate), 20)
+      << "the other direction's";
+  limit(MeterLevel::kAllocation, MeterKind::kPackets, 0, 0);
+  limit(MeterLevel::kUser, MeterKind::kBytes, 100, 10 * (error.size() - 14));
+  EXPECT_EQ(passed(50, error, Drop::kUserBandwidth), 10) << "of IP";
+}
+
+TEST_P(Metered, WhatIsAllowedCountsAlsoWhereItIsThenDropped) {
+  limit(MeterLevel::kAllocation, MeterKind::kPackets, 10, 20);
+  Datagram last_hop = channel_data(world_, 0x4000, kBody);
+  last_hop.ttl = 1;
+  for (std::size_t i = 0; i < 15; ++i)
+    EXPECT_EQ(run(i % 2, frame_of(last_hop)), Drop::kTtlExpired);
+  EXPECT_EQ(passed(50, channel_data(world_, 0x4000, kBody), Drop::kAllocationPacketRate), 5);
 }
 
 TEST_P(Metered, AllocationsOfAUserShareHisLimit) {

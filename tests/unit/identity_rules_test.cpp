@@ -10,7 +10,7 @@ using Of = IdentityAttribute;
 
 std::variant<std::shared_ptr<const IdentityRules>, PatternError> compile(
     std::vector<IdentityRule> rules, std::uint8_t shards = 1) {
-  return IdentityRules::make({.rules = std::move(rules), .shards = shards, .cache = ""});
+  return IdentityRules::make({.rules = std::move(rules), .shards = shards, .build = {}});
 }
 
 std::shared_ptr<const IdentityRules> made(std::vector<IdentityRule> rules,

@@ -19,7 +19,7 @@ std::uint64_t passed(const MeterRate& rate, SharedMeter& meter, std::vector<Cred
       any = false;
       for (Credit& credit : workers) {
         if (!credit.has(now, rate, meter, size)) continue;
-        credit.spend(size);
+        credit.take(size);
         sum += size;
         any = true;
       }
@@ -62,6 +62,30 @@ TEST(Meter, ThatIsRefusedHasTakenNothing) {
   EXPECT_TRUE(credit.has(1000, rate, meter, 2000)) << "asked twice, taken once";
 }
 
+// What had been drawn at a small rate would take minutes to come back: the new one has no part in
+// it.
+TEST(Meter, AtAnotherRateOwesNothingOfTheOld) {
+  const MeterRate small(1, 100, 1), large(1000, 200, 1);
+  SharedMeter meter;
+  ASSERT_TRUE(meter.draw(1000, small, 100));
+  EXPECT_FALSE(meter.draw(2000, large, 1)) << "nor is there a burst more";
+  EXPECT_FALSE(meter.draw(2050, large, 51));
+  EXPECT_TRUE(meter.draw(2050, large, 50));
+  EXPECT_FALSE(meter.draw(2050, large, 1));
+  EXPECT_TRUE(meter.draw(2250, large, 200));
+}
+
+// Threads' clocks differ a little, and one that is behind gives nothing back.
+TEST(Meter, IsNoFullerForAClockThatIsBehind) {
+  const MeterRate rate(1000, 100, 1);
+  SharedMeter meter;
+  ASSERT_TRUE(meter.draw(1500, rate, 100));
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_FALSE(meter.draw(1000, rate, 1));
+    EXPECT_FALSE(meter.draw(1500, rate, 1));
+  }
+}
+
 TEST(Meter, OfManyThreadsIsExact) {
   constexpr unsigned kThreads = 4;
   const MeterRate rate(1'000'000, 300'000, kThreads);
@@ -74,7 +98,7 @@ TEST(Meter, OfManyThreadsIsExact) {
         Credit credit;
         for (std::uint64_t n = 0; n < 40'000; ++n) {
           if (!credit.has(1000 + n / 400, rate, meter, 60)) continue;
-          credit.spend(60);
+          credit.take(60);
           sums[i] += 60;
         }
       });

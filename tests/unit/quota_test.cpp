@@ -114,6 +114,41 @@ TEST(QuotaLedger, KeepsAUsersOwnLimitsUntilHisNextAllocation) {
   EXPECT_EQ(ledger.reserve({"bob"}, numbered(5)), QuotaLedger::Verdict::kOverQuota);
 }
 
+// What a user relays is limited by his number: ending all he has and coming back is no way to more.
+TEST(QuotaLedger, GivesWhoComesBackHisNumberAgain) {
+  QuotaLedger ledger(0, 0, true);
+  const auto come = [&](const char* name, std::uint32_t which) {
+    EXPECT_EQ(ledger.reserve({name}, numbered(which)), QuotaLedger::Verdict::kReserved);
+    return ledger.number({name});
+  };
+  const auto go = [&](const char* name, std::uint32_t which) {
+    ledger.release({name}, numbered(which));
+    EXPECT_EQ(ledger.count({name}), 0U);
+  };
+  const std::uint32_t alice = come("alice", 1), bob = come("bob", 2);
+  EXPECT_NE(alice, bob);
+  for (int i = 0; i < 100; ++i) {
+    go("alice", 1);
+    EXPECT_EQ(ledger.number({"alice"}), 0U) << "she has nothing";
+    EXPECT_EQ(come("alice", 1), alice);
+  }
+}
+
+// There are no more numbers than users at a time, twice: what goes by them has so much room.
+TEST(QuotaLedger, HasFewNumbersForManyUsers) {
+  QuotaLedger ledger(0, 0, true);
+  std::set<std::uint32_t> numbers;
+  const auto name = [](std::uint32_t i) { return std::to_string(i); };
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    ASSERT_EQ(ledger.reserve({name(i)}, numbered(i)), QuotaLedger::Verdict::kReserved);
+    numbers.insert(ledger.number({name(i)}));
+    for (std::uint32_t k = i < 10 ? 0 : i - 9; k < i; ++k)
+      ASSERT_NE(ledger.number({name(k)}), ledger.number({name(i)})) << "two have one";
+    if (i >= 9) ledger.release({name(i - 9)}, numbered(i - 9));
+  }
+  EXPECT_LE(numbers.size(), 22U);
+}
+
 TEST(QuotaLedger, RemembersNoLimitsOfWhoHasNothing) {
   QuotaLedger ledger({1, 1, 0}, 0, false);
   ASSERT_EQ(ledger.reserve({"alice"}, numbered(1), nullptr, UserLimits{0}),
