@@ -15,7 +15,8 @@ namespace turnpike::transport {
 namespace {
 
 constexpr int kReadsPerTurn = 4;  // of one connection, before the others have theirs
-// For answers, which are never lost, beyond what media may wait in.
+// For answers, which are never lost, beyond what media may wait in; whoever has no allocation has
+// this alone.
 constexpr std::size_t kForAnswers = 65536;
 constexpr std::uint16_t kResponse = 0x0100;  // the class bit of success and error responses
 constexpr std::uint16_t kAllocateSuccess = 0x0103, kRefreshSuccess = 0x0104;
@@ -203,7 +204,8 @@ Connection::State Connection::write(stun::Bytes bytes, std::size_t& put) {
 Connection::State Connection::make_wait(stun::Bytes message) {
   const std::size_t size = wire::size_in_stream(message);
   const bool answer = (type_of(message) & kResponse) != 0;
-  const std::size_t most = bounds_.waiting + (answer ? kForAnswers : 0);
+  const std::size_t media = allocated_until_ms_ != 0 ? bounds_.waiting : 0;
+  const std::size_t most = media + (answer ? kForAnswers : 0);
   if (waiting_.size() - waiting_from_ + size > most) {
     if (answer) return over(StreamEnd::kSlow);
     counters_.lost_to_slow.add();

@@ -63,6 +63,9 @@ class Connection {
   // Says to the client that nothing more comes.
   void close();
 
+  // The thread's own note: whether it is to be served without being told of.
+  bool waits_for_turn = false;
+
   bool is_open() const { return open_; }
   bool is_tls() const { return tls_; }
   const Stream& stream() const { return *stream_; }

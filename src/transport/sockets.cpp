@@ -16,6 +16,8 @@ namespace turnpike::transport {
 namespace {
 
 constexpr int kBacklog = 4096;
+// What a client may have sent ahead: enough for any call, and no more than is read in a moment.
+constexpr int kReceiveBuffer = 128 * 1024;
 // A client that is gone without a word is noticed within half a minute, whether there is something
 // to say to it or not.
 constexpr int kAliveAfterS = 15, kAliveEveryS = 5, kAliveTimes = 3;
@@ -64,6 +66,7 @@ int listen_on(const Endpoint& endpoint) {
   const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd >= 0) {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set(fd, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);  // its connections have it from the start
     if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     if (bind(fd, &address.any, size) == 0 && listen(fd, kBacklog) == 0) return fd;
   }

@@ -44,6 +44,8 @@ TlsStream::TlsStream(int fd, std::shared_ptr<const TlsContext> context, StreamCo
   SSL_set_accept_state(ssl_.get());
   SSL_set_app_data(ssl_.get(), &counters);
   SSL_set_info_callback(ssl_.get(), count_alert);
+  SSL_set_msg_callback(ssl_.get(), see_message);
+  SSL_set_msg_callback_arg(ssl_.get(), this);
 }
 
 Stream::Result TlsStream::result_of(int returned) {
@@ -73,8 +75,16 @@ Stream::Result TlsStream::shake_hands() {
   return result_of(SSL_accept(ssl_.get()));
 }
 
+void TlsStream::see_message(int written, int /*version*/, int type, const void* bytes,
+                            std::size_t size, SSL* /*ssl*/, void* self) {
+  const bool update = written == 0 && type == SSL3_RT_HANDSHAKE && size != 0 &&
+                      *static_cast<const std::uint8_t*>(bytes) == SSL3_MT_KEY_UPDATE;
+  if (update) ++static_cast<TlsStream*>(self)->key_updates_;
+}
+
 Stream::Result TlsStream::read(std::span<std::uint8_t> into, std::size_t& got) {
   got = 0;
+  if (key_updates_ > kMostKeyUpdates) return Result::kFailed;
   return result_of(SSL_read_ex(ssl_.get(), into.data(), into.size(), &got));
 }
 

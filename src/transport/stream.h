@@ -61,9 +61,16 @@ class TlsStream final : public Stream {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
   };
   Result result_of(int returned);
+  static void see_message(int written, int version, int type, const void* bytes, std::size_t size,
+                          SSL* ssl, void* self);
+
+  // Keys are changed once in millions of records: who does it for sport costs the relay more than
+  // himself.
+  static constexpr unsigned kMostKeyUpdates = 64;
 
   const std::shared_ptr<const TlsContext> context_;  // asked for names in the handshake
   std::unique_ptr<SSL, Deleter> ssl_;
+  unsigned key_updates_ = 0;
   bool broken_ = false;  // nothing may be said any more
 };
 

@@ -24,6 +24,7 @@ namespace {
 constexpr std::size_t kRead = 65536;  // bytes at a time
 constexpr int kAccepts = 64;          // of one listener, before others have their turn
 constexpr int kEvents = 256;
+constexpr int kHandshakesPerRound = 8;
 constexpr unsigned kBurst = 32;
 constexpr unsigned kBurstsPerRound = 8;  // of each worker
 constexpr std::uint64_t kLookMs = 500;
@@ -116,8 +117,11 @@ void Transport::run() {
     wait(now_ms);
     const std::uint64_t woken_ms = clock_ms_();
     tickets_.rotate(woken_ms);
-    for (Connection* connection : std::exchange(unread_, {}))
+    handshakes_ = 0;
+    for (Connection* connection : std::exchange(unread_, {})) {
+      connection->waits_for_turn = false;
       serve(*connection, woken_ms);
+    }
     for (const Connection::Ends& ends : std::exchange(closed_, {}))
       say_closed(ends);
     if (woken_ms >= accepts_again_ms_) {
@@ -290,15 +294,22 @@ std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
 
 // All that its socket has told of, or may have.
 void Transport::serve(Connection& connection, std::uint64_t now_ms) {
+  // What TLS costs most comes before anything is known of a client: a flood of it has to let others
+  // have their turn.
+  if (!connection.is_open() && ++handshakes_ > kHandshakesPerRound) return serve_later(connection);
   if (connection.awaits_proxy() && (!hear_proxy(connection) || connection.awaits_proxy())) return;
   const Connection::State state = connection.receive(
       room_, now_ms,
       [this](const Connection& from, stun::Bytes message) { return take(from, message); });
-  if (state == Connection::State::kAgain) unread_.push_back(&connection);
+  if (state == Connection::State::kAgain) serve_later(connection);
   if (state != Connection::State::kOver &&
       connection.flush(room_, now_ms) != Connection::State::kOver)
     return;
   end(connection, connection.end());
+}
+
+void Transport::serve_later(Connection& connection) {
+  if (!std::exchange(connection.waits_for_turn, true)) unread_.push_back(&connection);
 }
 
 bool Transport::take(const Connection& connection, stun::Bytes message) {

@@ -89,6 +89,7 @@ class Transport {
   bool hear_proxy(Connection& connection);
   bool rename(Connection& connection, const Endpoint& client);
   void serve(Connection& connection, std::uint64_t now_ms);
+  void serve_later(Connection& connection);
   bool take(const Connection& connection, stun::Bytes message);
   void take_frames(std::uint64_t now_ms);
   unsigned take_burst(std::uint16_t worker);
@@ -115,6 +116,7 @@ class Transport {
   std::map<Address, std::uint32_t> of_source_;  // connections
   std::vector<std::uint8_t> room_;
   std::vector<Connection*> to_flush_;
+  int handshakes_ = 0;                        // in this round
   std::vector<Connection*> unread_;           // to be read though nothing is told of them
   std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame
   std::vector<std::vector<rte_mbuf*>> held_;  // by worker: until all is flushed

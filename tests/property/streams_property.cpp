@@ -121,6 +121,12 @@ void slow_readers_lose_whole_messages() {
   const auto connection = world.connect();
   connection->receive(world.room, 1, [](const Connection&, stun::Bytes) { return true; });
   std::vector<Message> sent;
+  // Who has an allocation has more to wait in.
+  if (*rc::gen::arbitrary<bool>()) {
+    sent.push_back(stun(kSuccess, {0x00, 0x0D, 0, 4, 0, 0, 2, 0x58}));  // LIFETIME
+    connection->send(sent.back());
+    RC_ASSERT(connection->flush(world.room, 1) == Connection::State::kOpen);
+  }
   bool over = false;
   const auto turns = *rc::gen::inRange(1, 30);
   for (int turn = 0; turn < turns && !over; ++turn) {
