@@ -80,6 +80,10 @@ class Cluster {
   void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
+  // Where clients are moving to; and data of theirs from there. Something that was told of such
+  // data before is told again, and means nothing any more.
+  std::vector<FiveTuple> moving() const;
+  void data_come(const FiveTuple& from);
 
   // After each of which Promises says what may become of a packet.
   Promises check();
@@ -109,6 +113,7 @@ class Cluster {
              std::uint16_t result);
   Sent take(RequestToken token);
   const User* named_in(const stun::MessageView& request) const;
+  void repeat_notice();
   void check_quotas() const;
   void check_end() const;
 
@@ -123,6 +128,12 @@ class Cluster {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::map<FiveTuple, const User*> owners_;
   std::map<RequestToken, Sent> open_;
+  struct Notice {
+    Shard* shard;
+    std::uint32_t slot;
+    std::uint16_t number;
+  };
+  std::vector<Notice> notices_;
   std::uint64_t tokens_made_ = 0;
   bool sink_refused_ = false;  // while the requests in hand were
 };

@@ -1,6 +1,7 @@
 // One shard's flows as plain maps, and what a worker that reads them would do to a packet.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -75,6 +76,25 @@ class FakeSink final : public FlowSink {
     for (const auto& [id, permission] : permissions)
       require(permission.allocation != slot, "a permission outlives its allocation");
     allocations.erase(number(slot));
+    require(!moves.contains(number(slot)), "a move outlives its allocation");
+  }
+  bool begin_move(const MoveFlow& flow) override {
+    if (is_full_()) return false;
+    require(allocations.contains(number(flow.allocation)), "nothing moves");
+    require(!has(flow.five_tuple), "a five-tuple has two flows");
+    moves[number(flow.allocation)] = flow;
+    return true;
+  }
+  void complete_move(AllocationSlot slot) override {
+    at(allocations, number(slot)).five_tuple = at(moves, number(slot)).five_tuple;
+    moves.erase(number(slot));
+  }
+  void cancel_move(AllocationSlot slot) override { moves.erase(number(slot)); }
+
+  // By which a client comes to an allocation.
+  bool has(const FiveTuple& five_tuple) const {
+    return std::any_of(allocations.begin(), allocations.end(),
+                       [&](const auto& one) { return leads(one.first, five_tuple); });
   }
 
   // As the workers: a live channel, both ways and whatever its permission; a live permission.
@@ -82,7 +102,7 @@ class FakeSink final : public FlowSink {
                                      std::uint32_t seconds) const {
     for (const auto& [id, flow] : channels) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple == five_tuple && flow.number == wanted &&
+      if (leads(number(flow.allocation), five_tuple) && flow.number == wanted &&
           flow.expires_s > seconds && lives(allocation, flow.peer.address.family, seconds)) {
         return flow.peer;
       }
@@ -92,8 +112,8 @@ class FakeSink final : public FlowSink {
   bool by_send(const FiveTuple& five_tuple, const Address& peer, std::uint32_t seconds) const {
     for (const auto& [id, flow] : permissions) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple == five_tuple && flow.peer == peer && flow.expires_s > seconds &&
-          lives(allocation, peer.family, seconds)) {
+      if (leads(number(flow.allocation), five_tuple) && flow.peer == peer &&
+          flow.expires_s > seconds && lives(allocation, peer.family, seconds)) {
         return true;
       }
     }
@@ -123,10 +143,16 @@ class FakeSink final : public FlowSink {
   }
 
   std::map<std::uint32_t, AllocationFlow> allocations;
+  std::map<std::uint32_t, MoveFlow> moves;  // by allocation
   std::map<std::uint32_t, PermissionFlow> permissions;
   std::map<std::uint32_t, ChannelFlow> channels;
 
  private:
+  bool leads(std::uint32_t slot, const FiveTuple& five_tuple) const {
+    const auto move = moves.find(slot);
+    return allocations.at(slot).five_tuple == five_tuple ||
+           (move != moves.end() && move->second.five_tuple == five_tuple);
+  }
   template <typename Flow>
   static Flow& at(std::map<std::uint32_t, Flow>& flows, std::uint32_t slot) {
     const auto found = flows.find(slot);
