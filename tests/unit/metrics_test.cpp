@@ -55,6 +55,14 @@ TEST_F(MetricsText, SumTrafficOverWorkersByDirectionAndFamily) {
   EXPECT_TRUE(says(R"(turnpike_relayed_packets_total{direction="peer_out",family="ipv4"} 0)"));
 }
 
+TEST_F(MetricsText, CountMovesOfAllShards) {
+  ServerCounters other;
+  source.shards.push_back(&other);
+  shard.moves.add(2);
+  other.moves.add();
+  EXPECT_TRUE(says("turnpike_moves_total 3"));
+}
+
 TEST_F(MetricsText, CountAllocationsByRealmWhereThereAreSeveral) {
   shard.realm_allocations[0].set(1);
   shard.realm_allocations[2].set(3);
