@@ -13,8 +13,8 @@
 namespace turnpike {
 
 // Every way a request can end: success, or an error code that this server sends.
-inline constexpr std::array<std::uint16_t, 15> kResults{0,   300, 400, 401, 403, 420, 437, 438,
-                                                        440, 441, 442, 443, 486, 500, 508};
+inline constexpr std::array<std::uint16_t, 16> kResults{0,   300, 400, 401, 403, 405, 420, 437,
+                                                        438, 440, 441, 442, 443, 486, 500, 508};
 // The methods that reach a server, in the order of ServerCounters::requests.
 inline constexpr std::array<stun::Method, 4> kMethods{
     stun::Method::kAllocate, stun::Method::kRefresh, stun::Method::kCreatePermission,
@@ -39,6 +39,7 @@ struct ServerCounters {
   std::array<Counter, kPeerVerdictInfo.size()> peers;  // asked for, by verdict
   std::array<Counter, kLimitInfo.size()> limits;       // refusals, by Limit
   std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
+  Counter moves;  // allocations that have gone on by another five-tuple
   // Now.
   Counter allocations;
   std::array<Counter, kMostRealms> realm_allocations;  // of them, by RealmIndex

@@ -43,6 +43,13 @@ struct ChannelFlow {
   std::uint32_t expires_s = 0;
 };
 
+// Where an allocation's client comes to it from besides (RFC 8016).
+struct MoveFlow {
+  AllocationSlot allocation{};
+  FiveTuple five_tuple;
+  std::uint16_t number = 0;  // tells this move of the allocation's from those before; not 0
+};
+
 // Takes what a server publishes. One sink belongs to one shard and is called by its thread alone.
 // A publish_… returns after the flow is visible to every reader; a withdraw_… returns after no
 // reader can find it any more (one that has found it before may still use it for the length of a
@@ -67,6 +74,15 @@ class FlowSink {
   virtual void withdraw_channel(ChannelSlot slot) = 0;
   virtual void withdraw_permission(PermissionSlot slot) = 0;
   virtual void withdraw_allocation(AllocationSlot slot) = 0;
+
+  // From now on the client's data pass from either five-tuple, while its peers' go by the one that
+  // the allocation has. In the place of the move that was under way, if there was one. False: the
+  // sink has no room, or moves nothing; nothing has changed then.
+  virtual bool begin_move(const MoveFlow& /*flow*/) { return false; }
+  // Then one of the two. The move's five-tuple is the allocation's, and the old one is nobody's;
+  virtual void complete_move(AllocationSlot /*slot*/) {}
+  // or all is as before. An allocation that is withdrawn takes its move with it.
+  virtual void cancel_move(AllocationSlot /*slot*/) {}
 };
 
 }  // namespace turnpike

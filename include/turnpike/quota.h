@@ -103,6 +103,31 @@ class QuotaLedger {
     if (reserved_from == nullptr) give(user, Thing::kAllocation, 1);
     if (reserved_from == nullptr || !is_one_source(*reserved_from, client)) give(client);
   }
+  // The allocation at `stays` may move to `to` (RFC 8016), instead of to `instead`, if there is
+  // one: it holds both five-tuples, and a place of each one's source, until one of the two is left.
+  Verdict begin_move(const FiveTuple& stays, const FiveTuple* instead, const FiveTuple& to) {
+    const std::scoped_lock lock(mutex_);
+    if (several_shards_ && five_tuples_.contains(to)) return Verdict::kFiveTupleTaken;
+    const auto moves_source = [&stays](const FiveTuple* where) {
+      return where != nullptr && !is_one_source(where->client.address, stays.client.address);
+    };
+    if (moves_source(instead)) give(instead->client.address);
+    const bool room = !moves_source(&to) || has_room(to.client.address);
+    if (!room) {
+      if (moves_source(instead)) take(instead->client.address);
+      return Verdict::kSourceOverQuota;
+    }
+    if (moves_source(&to)) take(to.client.address);
+    if (several_shards_ && instead != nullptr) five_tuples_.erase(*instead);
+    if (several_shards_) five_tuples_.insert(to);
+    return Verdict::kReserved;
+  }
+  // Of the two five-tuples of one that moves, one has been left.
+  void end_move(const FiveTuple& left, const FiveTuple& stays) {
+    const std::scoped_lock lock(mutex_);
+    if (several_shards_) five_tuples_.erase(left);
+    if (!is_one_source(left.client.address, stays.client.address)) give(left.client.address);
+  }
   // The reservation is none any more: the source that made it has its place back, unless the
   // allocation took it over.
   void taken_up(const FiveTuple& five_tuple, const Address& reserved_from) {

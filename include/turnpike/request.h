@@ -29,7 +29,8 @@ struct EngineRequest {
 struct Notice {
   enum class Kind : std::uint8_t {
     kEnd,     // a payload rule ends it, as if its lifetime were over
-    kClosed,  // so does the end of its client's stream (RFC 8656 §7)
+    kClosed,  // its client's stream has ended (RFC 8656 §7)
+    kMoved,   // data have come by the five-tuple that its client moves to (RFC 8016)
   };
   Kind kind = Kind::kEnd;
   // Of the slot's allocations, the one that is meant: the notice may be older than the slot's
@@ -37,6 +38,9 @@ struct Notice {
   std::uint16_t generation = 0;
   AllocationSlot slot{};
   std::uint16_t rule = 0;  // kEnd: the payload rule that wants it
+  // kClosed, kMoved: of the allocation's moves, the one whose five-tuple it is (MoveFlow). 0: the
+  // five-tuple is that of the allocation.
+  std::uint16_t move = 0;
 };
 
 // A shard's end of the way to all who bring it requests; called by the shard's thread alone.

@@ -152,6 +152,7 @@ struct ServerPolicy {
   std::uint32_t channel_lifetime_s = 600;
 
   std::uint16_t channel_max = 0x4FFF;  // 0x7FFF for RFC 5766 clients
+  bool mobility = true;                // RFC 8016; else 405 to who asks for it
 
   // Where every valid Allocate is sent instead, by the listening address it came to (RFC 8489 §10,
   // RFC 8155 §6).
@@ -174,6 +175,7 @@ struct ServerConfig : ServerPolicy {
   std::uint32_t port_rest_s = 30;
   std::uint32_t reservation_lifetime_s = 30;
   std::uint32_t tombstone_s = 40;
+  std::uint32_t old_ticket_s = 30;  // RFC 8016 §3.2.2: at least 30
 
   std::uint32_t max_allocations = 1024;  // of this shard
   std::uint32_t max_permissions_per_allocation = 256;
@@ -218,6 +220,15 @@ class Server {
   // 437 to what it asks next. False: the slot has none (any more). Slots are given out again:
   // whoever was told of one some time ago first asks whether it is still the same allocation's.
   bool end(Instant now, AllocationSlot slot);
+
+  // Data of its client's have come by the five-tuple of this move (MoveFlow): it is the
+  // allocation's now. Nothing, if another move, or none, is under way.
+  void data_came(Instant now, AllocationSlot slot, std::uint16_t move);
+
+  // The stream has ended by which the client had the allocation, or, not 0, that of the move. Ends
+  // the allocation, as end() does; one that its client may move goes on by its other five-tuple, if
+  // it has one, or waits for its client until its lifetime is over.
+  void stream_ended(Instant now, AllocationSlot slot, std::uint16_t move);
 
   // Does what is due at `now`, but no more at a time than requests can wait for; true: there may be
   // more, call again soon. Call at least once a second.

@@ -66,7 +66,8 @@ enum class Attribute : std::uint16_t {
   kSoftware = 0x8022,
   kAlternateServer = 0x8023,
   kFingerprint = 0x8028,
-  kOrigin = 0x802F,  // draft-ietf-tram-stun-origin
+  kOrigin = 0x802F,          // draft-ietf-tram-stun-origin
+  kMobilityTicket = 0x8030,  // RFC 8016
 };
 
 // Below 0x8000 a receiver that doesn't know the attribute must refuse the message (RFC 8489 §14).

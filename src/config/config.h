@@ -203,6 +203,7 @@ struct Config {
   std::string realm;  // the node's own, with `auth` and `peers`; empty where none is needed
   std::string software = "Turnpike";
   bool classic_stun = true;             // Binding of RFC 3489 is answered
+  bool mobility = true;                 // RFC 8016
   bool rfc5766_channels = false;        // channel_numbers
   bool resets_ttl = false;              // ttl
   std::uint16_t translated_mtu = 1280;  // of what comes from IPv4 without DF and leaves as IPv6

@@ -90,6 +90,7 @@ constexpr Key kKeys[] = {
     {"realm", kRestart, same<&Config::realm>},
     {"software", kLive, same<&Config::software>},
     {"classic_stun", kLive, same<&Config::classic_stun>},
+    {"mobility", kLive, same<&Config::mobility>},
     {"channel_numbers", kLive, same<&Config::rfc5766_channels>},
     {"ttl", kLive, same<&Config::resets_ttl>},
     {"translated_mtu", kLive, same<&Config::translated_mtu>},

@@ -334,6 +334,7 @@ Take read_root(Config& config) {
         {"realm", read_realm(config.realm)},
         {"software", parsed(config.software, parse_software, "at most 127 characters")},
         {"classic_stun", boolean(config.classic_stun)},
+        {"mobility", boolean(config.mobility)},
         {"channel_numbers",
          parsed(config.rfc5766_channels, parse_channel_numbers, "\"rfc8656\" or \"rfc5766\"")},
         {"ttl", parsed(config.resets_ttl, parse_ttl, "\"decrement\" or \"reset\"")},

@@ -106,7 +106,7 @@ void check_cores(const config::Config& config) {
 
 void check_memory(const flow::TableLimits& limits, std::uint16_t workers) {
   const std::uint64_t each_shard =
-      limits.allocations_per_shard * (1536 + std::uint64_t{16} * workers) +
+      limits.allocations_per_shard * (1664 + std::uint64_t{16} * workers) +
       limits.permissions_per_shard * std::uint64_t{256} +
       limits.channels_per_shard * std::uint64_t{320};
   const std::uint64_t wanted = each_shard * limits.shards, there = available_memory();

@@ -102,6 +102,7 @@ ServerPolicy server_policy(const config::Config& config, const std::vector<Realm
   policy.lifetime_min_s = config.limits.lifetime_min_s;
   policy.lifetime_max_s = config.limits.lifetime_max_s;
   policy.channel_max = channel_max(config);
+  policy.mobility = config.mobility;
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
       policy.redirects.push_back({listener.endpoint, listener.alternates,

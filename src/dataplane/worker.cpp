@@ -171,7 +171,7 @@ bool Worker::round(Instant now) {
   busy |= take_fragments(now);
   busy |= take_exceptions();
   busy |= take_streams(now);
-  busy |= tell_of_ended();
+  busy |= tell_shards();
   if (!busy) return false;
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
@@ -181,15 +181,15 @@ bool Worker::round(Instant now) {
 }
 
 // Whoever finds the shard's ring full keeps his place until the next round.
-bool Worker::tell_of_ended() {
+bool Worker::tell_shards() {
   flow::Police& police = pipeline_->police();
   std::size_t told = 0;
-  for (const flow::Police::Ended& ended : police.ended()) {
-    if (!fabric_.engines[ended.shard]->notify(config_.number, ended.notice)) break;
+  for (const flow::Police::Untold& one : police.untold()) {
+    if (!fabric_.engines[one.shard]->notify(config_.number, one.notice)) break;
     ++told;
   }
   if (told == 0) return false;
-  police.taken(told);
+  police.told(told);
   asked_engines_ = true;
   return true;
 }

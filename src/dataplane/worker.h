@@ -66,7 +66,7 @@ class Worker {
   void run_rounds();
   bool round(Instant now);
   void count_stall(std::uint64_t cycles);
-  bool tell_of_ended();
+  bool tell_shards();
   void wake_engines();
   bool receive(Instant now, const Queue& queue);
   void process(Instant now, rte_mbuf** frames, std::uint16_t n, std::size_t port,

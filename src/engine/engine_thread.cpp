@@ -85,12 +85,24 @@ bool EngineThread::heed_notices(Instant now) {
   const std::size_t count = world_.port.receive(notices);
   for (std::size_t i = 0; i < count; ++i) {
     const Notice& notice = notices[i];
-    if (!writer_.has(notice.slot, notice.generation)) continue;
-    const ClientEndpoint client{world_.tables.allocation(notice.slot).client};
-    if (server_.end(now, notice.slot) && notice.kind == Notice::Kind::kEnd)
-      end_notes_.put({client, notice.rule});
+    if (writer_.has(notice.slot, notice.generation)) heed(now, notice);
   }
   return count > 0;
+}
+
+// Of an allocation that there still is.
+void EngineThread::heed(Instant now, const Notice& notice) {
+  switch (notice.kind) {
+    case Notice::Kind::kEnd: {
+      const ClientEndpoint client{world_.tables.allocation(notice.slot).client};
+      if (server_.end(now, notice.slot)) end_notes_.put({client, notice.rule});
+      return;
+    }
+    case Notice::Kind::kClosed:
+      return server_.stream_ended(now, notice.slot, notice.move);
+    case Notice::Kind::kMoved:
+      return server_.data_came(now, notice.slot, notice.move);
+  }
 }
 
 void EngineThread::run() {

@@ -89,6 +89,7 @@ class EngineThread final : public ServerHost {
   void run();
   bool serve();  // whether there was anything to do
   bool heed_notices(Instant now);
+  void heed(Instant now, const Notice& notice);
   void give_way(bool slept);
   void sleep(Instant next_tick);
 

@@ -310,7 +310,10 @@ bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
 void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& message,
                      std::optional<AllocationSlot> known) {
   packet.lane = Lane::kRequest;
-  if (const auto token = message.find(stun::Attribute::kReservationToken)) {
+  const auto brought = message.method() == stun::Method::kRefresh
+                           ? stun::Attribute::kMobilityTicket
+                           : stun::Attribute::kReservationToken;
+  if (const auto token = message.find(brought)) {
     packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
     packet.body_size = static_cast<std::uint16_t>(token->value.size());
   }
@@ -339,7 +342,7 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
   const bool surely_stranger =
       !has_integrity && !binding && message.message_class() == stun::Class::kRequest;
   if (surely_stranger && !may_answer_stranger(now, packet)) return;
-  const auto known = tables_.find_client(packet.listener, packet.source);
+  const auto known = allocation_of(packet.listener, packet.source);
   std::array<std::uint8_t, kAnswerMax> bytes;
   const Listener& listener = setup_.listeners[packet.listener];
   const StatelessResult result =

@@ -20,8 +20,8 @@ namespace turnpike::flow {
 namespace {
 
 using namespace wire;
-
 constexpr std::size_t kMaxBurst = 64;
+constexpr auto kNoHop = static_cast<std::uint32_t>(kNoNextHop);
 }  // namespace
 
 FastLane::FastLane(const Setup& setup, const Here& here, const Tables& tables,
@@ -209,7 +209,7 @@ TURNPIKE_INLINE bool FastLane::find_entry(Item& item) const {
 template <Family kFrom, Family kTo>
 TURNPIKE_INLINE bool FastLane::path_takes(std::uint32_t hop, std::size_t path_mtu, bool may_be_cut,
                                           std::size_t udp_size) const {
-  if (hop == static_cast<std::uint32_t>(kNoNextHop)) return false;
+  if (hop == kNoHop) return false;
   std::size_t mtu = std::min<std::size_t>(next_hops_[hop].mtu, path_mtu);
   if (kFrom == Family::kIpv4 && kTo == Family::kIpv6 && may_be_cut)
     mtu = std::min<std::size_t>(mtu, policy_->translated_mtu);
@@ -288,9 +288,9 @@ TURNPIKE_INLINE bool FastLane::to_peer(const Item& item, RelayPort relayed, cons
 // With kHairpin the packet comes from a client, whose framing is taken off, and has been relayed
 // twice when it leaves.
 template <Family kFrom, Family kTo, Family kPeer, bool kHairpin>
-TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel) {
+TURNPIKE_INLINE bool FastLane::to_client(const Item& item, ChannelNumber channel,
+                                         std::uint32_t hop) {
   const AllocationEntry& allocation = allocations_[item.allocation];
-  const std::uint32_t hop = allocation.client_next_hop.load(std::memory_order_acquire);
   const bool indication = channel == 0;
   const std::size_t framing = indication ? indication_framing(kPeer) : stun::kChannelDataHeaderSize;
   const std::size_t padding = indication ? (4 - item.body_size % 4) % 4 : 0;
@@ -361,12 +361,13 @@ TURNPIKE_INLINE bool FastLane::may_come(std::uint32_t seconds, const Item& item,
 
 TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Item& item) {
   ChannelNumber number = 0;
-  if (!may_come(seconds, item, number)) return false;
+  const std::uint32_t hop = client_hop(item);
+  if (hop == kNoHop || !may_come(seconds, item, number)) return false;
   const Family client = allocations_[item.allocation].client.address.family;
   return with_families(
       item.family, client, [&](auto from, auto to) __attribute__((always_inline)) {
         return to_client<decltype(from)::value, decltype(to)::value, decltype(from)::value, false>(
-            item, number);
+            item, number, hop);
       });
 }
 
@@ -386,13 +387,15 @@ TURNPIKE_INLINE bool FastLane::finish_from_peer(std::uint32_t seconds, const Ite
   find_allocation(item);
   ChannelNumber number = 0;
   if (!find_entry(item) || !may_come(seconds, item, number)) return false;
+  const std::uint32_t hop = client_hop(item);
+  if (hop == kNoHop) return false;
   const Family client = allocations_[item.allocation].client.address.family;
   return with_families(item.family, client, [&](auto from, auto to) {
     constexpr Family kFrom = decltype(from)::value;
     constexpr Family kTo = decltype(to)::value;
     return source.family == Family::kIpv4
-               ? to_client<kFrom, kTo, Family::kIpv4, true>(item, number)
-               : to_client<kFrom, kTo, Family::kIpv6, true>(item, number);
+               ? to_client<kFrom, kTo, Family::kIpv4, true>(item, number, hop)
+               : to_client<kFrom, kTo, Family::kIpv6, true>(item, number, hop);
   });
 }
 

@@ -116,7 +116,12 @@ class FastLane {
                std::uint32_t hop, const PathMtu& path, std::size_t framing);
   static std::uint64_t minus_behind(const std::uint8_t* body, const Item& item);
   template <Family kFrom, Family kTo, Family kPeer, bool kHairpin>
-  bool to_client(const Item& item, ChannelNumber channel);
+  bool to_client(const Item& item, ChannelNumber channel, std::uint32_t hop);
+  // Read before who the client is: without a next hop, the entry may be about to say another
+  // (tables/moves.cpp), and the packet is left to the general stages.
+  std::uint32_t client_hop(const Item& item) const {
+    return allocations_[item.allocation].client_next_hop.load(std::memory_order_acquire);
+  }
   bool may_come(std::uint32_t seconds, const Item& item, ChannelNumber& number) const;
   bool turn_back(std::uint32_t seconds, Item item, RelayPort own, const Address& peer,
                  std::uint16_t peer_port);

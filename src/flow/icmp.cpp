@@ -140,7 +140,8 @@ void Pipeline::rewrite_icmp(Packet& packet) {
 
   // An ICMP error has at least a quoted IP and UDP header behind it, so only IPv6 to a client may
   // need headroom. The message takes the ICMP message's place as the body.
-  const Endpoint client = allocation.client;
+  const MoveEntry* moved = packet.moved;
+  const Endpoint client = moved != nullptr ? moved->client : allocation.client;
   packet.body = packet.l4;
   packet.body_size = static_cast<std::uint16_t>(built.size());
   if (packet.length - packet.l4 + packet.tailroom < built.size() ||
@@ -151,7 +152,8 @@ void Pipeline::rewrite_icmp(Packet& packet) {
   Carried carried;
   carried.ttl = 64;
   carried.sum = as_loaded(sum_bytes(built));
-  put_on(packet, carried, setup_.listeners[allocation.listener].endpoint, client, 0, 0);
+  const ListenerIndex listener = moved != nullptr ? moved->listener : allocation.listener;
+  put_on(packet, carried, setup_.listeners[listener].endpoint, client, 0, 0);
   packet.verdict = Verdict::kTransmit;
   counters_.icmp_relayed.add();
 }

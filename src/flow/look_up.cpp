@@ -52,13 +52,32 @@ void Pipeline::look_up_clients(std::span<Packet> burst) {
   }
   tables_.find_clients(std::span(keys).first(n), std::span(found).first(n));
   for (std::size_t i = 0; i < n; ++i) {
-    if (found[i] == kNoAllocationSlot) {
-      drop(*whose[i], Drop::kNoAllocation);
-      continue;
-    }
     whose[i]->allocation = found[i];
-    whose[i]->has_allocation = true;
+    whose[i]->has_allocation = found[i] != kNoAllocationSlot || look_up_move(*whose[i]);
+    if (!whose[i]->has_allocation) drop(*whose[i], Drop::kNoAllocation);
   }
+}
+
+// RFC 8016 §3.2.2: data by the five-tuple that a client moves to complete the move. Once told, and
+// again only where there was no place for it.
+bool Pipeline::look_up_move(Packet& packet) {
+  const auto slot = tables_.find_move(packet.listener, packet.source);
+  if (!slot) return false;
+  const MoveEntry& move = tables_.move(*slot);
+  packet.allocation = AllocationSlot{move.allocation};
+  if (!move.told.load(std::memory_order_relaxed) &&
+      police_.tell(packet.allocation, {.kind = Notice::Kind::kMoved, .move = move.number}))
+    move.told.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+// By whichever five-tuple a client has of it.
+std::optional<AllocationSlot> Pipeline::allocation_of(ListenerIndex listener,
+                                                      const Endpoint& client) const {
+  if (const auto allocation = tables_.find_client(listener, client)) return allocation;
+  const auto move = tables_.find_move(listener, client);
+  if (!move) return std::nullopt;
+  return AllocationSlot{tables_.move(*move).allocation};
 }
 
 void Pipeline::look_up_relays(std::span<Packet> burst) {
@@ -182,11 +201,19 @@ void Pipeline::take_way_to_client(std::uint32_t seconds, Packet& packet,
   const Drop refused =
       peer_may_send(allocation, packet.peer.address.family, channel, permission, seconds);
   if (refused != Drop::kNone) return drop(packet, refused);
-  packet.next_hop = next_hop(allocation.client_next_hop);
+  take_client_hop(packet, allocation);
   packet.path_mtu = allocation.path_mtu_at(seconds);
   const bool by_channel = is_live(channel, seconds);
   packet.channel = by_channel ? channel->number : ChannelNumber{0};
   packet.payload_verdict = by_channel ? &channel->payload_verdict : &permission->payload_verdict;
+}
+
+// Before anything is read of where the entry says that the client is: without a next hop, it may be
+// about to say something else (tables/moves.cpp).
+void Pipeline::take_client_hop(Packet& packet, const AllocationEntry& allocation) const {
+  packet.next_hop = next_hop(allocation.client_next_hop);
+  packet.moved = packet.next_hop == kNoNextHop ? tables_.moved(packet.allocation) : nullptr;
+  if (packet.moved != nullptr) packet.next_hop = next_hop(packet.moved->client_next_hop);
 }
 
 const ChannelEntry* Pipeline::channel_at(ChannelSlot slot) const {
@@ -224,7 +251,7 @@ void Pipeline::find_way_for_icmp(std::uint32_t seconds, Packet& packet) {
     if (is_live(channel, seconds)) channel->path_mtu.lower(seconds, family, packet.path_mtu);
   }
   packet.path_mtu = PathMtu::kNone;  // what the client is told of it is small
-  packet.next_hop = next_hop(allocation.client_next_hop);
+  take_client_hop(packet, allocation);
 }
 
 void Pipeline::heed_too_big(std::uint32_t seconds, Packet& packet) {
@@ -243,8 +270,7 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
   named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
   const Endpoint to{packet.destination.address,
                     wire::load_be16(header + wire::udp::kDestinationPort)};
-  if (const auto listener = here_.listener_at(to))
-    return tables_.find_client(*listener, named.peer);
+  if (const auto listener = here_.listener_at(to)) return allocation_of(*listener, named.peer);
   const auto relay = tables_.find_relay(to.address, to.port);
   if (!relay) return std::nullopt;
   named.allocation = *relay;
@@ -271,18 +297,23 @@ void Pipeline::hairpin(Instant now, Packet& packet, const Endpoint& peer) {
   take_way_to_client(now_s(now), packet, find_channel(packet), find_permission(packet));
 }
 
-// A known five-tuple's shard is its allocation's; a reservation token names its own; any other is
-// hashed.
+// A mobility ticket names its shard, whoever brings it; a known five-tuple's is its allocation's; a
+// reservation token names its own; any other is hashed.
 void Pipeline::choose_shard(Packet& packet) {
   packet.verdict = Verdict::kEngine;
   counters_.to_engine.add();
+  const std::span<const std::uint8_t> sealed(packet.data + packet.body, packet.body_size);
+  const auto ticket = tokens_.open_ticket(sealed);
+  if (ticket && ticket->shard < setup_.shard_count) {
+    packet.shard = ticket->shard;
+    return;
+  }
   if (packet.has_allocation) {
     packet.shard = tables_.allocation(packet.allocation).shard;
     return;
   }
   packet.shard = tables_.home_shard(packet.listener, packet.source);
-  if (packet.body_size == 0) return;
-  const auto content = tokens_.open({packet.data + packet.body, packet.body_size});
+  const auto content = tokens_.open(sealed);
   if (content && content->shard < setup_.shard_count) packet.shard = content->shard;
 }
 

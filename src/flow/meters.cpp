@@ -14,9 +14,8 @@ constexpr Drop kDrops[kMeterLevels][kMeterKinds] = {
 
 }  // namespace
 
-Meters::Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared)
+Meters::Meters(const Tables& tables, SharedMeters* shared)
     : tables_(tables),
-      listeners_(listeners),
       shared_(shared),
       states_(shared == nullptr ? 1 : shared->allocations()),
       users_(shared == nullptr ? 1 : shared->users()) {}
@@ -35,10 +34,9 @@ void Meters::change(const MeterRates& rates) {
 // The slot's buckets are made full for a new owner by whichever worker meets him first; another
 // that draws at the same moment may be given a quantum twice.
 void Meters::adopt(State& state, AllocationSlot slot, std::uint16_t generation) {
-  const AllocationEntry& entry = tables_.allocation(slot);
   state = {};
   state.generation = generation;
-  state.realm = listeners_[entry.listener].realm;
+  state.realm = tables_.realm(slot);
   state.user =
       std::min<std::uint32_t>(tables_.user(slot), static_cast<std::uint32_t>(users_.size() - 1));
   SharedMeters::Buckets& buckets = shared_->allocation(slot);

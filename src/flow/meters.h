@@ -16,14 +16,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "base/meter.h"
 #include "flow/drop.h"
 #include "tables/large_array.h"
 #include "tables/tables.h"
 #include "turnpike/flow_sink.h"
-#include "turnpike/listener.h"
+#include "turnpike/realm.h"
 #include "turnpike/time.h"
 
 namespace turnpike::flow {
@@ -78,7 +77,7 @@ class SharedMeters {
 class Meters {
  public:
   // `shared`: none, if nothing is ever metered.
-  Meters(const Tables& tables, const std::vector<Listener>& listeners, SharedMeters* shared);
+  Meters(const Tables& tables, SharedMeters* shared);
 
   // Once a round: what is as it was costs a compare.
   void use(const MeterRates& rates) {
@@ -142,7 +141,6 @@ class Meters {
   Drop draw(Instant now, AllocationSlot slot, State& state, bool to_client, std::uint32_t bytes);
 
   const Tables& tables_;
-  const std::vector<Listener>& listeners_;
   SharedMeters* shared_;
   MeterRates rates_;
   std::array<Limit, kMeterLevels * kMeterKinds> limits_{};

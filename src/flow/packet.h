@@ -15,6 +15,8 @@
 
 namespace turnpike::flow {
 
+struct MoveEntry;
+
 // Where a packet goes after the stage that set it.
 enum class Verdict : std::uint8_t {
   kContinue,      // not decided yet: the next stage's
@@ -81,7 +83,7 @@ struct alignas(64) Packet {
   std::uint16_t payload_size = 0;
   ListenerIndex listener = 0;  // lanes from clients
   // The application's bytes within the payload: what remains when TURN's framing is off. Of a
-  // request: its RESERVATION-TOKEN, if it has one.
+  // request: its RESERVATION-TOKEN or, of a Refresh, its MOBILITY-TICKET, if it has one.
   std::uint16_t body = 0;  // offset from data
   std::uint16_t body_size = 0;
   ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication
@@ -100,7 +102,8 @@ struct alignas(64) Packet {
   // look up, of what is relayed: of the permission or channel that lets it pass
   std::atomic<std::uint64_t>* payload_verdict;
   union {
-    RelayEndpoint relayed;  // client lanes: what the peer sees
+    RelayEndpoint relayed;   // client lanes: what the peer sees
+    const MoveEntry* moved;  // to clients: where this one is, if its allocation doesn't say it yet
   };
 };
 static_assert(offsetof(Packet, source) == 64);

@@ -95,8 +95,13 @@ void Pipeline::settle(Packet& packet) {
 }
 
 bool Pipeline::stream_closed(ListenerIndex listener, const Endpoint& client) {
-  const auto allocation = tables_.find_client(listener, client);
-  return !allocation || police_.end(*allocation, Notice::Kind::kClosed, 0);
+  if (const auto allocation = tables_.find_client(listener, client))
+    return police_.tell(*allocation, {.kind = Notice::Kind::kClosed});
+  const auto slot = tables_.find_move(listener, client);
+  if (!slot) return true;
+  const MoveEntry& move = tables_.move(*slot);
+  return police_.tell(AllocationSlot{move.allocation},
+                      {.kind = Notice::Kind::kClosed, .move = move.number});
 }
 
 void Pipeline::finish_reply(Packet& packet, std::size_t reply_size) {

@@ -67,11 +67,11 @@ class Pipeline {
   // to say answered() if its opens_way is set, when it has come back.
   BehindRequests& behind_requests() { return behind_requests_; }
 
-  // A client's stream to a listener is no more: its allocation's shard is to be told, as of those
-  // whom police() has ended. False: too many wait to be told; it is the caller's to say again.
+  // A client's stream to a listener is no more: its allocation's shard is to be told, by police().
+  // False: too much waits to be told; it is the caller's to say again.
   bool stream_closed(ListenerIndex listener, const Endpoint& client);
 
-  // Whom payload rules have ended: the caller's to tell to the shards.
+  // Has what shards are to be told, which is the caller's to do.
   Police& police() { return police_; }
 
  private:
@@ -96,12 +96,15 @@ class Pipeline {
   // look_up.cpp
   void look_up(Instant now, std::span<Packet> burst);
   void look_up_clients(std::span<Packet> burst);
+  bool look_up_move(Packet& packet);
+  std::optional<AllocationSlot> allocation_of(ListenerIndex listener, const Endpoint& client) const;
   void look_up_relays(std::span<Packet> burst);
   void find_ways_by_channel(Instant now, std::span<Packet> burst);
   void find_ways_by_permission(Instant now, std::span<Packet> burst);
   void find_ways_to_clients(std::uint32_t seconds, std::span<Packet> burst);
   void take_way_to_client(std::uint32_t seconds, Packet& packet, const ChannelEntry* channel,
                           const PermissionEntry* permission);
+  void take_client_hop(Packet& packet, const AllocationEntry& allocation) const;
   void find_way_for_icmp(std::uint32_t seconds, Packet& packet);
   void heed_too_big(std::uint32_t seconds, Packet& packet);
   const ChannelEntry* channel_at(ChannelSlot slot) const;

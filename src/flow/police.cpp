@@ -4,8 +4,8 @@
 namespace turnpike::flow {
 
 Police::Police(const Setup& setup, const Tables& tables, std::uint16_t worker)
-    : tables_(tables), worker_(worker), meters_(tables, setup.listeners, setup.meters) {
-  ended_.reserve(kMostEnded);
+    : tables_(tables), worker_(worker), meters_(tables, setup.meters) {
+  untold_.reserve(kMostUntold);
 }
 
 bool Police::is_undecided(const Passing& passing) const {
@@ -44,12 +44,12 @@ void Police::settle_end(const Passing& passing) const {
   passing.verdict->compare_exchange_strong(word, next, std::memory_order_relaxed);
 }
 
-bool Police::end(AllocationSlot allocation, Notice::Kind kind, policy::RuleNumber rule) {
-  if (ended_.size() == kMostEnded) return false;
+bool Police::tell(AllocationSlot allocation, Notice notice) {
+  if (untold_.size() == kMostUntold) return false;
   const AllocationEntry& entry = tables_.allocation(allocation);
-  ended_.push_back(
-      {entry.shard,
-       {.kind = kind, .generation = entry.generation, .slot = allocation, .rule = rule}});
+  notice.slot = allocation;
+  notice.generation = entry.generation;
+  untold_.push_back({entry.shard, notice});
   return true;
 }
 
@@ -71,7 +71,8 @@ Drop Police::judge_by_rules(Instant now, const Passing& passing) {
                  ? Drop::kNone
                  : Drop::kPayloadLimit;
     case Lot::kEnd:
-      if (end(passing.allocation, Notice::Kind::kEnd, judgement.rule)) settle_end(passing);
+      if (tell(passing.allocation, {.kind = Notice::Kind::kEnd, .rule = judgement.rule}))
+        settle_end(passing);
       break;
     case Lot::kDrop:
       break;

@@ -73,17 +73,17 @@ class Police {
     return meters_.watch() ? meters_.take(now, allocation, generation, true, bytes) : Drop::kNone;
   }
 
-  // Its shard is to be told that an allocation ends. False: there is no place; whoever has a reason
-  // asks again.
-  bool end(AllocationSlot allocation, Notice::Kind kind, policy::RuleNumber rule);
-  // Allocations that end, for their shards to be told; taken() forgets the first `count` of them.
-  struct Ended {
+  // The allocation's shard is to be told of it. False: there is no place; whoever has a reason asks
+  // again. Says whose it is by itself.
+  bool tell(AllocationSlot allocation, Notice notice);
+  // What shards are to be told; told() forgets the first `count` of it.
+  struct Untold {
     std::uint8_t shard = 0;
     Notice notice;
   };
-  std::span<const Ended> ended() const { return ended_; }
-  void taken(std::size_t count) {
-    ended_.erase(ended_.begin(), ended_.begin() + static_cast<std::ptrdiff_t>(count));
+  std::span<const Untold> untold() const { return untold_; }
+  void told(std::size_t count) {
+    untold_.erase(untold_.begin(), untold_.begin() + static_cast<std::ptrdiff_t>(count));
   }
 
  private:
@@ -102,9 +102,9 @@ class Police {
   Judgement look_into(const Passing& passing);
   void settle_end(const Passing& passing) const;
 
-  // More than a shard takes of a worker's at once (EngineRings): who finds no place here is ended
-  // by his next packet.
-  static constexpr std::size_t kMostEnded = 256;
+  // More than a shard takes of a worker's at once (EngineRings): of whom there is no place here,
+  // his next packet tells.
+  static constexpr std::size_t kMostUntold = 256;
 
   const Tables& tables_;
   const std::uint16_t worker_;
@@ -112,7 +112,7 @@ class Police {
   std::uint32_t plain_pass_ = 0;
   bool watches_ = false;
   Meters meters_;
-  std::vector<Ended> ended_;
+  std::vector<Untold> untold_;
 };
 
 }  // namespace turnpike::flow

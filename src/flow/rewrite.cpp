@@ -80,8 +80,10 @@ void Pipeline::rewrite_to_peer(Instant now, Packet& packet) {
 void Pipeline::rewrite_to_client(Instant now, Packet& packet) {
   if (packet.next_hop == kNoNextHop) return drop(packet, Drop::kNoRoute);
   const AllocationEntry& allocation = tables_.allocation(packet.allocation);
-  const Endpoint client = allocation.client;
-  const Endpoint& server = setup_.listeners[allocation.listener].endpoint;
+  const MoveEntry* moved = packet.moved;
+  const Endpoint client = moved != nullptr ? moved->client : allocation.client;
+  const Endpoint& server =
+      setup_.listeners[moved != nullptr ? moved->listener : allocation.listener].endpoint;
   const Family from = packet.family;
   const Family to = client.address.family;
   const bool indication = packet.channel == 0;

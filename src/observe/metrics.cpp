@@ -255,6 +255,16 @@ void collect_unauthorized(std::vector<MetricFamily>& out, const MetricsSource& s
   }
 }
 
+void collect_moves(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  FamilyWriter family(out, MetricType::Counter, "moves_total",
+                      "Allocations that have gone on by another five-tuple of their client's "
+                      "(RFC 8016): data have come by it");
+  std::uint64_t sum = 0;
+  for (const ServerCounters* shard : source.shards)
+    sum += shard->moves.get();
+  family.add({}, sum);
+}
+
 void collect_discards(std::vector<MetricFamily>& out, const MetricsSource& source) {
   static constexpr std::array<const char*, static_cast<std::size_t>(Discard::kCount)> kReasons{
       "malformed", "key_timeout", "parking_full", "duplicate_parked"};
@@ -394,6 +404,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_shards(out, source);
   collect_realms(out, source);
   collect_unauthorized(out, source);
+  collect_moves(out, source);
   collect_discards(out, source);
   collect_peers(out, source);
   collect_limits(out, source);

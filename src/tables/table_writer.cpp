@@ -5,16 +5,13 @@
 // itself is left as it was, because a reader may hold it until the end of its burst.
 #include <algorithm>
 
-#include "tables/slot_pool.h"
-#include "tables/tables.h"
-#include "tables/tables_impl.h"
+#include "tables/table_writer_impl.h"
 
 namespace turnpike::flow {
 
 namespace {
 
 // What one housekeeping() does at most, so that it stays in the tens of microseconds.
-constexpr std::size_t kReclaimsPerCall = 1024;
 constexpr std::uint32_t kResolvesPerCall = 256;
 constexpr std::uint32_t kVisitsPerCall = 8192;
 
@@ -26,91 +23,6 @@ void change(std::atomic<std::uint32_t>& used, std::uint32_t by) {
 }
 
 }  // namespace
-
-struct TableWriter::Impl {
-  Impl(TableParts& table_parts, std::uint8_t shard_index, Qsbr& grace, NextHopResolver& resolver)
-      : parts(table_parts),
-        shard(*parts.shards[shard_index]),
-        index(shard_index),
-        qsbr(grace),
-        next_hops(resolver),
-        resolved_epoch(resolver.epoch()),
-        allocations(index * parts.limits.allocations_per_shard, parts.limits.allocations_per_shard),
-        permissions(index * parts.limits.permissions_per_shard, parts.limits.permissions_per_shard),
-        channels(index * parts.limits.channels_per_shard, parts.limits.channels_per_shard) {}
-
-  std::optional<std::uint32_t> take(SlotPool& pool) {
-    if (const auto slot = pool.take()) return slot;
-    pool.reclaim(qsbr, kReclaimsPerCall);
-    return pool.take();
-  }
-
-  std::uint32_t resolve_client(std::uint32_t slot) {
-    const AllocationEntry& entry = parts.allocations[slot];
-    const Listener& listener = parts.listeners[entry.listener];
-    if (listener.transport == Transport::kTcp)
-      return static_cast<std::uint32_t>(next_hops.resolve_stream(0));
-    return static_cast<std::uint32_t>(
-        next_hops.resolve({listener.endpoint.address, entry.client.address, slot}));
-  }
-  // A hairpinned packet takes the next hop of the client it ends at.
-  std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {
-    if (to_ourselves) return static_cast<std::uint32_t>(kNoNextHop);
-    const RelayPort relay = parts.allocations[allocation].relayed[family_index(peer.family)];
-    const Address& from = parts.relayed[relay.relayed].address.internal;
-    return static_cast<std::uint32_t>(next_hops.resolve({from, peer, allocation}));
-  }
-  // The new one is stored with release: the reader that sees its index sees the next hop behind it.
-  void exchange_hop(std::atomic<std::uint32_t>& word, std::uint32_t hop) {
-    const std::uint32_t old = word.load(std::memory_order_relaxed);
-    word.store(hop, std::memory_order_release);
-    release_hop(old);
-  }
-  // An ended entry keeps the number, which it doesn't hold any more: a reader may be at it.
-  void release_hop(std::uint32_t hop) {
-    if (NextHopIndex{hop} != kNoNextHop) next_hops.release(NextHopIndex{hop});
-  }
-  bool is_ours(const Address& peer) const {
-    return parts.relayed_index(peer) != parts.relayed.size();
-  }
-
-  ListenerIndex listener_of(const FiveTuple& five_tuple) const {
-    const auto found = std::find_if(parts.listeners.begin(), parts.listeners.end(),
-                                    [&five_tuple](const Listener& listener) {
-                                      return listener.endpoint == five_tuple.server &&
-                                             listener.transport == five_tuple.transport;
-                                    });
-    assert(found != parts.listeners.end());
-    return static_cast<ListenerIndex>(found - parts.listeners.begin());
-  }
-
-  RelayPort relay_port(const RelayEndpoint& relay) const {
-    const std::size_t relayed = parts.relayed_index(relay.address);
-    assert(relayed < parts.relayed.size());
-    return {static_cast<std::uint16_t>(relayed), relay.port};
-  }
-  void open_port(RelayPort relay, std::uint32_t slot);
-  void close_port(RelayPort relay, std::uint32_t slot);
-  void place_among_first(std::uint32_t slot, PermissionEntry& permission);
-  bool place_among_first(std::uint32_t slot, ChannelEntry& channel);
-
-  // Places to visit when routes have changed: allocations, then permissions, then channels.
-  std::uint32_t visits() const { return allocations.size() + permissions.size() + channels.size(); }
-  bool resolve_again(std::uint32_t place);
-  void follow_routes();
-
-  TableParts& parts;
-  TableParts::Shard& shard;
-  const std::uint8_t index;
-  Qsbr& qsbr;
-  NextHopResolver& next_hops;
-  std::uint32_t resolved_epoch;
-  SlotPool allocations;
-  SlotPool permissions;
-  SlotPool channels;
-  std::uint32_t cursor = 0;    // next place to visit, round and round
-  std::uint32_t to_visit = 0;  // places that have not been visited since the last change
-};
 
 // The index first, then the bitmap: a packet that the filter lets in finds its allocation.
 void TableWriter::Impl::open_port(RelayPort relay, std::uint32_t slot) {
@@ -135,6 +47,20 @@ void TableWriter::Impl::close_port(RelayPort relay, std::uint32_t slot) {
         ~(std::uint64_t{1} << relay.port % 64), std::memory_order_release);
   }
   cell.store(0, std::memory_order_release);
+}
+
+void TableWriter::Impl::link_client(std::uint32_t slot) {
+  const AllocationEntry& entry = parts.allocations[slot];
+  const std::uint64_t hash = parts.client_hash(entry.listener, entry.client);
+  if (parts.home_shard(hash) != index) parts.away(hash).fetch_add(1, std::memory_order_acq_rel);
+  shard.clients.insert(hash, slot);
+}
+
+void TableWriter::Impl::unlink_client(std::uint32_t slot) {
+  const AllocationEntry& entry = parts.allocations[slot];
+  const std::uint64_t hash = parts.client_hash(entry.listener, entry.client);
+  shard.clients.erase(hash, slot);
+  if (parts.home_shard(hash) != index) parts.away(hash).fetch_sub(1, std::memory_order_acq_rel);
 }
 
 // If it isn't, and there is room.
@@ -165,7 +91,7 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
   entry.listener = impl_->listener_of(flow.five_tuple);
   entry.shard = impl_->index;
   if (++entry.generation == 0) entry.generation = 1;  // 0 is nobody's
-  impl_->parts.users[*slot] = flow.user;
+  impl_->parts.owners[*slot] = {flow.user, impl_->parts.listeners[entry.listener].realm};
   entry.forget_path_mtu();
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     const bool has = flow.relayed[family].has_value();
@@ -173,13 +99,9 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
     entry.relayed[family] = has ? impl_->relay_port(*flow.relayed[family]) : RelayPort{};
     entry.expires_s[family].store(has ? flow.expires_s[family] : 0, std::memory_order_relaxed);
   }
-  entry.client_next_hop.store(impl_->resolve_client(*slot), std::memory_order_relaxed);
+  entry.client_next_hop.store(impl_->resolve_client(entry, *slot), std::memory_order_relaxed);
 
-  const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
-  if (impl_->parts.home_shard(hash) != impl_->index) {
-    impl_->parts.away(hash).fetch_add(1, std::memory_order_acq_rel);
-  }
-  impl_->shard.clients.insert(hash, *slot);
+  impl_->link_client(*slot);
   for (std::size_t family = 0; family < kFamilies.size(); ++family) {
     if (entry.has_relayed[family]) impl_->open_port(entry.relayed[family], *slot);
   }
@@ -314,12 +236,9 @@ void TableWriter::withdraw_allocation(AllocationSlot slot) {
   const auto number = static_cast<std::uint32_t>(slot);
   for (const Family family : kFamilies)
     withdraw_relayed(slot, family);
+  if (!impl_->is_between(number)) impl_->unlink_client(number);
+  impl_->end_moves(number);
   const AllocationEntry& entry = impl_->parts.allocations[number];
-  const std::uint64_t hash = impl_->parts.client_hash(entry.listener, entry.client);
-  impl_->shard.clients.erase(hash, number);
-  if (impl_->parts.home_shard(hash) != impl_->index) {
-    impl_->parts.away(hash).fetch_sub(1, std::memory_order_acq_rel);
-  }
   impl_->release_hop(entry.client_next_hop.load(std::memory_order_relaxed));
   impl_->allocations.retire(number);
   change(impl_->shard.allocations_used, ~std::uint32_t{0});
@@ -329,8 +248,13 @@ bool TableWriter::Impl::resolve_again(std::uint32_t place) {
   if (place < allocations.size()) {
     const std::uint32_t slot = allocations.first() + place;
     if (!allocations.is_live(slot)) return false;
-    AllocationEntry& entry = parts.allocations[slot];
-    exchange_hop(entry.client_next_hop, resolve_client(slot));
+    if (is_between(slot)) {
+      MoveEntry& move = parts.moves[moving_of(slot).moved];
+      exchange_hop(move.client_next_hop, resolve_client(move, slot));
+    } else {
+      AllocationEntry& entry = parts.allocations[slot];
+      exchange_hop(entry.client_next_hop, resolve_client(entry, slot));
+    }
     return true;
   }
   place -= allocations.size();
@@ -369,7 +293,9 @@ void TableWriter::Impl::follow_routes() {
 }
 
 bool TableWriter::housekeeping() {
-  for (SlotPool* pool : {&impl_->channels, &impl_->permissions, &impl_->allocations}) {
+  impl_->go_on_with_moves();
+  for (SlotPool* pool :
+       {&impl_->channels, &impl_->permissions, &impl_->allocations, &impl_->moves}) {
     pool->reclaim(impl_->qsbr, kReclaimsPerCall);
   }
   impl_->follow_routes();
@@ -383,7 +309,8 @@ bool TableWriter::has(AllocationSlot slot, std::uint16_t generation) const {
 }
 
 std::uint32_t TableWriter::retired() const {
-  return impl_->allocations.retired() + impl_->permissions.retired() + impl_->channels.retired();
+  return impl_->allocations.retired() + impl_->permissions.retired() + impl_->channels.retired() +
+         impl_->moves.retired() + static_cast<std::uint32_t>(impl_->awaited.size());
 }
 
 }  // namespace turnpike::flow

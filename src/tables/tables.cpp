@@ -144,7 +144,9 @@ TableParts::TableParts(const TableLimits& table_limits,
       by_address(2 * relayed_addresses.size()),
       relay_ports(relayed_addresses.size() * kPorts),
       allocations(allocation_count),
-      users(allocation_count),
+      owners(allocation_count),
+      moves(allocation_count),
+      moved(allocation_count),
       permissions(permission_count),
       channels(channel_count),
       live_ports(std::move(live)) {
@@ -177,6 +179,20 @@ Tables::~Tables() = default;
 std::optional<AllocationSlot> Tables::find_client(ListenerIndex listener,
                                                   const Endpoint& client) const {
   return find_one<AllocationSlot>(ByClient{*impl_}, ClientKey{client, listener});
+}
+
+// In any shard's: a ticket names it, not the five-tuple.
+std::optional<MoveSlot> Tables::find_move(ListenerIndex listener, const Endpoint& client) const {
+  const std::uint64_t hash = impl_->client_hash(listener, client);
+  if (impl_->away(hash).load(std::memory_order_acquire) == 0) return std::nullopt;
+  for (const auto& shard : impl_->shards) {
+    const std::uint32_t slot = shard->moves.find(hash, [&](std::uint32_t candidate) {
+      const MoveEntry& entry = impl_->moves[candidate];
+      return entry.client == client && entry.listener == listener;
+    });
+    if (slot != kNoSlot) return MoveSlot{slot};
+  }
+  return std::nullopt;
 }
 
 std::optional<AllocationSlot> Tables::find_relay(const Address& relayed, std::uint16_t port) const {
@@ -246,7 +262,23 @@ const AllocationEntry& Tables::allocation(AllocationSlot slot) const {
 
 std::uint32_t Tables::user(AllocationSlot slot) const {
   assert(static_cast<std::uint32_t>(slot) < impl_->allocation_count);
-  return impl_->users[static_cast<std::uint32_t>(slot)];
+  return impl_->owners[static_cast<std::uint32_t>(slot)].user;
+}
+
+RealmIndex Tables::realm(AllocationSlot slot) const {
+  assert(static_cast<std::uint32_t>(slot) < impl_->allocation_count);
+  return impl_->owners[static_cast<std::uint32_t>(slot)].realm;
+}
+
+const MoveEntry& Tables::move(MoveSlot slot) const {
+  assert(static_cast<std::uint32_t>(slot) < impl_->allocation_count);
+  return impl_->moves[static_cast<std::uint32_t>(slot)];
+}
+
+const MoveEntry* Tables::moved(AllocationSlot slot) const {
+  const std::uint32_t move =
+      impl_->moved[static_cast<std::uint32_t>(slot)].load(std::memory_order_acquire);
+  return move == 0 ? nullptr : &impl_->moves[move - 1];
 }
 
 const PermissionEntry& Tables::permission(PermissionSlot slot) const {
@@ -276,12 +308,14 @@ Tables::Usage Tables::usage(std::uint8_t shard) const {
 }
 
 std::size_t Tables::bytes() const {
-  std::size_t total = impl_->allocation_count * (sizeof(AllocationEntry) + sizeof(std::uint32_t)) +
-                      impl_->permission_count * sizeof(PermissionEntry) +
-                      impl_->channel_count * sizeof(ChannelEntry) +
-                      impl_->relayed.size() * TableParts::kPorts * sizeof(std::uint32_t);
+  std::size_t total =
+      impl_->allocation_count * (sizeof(AllocationEntry) + sizeof(TableParts::Owner) +
+                                 sizeof(MoveEntry) + sizeof(std::uint32_t)) +
+      impl_->permission_count * sizeof(PermissionEntry) +
+      impl_->channel_count * sizeof(ChannelEntry) +
+      impl_->relayed.size() * TableParts::kPorts * sizeof(std::uint32_t);
   for (const auto& shard : impl_->shards) {
-    total += shard->clients.bytes() + shard->permissions.bytes() +
+    total += shard->clients.bytes() + shard->moves.bytes() + shard->permissions.bytes() +
              shard->channels_by_number.bytes() + shard->channels_by_peer.bytes();
   }
   return total;

@@ -6,7 +6,8 @@
 //   peer side:   [relayed address][port] → allocation, a direct index;
 //                (allocation, peer endpoint) → channel; (allocation, peer address) → permission.
 // An entry is immutable but for its expiry and next-hop words, for what a path's MTU is told to be,
-// and for what payload rules have found of its flow. A withdrawn entry's slot waits on
+// for what payload rules have found of its flow, and for an allocation's client when that moves,
+// which nobody can be reading then (moves.cpp). A withdrawn entry's slot waits on
 // its shard's retire list until every worker has passed a quiescent state (base/qsbr.h): what a
 // reader has found stays what it was until that reader's next quiescent().
 #pragma once
@@ -175,9 +176,23 @@ struct alignas(64) ChannelEntry {
 static_assert(sizeof(ChannelEntry) == 64);
 static_assert(alignof(ChannelEntry) == 64);
 
+// A five-tuple by which a client comes to its allocation besides the one in the entry there.
+struct alignas(64) MoveEntry {
+  Endpoint client;
+  ListenerIndex listener = 0;
+  std::uint32_t allocation = 0;
+  std::uint16_t generation = 0;           // its allocation's
+  std::uint16_t number = 0;               // as it was published
+  mutable std::atomic<bool> told{false};  // that data have come; workers: rw, shard: as published
+  // From its completion on; shard: wo, workers: ro.
+  std::atomic<std::uint32_t> client_next_hop{0};
+};
+static_assert(sizeof(MoveEntry) == 64);
+
 inline constexpr AllocationSlot kNoAllocationSlot{kNoSlot};
 inline constexpr PermissionSlot kNoPermissionSlot{kNoSlot};
 inline constexpr ChannelSlot kNoChannelSlot{kNoSlot};
+enum class MoveSlot : std::uint32_t {};
 
 // What bulk look-ups take. Every allocation named in a key must be one that was found.
 struct ClientKey {
@@ -219,16 +234,19 @@ class TableWriter final : public FlowSink {
   void withdraw_channel(ChannelSlot slot) override;
   void withdraw_permission(PermissionSlot slot) override;
   void withdraw_allocation(AllocationSlot slot) override;
+  bool begin_move(const MoveFlow& flow) override;
+  void complete_move(AllocationSlot slot) override;
+  void cancel_move(AllocationSlot slot) override;
 
   // Whether the slot's allocation is published, and is its `generation`th.
   bool has(AllocationSlot slot, std::uint16_t generation) const;
 
-  // Gives back slots whose grace period has passed; re-resolves a bounded number of entries if the
-  // resolver's epoch has changed. Call often; returns quickly.
+  // Gives back slots whose grace period has passed; brings moves to their end; re-resolves a
+  // bounded number of entries if the resolver's epoch has changed. Call often; returns quickly.
   // True if there is more to be done at once.
   bool housekeeping();
 
-  std::uint32_t retired() const;  // slots waiting for their grace period
+  std::uint32_t retired() const;  // slots, and moves, that wait for their grace period
 
  private:
   struct Impl;
@@ -248,6 +266,8 @@ class Tables {
 
   // Reader side. All return nullptr/nullopt if there is none; expiry is the caller's to check.
   std::optional<AllocationSlot> find_client(ListenerIndex listener, const Endpoint& client) const;
+  // Of those that find_client() doesn't know.
+  std::optional<MoveSlot> find_move(ListenerIndex listener, const Endpoint& client) const;
   // By internal or external address.
   std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
@@ -264,8 +284,13 @@ class Tables {
   void find_permissions(std::span<const PermissionKey> keys, std::span<PermissionSlot> out) const;
 
   const AllocationEntry& allocation(AllocationSlot slot) const;
-  // Its user's number (AllocationFlow).
+  const MoveEntry& move(MoveSlot slot) const;
+  // Of an allocation whose client has no next hop: where the client has moved to, while the entry
+  // doesn't say so yet. nullptr: it has not moved, there is no way to it.
+  const MoveEntry* moved(AllocationSlot slot) const;
+  // Its user's number (AllocationFlow), and its realm.
   std::uint32_t user(AllocationSlot slot) const;
+  RealmIndex realm(AllocationSlot slot) const;
   const PermissionEntry& permission(PermissionSlot slot) const;
   const ChannelEntry& channel(ChannelSlot slot) const;
   // As the wire of this node has it.

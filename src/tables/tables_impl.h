@@ -24,11 +24,13 @@ struct TableParts {
   struct Shard {
     explicit Shard(const TableLimits& limits)
         : clients(limits.allocations_per_shard),
+          moves(limits.allocations_per_shard),
           permissions(limits.permissions_per_shard),
           channels_by_number(limits.channels_per_shard),
           channels_by_peer(limits.channels_per_shard) {}
 
     HashIndex clients;
+    HashIndex moves;
     HashIndex permissions;
     HashIndex channels_by_number;
     HashIndex channels_by_peer;
@@ -121,14 +123,22 @@ struct TableParts {
   std::vector<std::unique_ptr<Shard>> shards;
   LargeArray<std::atomic<std::uint32_t>> relay_ports;
   LargeArray<AllocationEntry> allocations;
-  LargeArray<std::uint32_t> users;  // by allocation; as published with it
+  // By allocation; as published with it.
+  struct Owner {
+    std::uint32_t user = 0;
+    RealmIndex realm = 0;
+  };
+  LargeArray<Owner> owners;
+  LargeArray<MoveEntry> moves;  // as many, in the same parts
+  // By allocation: the slot + 1 of the move that has its client, or 0. Shards: rw, workers: ro.
+  LargeArray<std::atomic<std::uint32_t>> moved;
   LargeArray<PermissionEntry> permissions;
   LargeArray<ChannelEntry> channels;
   const std::vector<std::atomic<std::uint64_t>*> live_ports;  // one per filter; may be empty
-  // Allocations whose shard isn't their client's home (reserved ports, mobility), counted by some
-  // bits of the client's hash. Where there are none, a look-up that misses at home is over: a few
-  // that are away must not send every stranger's packet through all shards. Shards: rw, workers:
-  // ro.
+  // Allocations whose shard isn't their client's home (reserved ports, mobility), and moves,
+  // counted by some bits of the client's hash. Where there are none, a look-up that misses at home
+  // is over: a few that are away must not send every stranger's packet through all shards. Shards:
+  // rw, workers: ro.
   static constexpr std::size_t kAwayPlaces = 16384;
   std::atomic<std::uint32_t>& away(std::uint64_t hash) {
     return away_from_home[hash >> 20 & (kAwayPlaces - 1)];

@@ -96,6 +96,10 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   if (*transport != kUdp) return refuse(request, {442});
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
     return refuse(request, {400, "Lifetime Malformed"});
+  if (const auto ticket = message.find(Attribute::kMobilityTicket)) {
+    if (!ticket->value.empty()) return refuse(request, {400, "Mobility Ticket In An Allocate"});
+    if (!policy_->mobility) return refuse(request, {405});
+  }
   const IdentityVerdict identity = judge_identity(request);
   if (identity.refused) return refuse(request, kIdentityRefused);
   if (redirect(request)) return;
@@ -178,6 +182,7 @@ Allocation* Server::Impl::establish(const Request& request, const Claim& claimed
   for (std::size_t family = 0; family < 2; ++family) {
     if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
   }
+  if (request.message.has(Attribute::kMobilityTicket)) made.mobility = new_mobility();
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
   Allocation* kept = book_.add(std::move(made));
   if (kept != nullptr && claimed.redeemed) book_.take_up(*claimed.redeemed, request.five_tuple);
@@ -279,6 +284,9 @@ void Server::Impl::answer_allocate(const Request& request, const Allocation& all
   }
   writer.add_u32(Attribute::kLifetime, allocation.lifetime_s);
   if (allocation.token) writer.add(Attribute::kReservationToken, *allocation.token);
+  // Of a retransmission's answer the first, too.
+  if (allocation.mobility)
+    writer.add(Attribute::kMobilityTicket, ticket_of(allocation, Mobility{}.serial));
   if (allocation.address_error) {
     writer.add_address_error_code(allocation.address_error->first,
                                   allocation.address_error->second);

@@ -205,7 +205,7 @@ void Server::Impl::keys_arrived(Instant now, const UserName& user, RealmIndex re
     Request request{now, one.five_tuple, one.token, one.realm, {}, {}, {}};
     static_cast<void>(MessageView::parse(one.bytes, request.message));
     if (prove(request, keys != nullptr ? *keys : UserKeys{})) {
-      dispatch(request, book_.find(one.five_tuple, now_s(now)));
+      dispatch(request, meant(request));
     } else {
       deny(request, keys != nullptr ? Unauthorized::kWrongKey : Unauthorized::kUnknownUser);
     }

@@ -46,6 +46,7 @@ Book::Book(const ServerConfig& config, ServerHost& host, QuotaLedger& quotas,
       allocations_(config.max_allocations),
       by_five_tuple_(config.max_allocations, OfSlot{&allocations_, FiveTupleHash(random_key(host))},
                      OfSlot{&allocations_, FiveTupleHash(HashKey{})}),
+      moving_(0, FiveTupleHash(random_key(host))),
       tombstones_(config.max_allocations, FiveTupleHash(random_key(host))) {
   std::size_t ports = 0;
   for (std::size_t i = 0; i < config_.relayed.size(); ++i) {
@@ -59,12 +60,16 @@ Book::Book(const ServerConfig& config, ServerHost& host, QuotaLedger& quotas,
 }
 
 Allocation* Book::find(const FiveTuple& five_tuple, std::uint32_t now_s) {
-  const auto found = by_five_tuple_.find(five_tuple);
-  if (found == by_five_tuple_.end()) return nullptr;
-  const AllocationSlot slot = *found;
-  Allocation& allocation = allocations_.at(slot);
-  if (allocation.due_s > now_s) return &allocation;
-  expire(allocation, now_s);
+  if (const auto found = by_five_tuple_.find(five_tuple); found != by_five_tuple_.end())
+    return find(*found, now_s);
+  const auto moves = moving_.find(five_tuple);
+  return moves == moving_.end() ? nullptr : find(moves->second, now_s);
+}
+
+Allocation* Book::find(AllocationSlot slot, std::uint32_t now_s) {
+  Allocation* allocation = at(slot);
+  if (allocation == nullptr || allocation->due_s > now_s) return allocation;
+  expire(*allocation, now_s);
   return at(slot);
 }
 
@@ -161,6 +166,7 @@ std::size_t Book::expire(Allocation& allocation, std::uint32_t now_s) {
 // One whose families have both ended.
 void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   const AllocationSlot slot = allocation.slot;
+  if (allocation.mobility && allocation.mobility->to) cancel_move(allocation);
   host_.flows().withdraw_allocation(slot);
   quotas_.release(allocation.owner.account, allocation.five_tuple);
   Counter& of_realm = counters_.realm_allocations[allocation.owner.account.realm];
@@ -171,6 +177,47 @@ void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   by_five_tuple_.erase(slot);  // which asks the allocation for its five-tuple
   allocations_.erase(slot);
   update_gauges();
+}
+
+QuotaLedger::Verdict Book::begin_move(Allocation& allocation, const FiveTuple& to, bool& no_room) {
+  Mobility& mobility = *allocation.mobility;
+  if (by_five_tuple_.contains(to) || moving_.contains(to))
+    return QuotaLedger::Verdict::kFiveTupleTaken;
+  const FiveTuple* instead = mobility.to ? &*mobility.to : nullptr;
+  const auto verdict = quotas_.begin_move(allocation.five_tuple, instead, to);
+  if (verdict != QuotaLedger::Verdict::kReserved) return verdict;
+  if (instead != nullptr) {
+    moving_.erase(*instead);
+    mobility.given_up = mobility.to;
+  }
+  mobility.to = to;
+  moving_[to] = allocation.slot;
+  mobility.move = static_cast<std::uint16_t>(mobility.move % 0xFFFF + 1);
+  no_room = !host_.flows().begin_move({allocation.slot, to, mobility.move});
+  if (no_room) cancel_move(allocation);
+  return verdict;
+}
+
+void Book::complete_move(Allocation& allocation, std::uint32_t now_s) {
+  const FiveTuple left = allocation.five_tuple;
+  by_five_tuple_.erase(allocation.slot);  // which asks the allocation for its five-tuple
+  allocation.five_tuple = *allocation.mobility->to;
+  by_five_tuple_.insert(allocation.slot);
+  moving_.erase(allocation.five_tuple);
+  allocation.mobility->to.reset();
+  allocation.mobility->given_up.reset();
+  host_.flows().complete_move(allocation.slot);
+  quotas_.end_move(left, allocation.five_tuple);
+  bury(left, {allocation.created_by, allocation.owner, now_s + config_.tombstone_s});
+  counters_.moves.add();
+}
+
+void Book::cancel_move(Allocation& allocation) {
+  std::optional<FiveTuple>& to = allocation.mobility->to;
+  host_.flows().cancel_move(allocation.slot);
+  quotas_.end_move(*to, allocation.five_tuple);
+  moving_.erase(*to);
+  to.reset();
 }
 
 // As many as there can be allocations: who comes and goes faster than that has the oldest

@@ -57,6 +57,20 @@ struct Identity {
   stun::Key sha256;
 };
 
+// Of an allocation that its client may move (RFC 8016).
+struct Mobility {
+  std::uint64_t number = 0;            // random: tells it, in tickets, from the slot's other owners
+  std::uint16_t serial = 1;            // of its ticket
+  std::uint16_t old_serial = 0;        // of the one before, which is honoured
+  std::uint32_t old_until_s = 0;       // so long
+  bool unconfirmed = false;            // nothing has shown that the client has the new one
+  std::uint16_t move = 0;              // the last one's number
+  std::optional<FiveTuple> to;         // where to it moves; no data have come from there yet
+  std::optional<FiveTuple> given_up;   // where to it was about to move before
+  stun::TransactionId refreshed_by{};  // what began the last move,
+  std::uint32_t granted_s = 0;         // and what was its answer's LIFETIME
+};
+
 struct Allocation {
   AllocationSlot slot{};
   FiveTuple five_tuple;
@@ -72,6 +86,7 @@ struct Allocation {
   std::uint32_t lifetime_s = 0;
   std::optional<TokenSealer::Token> token;
   std::optional<std::pair<Family, std::uint16_t>> address_error;
+  std::optional<Mobility> mobility;
 
   bool is_over() const { return !relayed[0] && !relayed[1]; }
 };
@@ -150,6 +165,7 @@ class Book {
   // Allocations. A pointer is good until the next call that ends or adds one.
   // One that lives: nothing that has ended is left on it.
   Allocation* find(const FiveTuple& five_tuple, std::uint32_t now_s);
+  Allocation* find(AllocationSlot slot, std::uint32_t now_s);
   Allocation* at(AllocationSlot slot);
   // What is left of the five-tuple's last one.
   const Tombstone* tombstone(const FiveTuple& five_tuple) const;
@@ -164,6 +180,13 @@ class Book {
   void end_family(Allocation& allocation, Family family, std::uint32_t now_s);
   // Schedules what is left of the allocation, or ends it where nothing is.
   void settle(Allocation& allocation, std::uint32_t now_s);
+
+  // Moves of allocations that have mobility. Unless kReserved, nothing has changed, but that there
+  // is no other move under way any more where `no_room` is set: the tables had none.
+  QuotaLedger::Verdict begin_move(Allocation& allocation, const FiveTuple& to, bool& no_room);
+  // One is under way.
+  void complete_move(Allocation& allocation, std::uint32_t now_s);
+  void cancel_move(Allocation& allocation);
 
   // Permissions. Room for these, of the allocation's and of its user's. kNone: it has been taken;
   // else none of it, and that limit is why.
@@ -246,6 +269,7 @@ class Book {
 
   Allocations allocations_;
   std::unordered_set<AllocationSlot, OfSlot, OfSlot> by_five_tuple_;
+  std::unordered_map<FiveTuple, AllocationSlot, FiveTupleHash> moving_;  // by where to
   Schedule<AllocationSlot> allocations_due_;
   Tombstones tombstones_;
   Schedule<const FiveTuple*> tombstones_due_;  // keys of tombstones_

@@ -44,7 +44,7 @@ void Server::Impl::handle(Instant now, const FiveTuple& five_tuple, stun::Bytes 
       std::find(kMethods.begin(), kMethods.end(), request.message.method()) == kMethods.end()) {
     return discard(token, Discard::kMalformed);
   }
-  authenticate(request, book_.find(five_tuple, now_s(now)));
+  authenticate(request, meant(request));
 }
 
 // Whatever it is for, the client learns it as it learns of any end: by 437 to what it asks next.
@@ -68,6 +68,8 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   if (const std::size_t n = stun::unknown_attributes(request.message, unknown); n != 0)
     return refuse_unknown(request, std::span(unknown).first(n));
   const Method method = request.message.method();
+  if (method == Method::kRefresh && request.message.has(Attribute::kMobilityTicket))
+    return move(request, allocation);
   // RFC 8656 §5: the whole username, whichever way it was given.
   if (method != Method::kAllocate && allocation != nullptr &&
       allocation->owner.username != request.user.username) {
@@ -174,6 +176,14 @@ void Server::keys_arrived(Instant now, const UserName& user, RealmIndex realm,
 
 bool Server::end(Instant now, AllocationSlot slot) {
   return impl_->end(now, slot);
+}
+
+void Server::data_came(Instant now, AllocationSlot slot, std::uint16_t move) {
+  impl_->data_came(now, slot, move);
+}
+
+void Server::stream_ended(Instant now, AllocationSlot slot, std::uint16_t move) {
+  impl_->stream_ended(now, slot, move);
 }
 
 bool Server::tick(Instant now) {

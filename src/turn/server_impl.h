@@ -57,6 +57,8 @@ class Server::Impl {
               RealmIndex realm);
   void keys_arrived(Instant now, const UserName& user, RealmIndex realm, const UserKeys* keys);
   bool end(Instant now, AllocationSlot slot);
+  void data_came(Instant now, AllocationSlot slot, std::uint16_t move);
+  void stream_ended(Instant now, AllocationSlot slot, std::uint16_t move);
   bool tick(Instant now);
 
   ServerCounters counters;
@@ -110,8 +112,21 @@ class Server::Impl {
   std::uint32_t lifetime(const stun::MessageView& message) const;
   Address public_of(const Address& relayed) const;
 
-  // refresh.cpp
-  void refresh(Request& request, Allocation& allocation);
+  // refresh.cpp: `ticket`, in the success.
+  void refresh(Request& request, Allocation& allocation,
+               const std::optional<TokenSealer::Ticket>& ticket = std::nullopt);
+  Refusal refresh_refused(const Request& request, const Allocation& allocation,
+                          std::array<bool, 2>& meant) const;
+  void answer_refresh(const Request& request, std::uint32_t granted_s,
+                      const std::optional<TokenSealer::Ticket>& ticket);
+
+  // mobility.cpp
+  Allocation* meant(const Request& request);
+  TokenSealer::Ticket ticket_of(const Allocation& allocation, std::uint16_t serial) const;
+  Mobility new_mobility() const;
+  void move(Request& request, Allocation* allocation);
+  Refusal may_move(const Request& request, const Allocation& allocation,
+                   std::uint16_t serial) const;
 
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);

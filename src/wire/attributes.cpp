@@ -95,6 +95,8 @@ constexpr std::array kRules{
     AttributeRule{Attribute::kFingerprint, "FINGERPRINT", 4, 4, may(kAll), may(kAnswered),
                   may(kAnswered)},
     AttributeRule{Attribute::kOrigin, "ORIGIN", 1, kTextMax, may(kAnswered), kNowhere, kNowhere},
+    AttributeRule{Attribute::kMobilityTicket, "MOBILITY-TICKET", 0, kTextMax,
+                  may(kAllocate | kRefresh), may(kAllocate | kRefresh), kNowhere},
 };
 
 MethodSet bit_of(Method method) {

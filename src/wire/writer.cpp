@@ -171,7 +171,7 @@ std::span<const std::uint8_t> MessageWriter::finish() {
   return buffer_.first(size_);
 }
 
-// RFC 8489 §14.8 and RFC 8656 §19.
+// RFC 8489 §14.8, RFC 8656 §19 and RFC 8016 §4.
 std::string_view reason_phrase(std::uint16_t code) {
   switch (code) {
     case 300:
@@ -182,6 +182,8 @@ std::string_view reason_phrase(std::uint16_t code) {
       return "Unauthenticated";
     case 403:
       return "Forbidden";
+    case 405:
+      return "Mobility Forbidden";
     case 420:
       return "Unknown Attribute";
     case 437:

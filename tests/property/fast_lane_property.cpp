@@ -267,7 +267,8 @@ void check_same_counters(const WorkerCounters& a, const WorkerCounters& b) {
 }
 
 void check_same_rules(World& fast, World& general) {
-  RC_ASSERT(fast.pipeline_->police().ended().size() == general.pipeline_->police().ended().size());
+  RC_ASSERT(fast.pipeline_->police().untold().size() ==
+            general.pipeline_->police().untold().size());
   if (!fast.policy_.payload) return;
   for (policy::RuleNumber rule = 1; rule <= fast.policy_.payload->rules().size(); ++rule) {
     const policy::RuleCounts& a = fast.policy_.payload->counts(0, rule);

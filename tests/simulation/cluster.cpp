@@ -134,9 +134,7 @@ const ServerCounters& Cluster::counters(std::size_t shard) const {
 
 std::optional<std::size_t> Cluster::owner_of(const FiveTuple& five_tuple) const {
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    for (const auto& [slot, flow] : shards_[i]->sink.allocations) {
-      if (flow.five_tuple == five_tuple) return i;
-    }
+    if (shards_[i]->sink.has(five_tuple)) return i;
   }
   return std::nullopt;
 }
@@ -144,12 +142,18 @@ std::optional<std::size_t> Cluster::owner_of(const FiveTuple& five_tuple) const 
 bool Cluster::hand(const Sent& sent, std::size_t home) {
   std::size_t shard = home;
   MessageView message;
-  if (MessageView::parse(sent.bytes, message) == stun::ParseError::kNone) {
+  const bool read = MessageView::parse(sent.bytes, message) == stun::ParseError::kNone;
+  if (read) {
     const auto found = message.find(Attribute::kReservationToken);
     const auto content = found ? tokens_.open(found->value) : std::nullopt;
     if (content) shard = content->shard;
   }
   shard = owner_of(sent.five_tuple).value_or(shard);
+  if (read && message.method() == Method::kRefresh) {
+    const auto found = message.find(Attribute::kMobilityTicket);
+    const auto content = found ? tokens_.open_ticket(found->value) : std::nullopt;
+    if (content) shard = content->shard;
+  }
   const RequestToken token{++tokens_made_};
   open_[token] = sent;
   ++shards_[shard]->handed;
@@ -185,6 +189,40 @@ bool Cluster::end(std::size_t shard, AllocationSlot slot) {
   require(!owner_of(five_tuple), "what has been ended is published still");
   model_.end(now, five_tuple);
   return true;
+}
+
+// As a worker tells; of a move that there may be no longer.
+void Cluster::data_come(const FiveTuple& from) {
+  repeat_notice();
+  for (const auto& shard : shards_) {
+    for (const auto& [slot, move] : shard->sink.moves) {
+      if (move.five_tuple != from) continue;
+      notices_.push_back({shard.get(), slot, move.number});
+      const FiveTuple before = shard->sink.allocations.at(slot).five_tuple;
+      shard->server->data_came(now, AllocationSlot{slot}, move.number);
+      model_.data_came(now, from);
+      owners_[from] = owners_.at(before);
+      return;
+    }
+  }
+}
+
+void Cluster::repeat_notice() {
+  if (notices_.empty()) return;
+  const auto& [shard, slot, number] =
+      notices_[surroundings_.random_below(static_cast<std::uint32_t>(notices_.size()))];
+  const bool again =
+      shard->sink.moves.contains(slot) && shard->sink.moves.at(slot).number == number;
+  if (!again) shard->server->data_came(now, AllocationSlot{slot}, number);
+}
+
+std::vector<FiveTuple> Cluster::moving() const {
+  std::vector<FiveTuple> all;
+  for (const auto& shard : shards_) {
+    for (const auto& [slot, move] : shard->sink.moves)
+      all.push_back(move.five_tuple);
+  }
+  return all;
 }
 
 Sent Cluster::take(RequestToken token) {
@@ -238,8 +276,7 @@ void Cluster::succeeded(const Shard& by, const Sent& sent, const MessageView& re
   for (const auto& redirect : setup_.config.redirects)
     require(sent.five_tuple.server != redirect.server, "a redirected client succeeds");
   model_.forget(now);
-  const bool made =
-      request.method() == Method::kAllocate && !model_.allocations().contains(sent.five_tuple);
+  const bool made = request.method() == Method::kAllocate && !model_.knows(sent.five_tuple);
   if (made) {
     require(sent.five_tuple.client.address != kTunnelled, "a tunnelled client succeeds");
     owners_[sent.five_tuple] = user;

@@ -89,6 +89,10 @@ class Cluster {
   void tick(std::size_t shard);
   // The slot's allocation, by a notice that is about this one. False: the shard has none there.
   bool end(std::size_t shard, AllocationSlot slot);
+  // Where clients are moving to; and data of theirs from there. Something that was told of such
+  // data before is told again, and means nothing any more.
+  std::vector<FiveTuple> moving() const;
+  void data_come(const FiveTuple& from);
 
   // After each of which Promises says what may become of a packet.
   Promises check();
@@ -123,6 +127,7 @@ class Cluster {
   void note_limits(const User& user, bool made);
   UserLimits limits_for(const User& user) const;
   std::uint32_t published() const;  // allocations
+  void repeat_notice();
   void check_quotas() const;
   void check_end() const;
 
@@ -139,6 +144,12 @@ class Cluster {
   std::map<const User*, Rooms> limits_;  // by the last Allocate that may have changed them
   std::set<Address> sources_;            // of all that has been asked
   std::map<RequestToken, Sent> open_;
+  struct Notice {
+    Shard* shard;
+    std::uint32_t slot;
+    std::uint16_t number;
+  };
+  std::vector<Notice> notices_;
   std::uint64_t tokens_made_ = 0;
 };
 

@@ -28,7 +28,7 @@ void Model::judge(Instant now, const FiveTuple& five_tuple, const std::string& u
                   const MessageView& request, std::uint16_t result,
                   const Circumstances& circumstances) {
   forget(now);
-  const Codes codes = due(five_tuple, user, request, circumstances);
+  const Codes codes = due(now_s(now), five_tuple, user, request, circumstances);
   if (codes.contains(result)) return;
   std::string what = std::to_string(result) + " for method " +
                      std::to_string(static_cast<int>(request.method())) + " where due was";
@@ -37,12 +37,14 @@ void Model::judge(Instant now, const FiveTuple& five_tuple, const std::string& u
   throw Failure{what};
 }
 
-Codes Model::due(const FiveTuple& five_tuple, const std::string& user, const MessageView& request,
-                 const Circumstances& circumstances) const {
+Codes Model::due(std::uint32_t seconds, const FiveTuple& five_tuple, const std::string& user,
+                 const MessageView& request, const Circumstances& circumstances) const {
   std::array<std::uint16_t, stun::kAttributesMax> unknown{};
   if (stun::unknown_attributes(request, unknown) != 0) return {420};
   const Method method = request.method();
-  const auto found = allocations_.find(five_tuple);
+  if (method == Method::kRefresh && request.has(Attribute::kMobilityTicket))
+    return due_of_move(seconds, five_tuple, user, request, circumstances);
+  const auto found = find(five_tuple);
   const Allocation* allocation = found == allocations_.end() ? nullptr : &found->second;
   if (method != Method::kAllocate && allocation != nullptr && allocation->user != user)
     return {441};
@@ -59,7 +61,7 @@ Codes Model::due(const FiveTuple& five_tuple, const std::string& user, const Mes
 
 Codes Model::due_of_allocate(const FiveTuple& five_tuple, const std::string& user,
                              const MessageView& request, const Circumstances& circumstances) const {
-  if (const auto found = allocations_.find(five_tuple); found != allocations_.end()) {
+  if (const auto found = find(five_tuple); found != allocations_.end()) {
     const bool again =
         found->second.created_by == request.transaction_id() && found->second.user == user;
     return {again ? std::uint16_t{0} : std::uint16_t{437}};
@@ -78,6 +80,10 @@ Codes Model::due_of_new(const FiveTuple& five_tuple, const std::string& user,
   if (!transport) return {400};
   if (*transport != kUdp) return {442};
   if (malformed_lifetime(request)) return {400};
+  if (const auto ticket = request.find(Attribute::kMobilityTicket)) {
+    if (!ticket->value.empty()) return {400};
+    if (!config_.mobility) return {405};
+  }
   for (const ServerConfig::Redirect& redirect : config_.redirects) {
     if (redirect.server == five_tuple.server) return {300};
   }

@@ -2,6 +2,7 @@
 // there are real tables besides, all goes on to them, and slots are theirs: each comes again.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -91,7 +92,34 @@ class FakeSink final : public FlowSink {
     for (const auto& [id, permission] : permissions)
       require(permission.allocation != slot, "a permission outlives its allocation");
     allocations.erase(number(slot));
+    require(!moves.contains(number(slot)), "a move outlives its allocation");
     if (inner_ != nullptr) inner_->withdraw_allocation(slot);
+  }
+  bool begin_move(const MoveFlow& flow) override {
+    if (is_full_()) {
+      refused = true;
+      return false;
+    }
+    require(allocations.contains(number(flow.allocation)), "nothing moves");
+    require(!has(flow.five_tuple), "a five-tuple has two flows");
+    if (inner_ != nullptr && !inner_->begin_move(flow)) return false;
+    moves[number(flow.allocation)] = flow;
+    return true;
+  }
+  void complete_move(AllocationSlot slot) override {
+    at(allocations, number(slot)).five_tuple = at(moves, number(slot)).five_tuple;
+    moves.erase(number(slot));
+    if (inner_ != nullptr) inner_->complete_move(slot);
+  }
+  void cancel_move(AllocationSlot slot) override {
+    moves.erase(number(slot));
+    if (inner_ != nullptr) inner_->cancel_move(slot);
+  }
+
+  // By which a client comes to an allocation.
+  bool has(const FiveTuple& five_tuple) const {
+    return std::any_of(allocations.begin(), allocations.end(),
+                       [&](const auto& one) { return leads(one.first, five_tuple); });
   }
 
   // As the workers: a live channel, both ways and whatever its permission; a live permission.
@@ -99,7 +127,7 @@ class FakeSink final : public FlowSink {
                                      std::uint32_t seconds) const {
     for (const auto& [id, flow] : channels) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple == five_tuple && flow.number == wanted &&
+      if (leads(number(flow.allocation), five_tuple) && flow.number == wanted &&
           flow.expires_s > seconds && lives(allocation, flow.peer.address.family, seconds)) {
         return flow.peer;
       }
@@ -109,8 +137,8 @@ class FakeSink final : public FlowSink {
   bool by_send(const FiveTuple& five_tuple, const Address& peer, std::uint32_t seconds) const {
     for (const auto& [id, flow] : permissions) {
       const AllocationFlow& allocation = allocations.at(number(flow.allocation));
-      if (allocation.five_tuple == five_tuple && flow.peer == peer && flow.expires_s > seconds &&
-          lives(allocation, peer.family, seconds)) {
+      if (leads(number(flow.allocation), five_tuple) && flow.peer == peer &&
+          flow.expires_s > seconds && lives(allocation, peer.family, seconds)) {
         return true;
       }
     }
@@ -140,6 +168,7 @@ class FakeSink final : public FlowSink {
   }
 
   std::map<std::uint32_t, AllocationFlow> allocations;
+  std::map<std::uint32_t, MoveFlow> moves;  // by allocation
   std::map<std::uint32_t, PermissionFlow> permissions;
   std::map<std::uint32_t, ChannelFlow> channels;
   bool refused = false;  // something, for want of room, since somebody last asked
@@ -152,6 +181,11 @@ class FakeSink final : public FlowSink {
   template <typename Slot>
   std::optional<Slot> next() {
     return Slot{next_++};
+  }
+  bool leads(std::uint32_t slot, const FiveTuple& five_tuple) const {
+    const auto move = moves.find(slot);
+    return allocations.at(slot).five_tuple == five_tuple ||
+           (move != moves.end() && move->second.five_tuple == five_tuple);
   }
   template <typename Flow>
   static Flow& at(std::map<std::uint32_t, Flow>& flows, std::uint32_t slot) {

@@ -112,7 +112,7 @@ class World final : private Surroundings {
     std::vector<Birth> ended;  // whose packets it was, by what its police has to tell
   };
   struct Told {
-    Police::Ended ended;
+    Police::Untold ended;
     Birth allocation = 0;
   };
   // What a client or a peer sends, and by which way it is to go; none: by none.
@@ -332,10 +332,10 @@ class World final : private Surroundings {
     Worker& worker = *workers_[by];
     Packet packet = flow::test::arrived(buffer_, flow::test::frame_of(sending.datagram), kRoom);
     const Police& police = worker.pipeline->police();
-    const std::size_t ended = police.ended().size();
+    const std::size_t ended = police.untold().size();
     worker.pipeline->process(cluster_.now, {&packet, 1});
     const bool passes = packet.verdict == Verdict::kTransmit;
-    const Fate fate{by, passes ? Drop::kNone : packet.drop, police.ended().size() != ended};
+    const Fate fate{by, passes ? Drop::kNone : packet.drop, police.untold().size() != ended};
     if (packet.verdict == Verdict::kDrop) ++coverage_.drops[static_cast<std::size_t>(fate.drop)];
     if (!sending.way) {
       require(!passes, "a packet passes that nothing lets pass");
@@ -395,9 +395,9 @@ class World final : private Surroundings {
   // Notices.
   void hand_over(Worker& worker) {
     Police& police = worker.pipeline->police();
-    for (std::size_t i = 0; i < police.ended().size(); ++i)
-      told_.push_back({police.ended()[i], worker.ended[i]});
-    police.taken(police.ended().size());
+    for (std::size_t i = 0; i < police.untold().size(); ++i)
+      told_.push_back({police.untold()[i], worker.ended[i]});
+    police.told(police.untold().size());
     worker.ended.clear();
   }
   void hear_a_notice() {

@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace turnpike::simulation {
 namespace {
@@ -38,16 +39,30 @@ std::optional<TokenSealer::Token> token_in(const MessageView& message) {
 void Model::success(Instant now, const FiveTuple& five_tuple, const std::string& user,
                     const MessageView& request, const MessageView& answer) {
   forget(now);
-  const auto found = allocations_.find(five_tuple);
+  if (request.method() == Method::kRefresh && request.has(Attribute::kMobilityTicket))
+    return move(now, five_tuple, request, answer);
+  const auto found = find(five_tuple);
   require(found == allocations_.end() || found->second.user == user,
           "somebody else's allocation is used");
   if (request.method() == Method::kAllocate)
     return allocate(now, five_tuple, user, request, answer);
   require(found != allocations_.end(), "a success without an allocation");
-  if (request.method() == Method::kRefresh) return refresh(now, five_tuple, request, answer);
+  require(!answer.has(Attribute::kMobilityTicket), "a ticket that nobody asked for");
+  if (request.method() == Method::kRefresh) return refresh(now, found, request, answer);
   if (request.method() == Method::kCreatePermission) return permit(now, found->second, request);
   require(request.method() == Method::kChannelBind, "a success of an unknown method");
   bind(now, found->second, request);
+}
+
+Model::Allocations::const_iterator Model::find(const FiveTuple& five_tuple) const {
+  return std::find_if(allocations_.begin(), allocations_.end(), [&](const auto& one) {
+    return one.first == five_tuple || one.second.to == five_tuple;
+  });
+}
+
+Model::Allocations::iterator Model::find(const FiveTuple& five_tuple) {
+  const auto found = std::as_const(*this).find(five_tuple);
+  return allocations_.erase(found, found);  // the same place, to be changed
 }
 
 void Model::forget(Instant now) {
@@ -108,7 +123,9 @@ std::uint32_t Model::clamp(const MessageView& request) const {
 void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string& user,
                      const MessageView& request, const MessageView& answer) {
   const auto relayed = relayed_in(answer);
-  if (const auto found = allocations_.find(five_tuple); found != allocations_.end()) {
+  require(answer.has(Attribute::kMobilityTicket) == request.has(Attribute::kMobilityTicket),
+          "a ticket that nobody asked for, or none");
+  if (const auto found = find(five_tuple); found != allocations_.end()) {
     require(found->second.created_by == request.transaction_id(),
             "a five-tuple has a second allocation");
     require(found->second.relayed == relayed, "a retransmission is answered otherwise");
@@ -135,6 +152,11 @@ void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string
     require(!reservations_.contains(*token), "two reservations have one token");
     reservations_[*token] = {next, user, five_tuple.client.address,
                              expiry_s(now, config_.reservation_lifetime_s)};
+  }
+  if (const auto ticket = ticket_in(answer)) {
+    made.number = ++numbers_;
+    made.ticket = *ticket;
+    require(tickets_.emplace(*ticket, made.number).second, "a ticket is given twice");
   }
   allocations_[five_tuple] = made;
 }
@@ -176,9 +198,9 @@ void Model::check_ports(const Allocation& made, const MessageView& request) {
   }
 }
 
-void Model::refresh(Instant now, const FiveTuple& five_tuple, const MessageView& request,
+void Model::refresh(Instant now, Allocations::iterator found, const MessageView& request,
                     const MessageView& answer) {
-  Allocation& allocation = allocations_.at(five_tuple);
+  Allocation& allocation = found->second;
   const bool ends = request.u32(Attribute::kLifetime) == 0U;
   require(answer.u32(Attribute::kLifetime) == (ends ? 0 : clamp(request)),
           "another lifetime than is due");
@@ -192,8 +214,8 @@ void Model::refresh(Instant now, const FiveTuple& five_tuple, const MessageView&
     if (ends) end_family(allocation, family);
   }
   if (allocation.relayed[0] || allocation.relayed[1]) return;
-  remember(five_tuple, allocation, now_s(now));
-  allocations_.erase(five_tuple);
+  remember(found->first, allocation, now_s(now));
+  allocations_.erase(found);
 }
 
 void Model::check_peer(const Allocation& allocation, const Address& peer) const {
@@ -239,7 +261,7 @@ void Model::bind(Instant now, Allocation& allocation, const MessageView& request
 
 // RFC 8656 §12.6: a channel sends even where its permission has run out.
 std::optional<Endpoint> Model::by_channel(const FiveTuple& five_tuple, ChannelNumber number) const {
-  const auto found = allocations_.find(five_tuple);
+  const auto found = find(five_tuple);
   if (found == allocations_.end()) return std::nullopt;
   const auto channel = found->second.channels.find(number);
   if (channel == found->second.channels.end()) return std::nullopt;
@@ -247,7 +269,7 @@ std::optional<Endpoint> Model::by_channel(const FiveTuple& five_tuple, ChannelNu
 }
 
 bool Model::by_send(const FiveTuple& five_tuple, const Address& peer) const {
-  const auto found = allocations_.find(five_tuple);
+  const auto found = find(five_tuple);
   return found != allocations_.end() && found->second.permissions.contains(peer);
 }
 

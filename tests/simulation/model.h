@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
@@ -48,7 +49,20 @@ class Model {
       std::uint32_t until_s = 0;
     };
     std::map<ChannelNumber, Channel> channels;
+
+    // Of one that may move (RFC 8016): its ticket, and the one before it, with until when that is
+    // good and what used it.
+    using Ticket = std::vector<std::uint8_t>;
+    Ticket ticket, old_ticket;  // empty: none
+    std::uint64_t number = 0;
+    std::uint32_t old_until_s = 0;
+    stun::TransactionId refreshed_by{};
+    bool unconfirmed = false;               // no data have come since the ticket was given
+    std::optional<FiveTuple> to, given_up;  // where to it moves, and was about to before
   };
+
+  using Allocations = std::map<FiveTuple, Allocation>;
+  using Ticket = Allocation::Ticket;
 
   // `remembers_ghosts`: the server has room for all tombstones that there will be.
   Model(const ServerConfig& config, bool remembers_ghosts)
@@ -89,6 +103,10 @@ class Model {
   void end(Instant now, const FiveTuple& five_tuple);
   // What has ended is no more.
   void forget(Instant now);
+  // Data have come from where the allocation moves to.
+  void data_came(Instant now, const FiveTuple& from);
+  // Whether the client has an allocation by it.
+  bool knows(const FiveTuple& five_tuple) const { return find(five_tuple) != allocations_.end(); }
 
   // What becomes of a packet.
   std::optional<Endpoint> by_channel(const FiveTuple& five_tuple, ChannelNumber number) const;
@@ -101,7 +119,7 @@ class Model {
   };
   std::optional<Delivery> from_peer(const Endpoint& public_relayed, const Endpoint& peer) const;
 
-  const std::map<FiveTuple, Allocation>& allocations() const { return allocations_; }
+  const Allocations& allocations() const { return allocations_; }
 
  private:
   struct Reservation {
@@ -111,9 +129,20 @@ class Model {
     std::uint32_t until_s = 0;
   };
   using Reservations = std::map<TokenSealer::Token, Reservation>;
+  Allocations::const_iterator find(const FiveTuple& five_tuple) const;
+  Allocations::iterator find(const FiveTuple& five_tuple);
+  // moves.cpp
+  static std::optional<Ticket> ticket_in(const stun::MessageView& message);
+  Allocations::const_iterator with_ticket(const Ticket& ticket) const;
+  static bool is_repeated(std::uint32_t seconds, const FiveTuple& from, const FiveTuple& at,
+                          const Allocation& allocation, const stun::MessageView& request);
+  Codes due_of_move(std::uint32_t seconds, const FiveTuple& from, const std::string& user,
+                    const stun::MessageView& request, const Circumstances& circumstances) const;
+  void move(Instant now, const FiveTuple& from, const stun::MessageView& request,
+            const stun::MessageView& answer);
   // due.cpp
-  Codes due(const FiveTuple& five_tuple, const std::string& user, const stun::MessageView& request,
-            const Circumstances& circumstances) const;
+  Codes due(std::uint32_t seconds, const FiveTuple& five_tuple, const std::string& user,
+            const stun::MessageView& request, const Circumstances& circumstances) const;
   Codes due_of_allocate(const FiveTuple& five_tuple, const std::string& user,
                         const stun::MessageView& request, const Circumstances& circumstances) const;
   Codes due_of_new(const FiveTuple& five_tuple, const std::string& user,
@@ -140,7 +169,7 @@ class Model {
   void check_families(const Allocation& made, const stun::MessageView& request,
                       const stun::MessageView& answer) const;
   void check_ports(const Allocation& made, const stun::MessageView& request);
-  void refresh(Instant now, const FiveTuple& five_tuple, const stun::MessageView& request,
+  void refresh(Instant now, Allocations::iterator found, const stun::MessageView& request,
                const stun::MessageView& answer);
   void permit(Instant now, Allocation& allocation, const stun::MessageView& request);
   void bind(Instant now, Allocation& allocation, const stun::MessageView& request);
@@ -152,10 +181,12 @@ class Model {
 
   const ServerConfig config_;
   const bool remembers_ghosts_;
-  std::map<FiveTuple, Allocation> allocations_;
+  Allocations allocations_;
   Reservations reservations_;
   std::map<std::pair<FiveTuple, stun::TransactionId>, std::uint32_t> ghosts_;  // until when
   std::set<std::pair<FiveTuple, stun::TransactionId>> ended_;                  // ever
+  std::map<Ticket, std::uint64_t> tickets_;  // ever given, by whose: allocations have numbers
+  std::uint64_t numbers_ = 0;
 };
 
 }  // namespace turnpike::simulation

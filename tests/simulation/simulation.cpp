@@ -42,8 +42,11 @@ FiveTuple five_tuple(const ClientEndpoint& client) {
   return {client, kServer, Transport::kUdp};
 }
 
-// How often each result has been seen, over all runs.
-using Coverage = std::array<std::uint64_t, kResults.size()>;
+// How often each result has been seen, and a client's move, over all runs.
+struct Coverage {
+  std::array<std::uint64_t, kResults.size()> results{};
+  std::uint64_t moves = 0;
+};
 
 const std::vector<User>& users() {
   static const std::vector<User> all = [] {
@@ -75,6 +78,7 @@ class World final : private Surroundings {
         of_some_ = below(3) == 0 ? std::nullopt : std::optional(some_limits());
       bring_keys();
       queue(next_request(static_cast<int>(below(kClients))));
+      send_data();
       deliver();
       if (step % 8 == 0) check();
     }
@@ -134,6 +138,7 @@ class World final : private Surroundings {
     config.max_channels_per_allocation = 4;
     config.max_parked = 8;
     config.redirects = {{kAnycast, {kServer}}};
+    config.mobility = below(4) != 0;
     return config;
   }
 
@@ -165,6 +170,11 @@ class World final : private Surroundings {
   void told(const Sent& sent, const MessageView& answer) override {
     if (answer.has(Attribute::kNonce))
       nonce_[sent.five_tuple.client] = std::string(*answer.text(Attribute::kNonce));
+    const auto ticket = answer.find(Attribute::kMobilityTicket);
+    for (const auto& [client, place] : where_) {
+      if (ticket && place == sent.five_tuple.client)
+        tickets_[client] = {ticket->value.begin(), ticket->value.end()};
+    }
     const auto token = answer.find(Attribute::kReservationToken);
     if (!token) return;
     TokenSealer::Token copy{};
@@ -199,7 +209,17 @@ class World final : private Surroundings {
     }
   }
 
+  // Another network, and a challenge there.
+  void roam(int client) {
+    place(client);
+    std::array<char, NonceKeeper::kMaxSize> nonce{};
+    const std::size_t size =
+        cluster_.nonces().mint(cluster_.now, {.name = kRealm}, where_[client], kServer, nonce);
+    nonce_[where_[client]] = {nonce.data(), size};
+  }
+
   Sent next_request(int client) {
+    if (tickets_.contains(client) && below(4) == 0) roam(client);
     const ClientEndpoint from = where_[client];
     if (below(20) == 0) {
       Sent noise{five_tuple(from), {}};
@@ -225,10 +245,12 @@ class World final : private Surroundings {
         Method::kCreatePermission, Method::kChannelBind, Method::kChannelBind};
     // Most know what they have.
     const bool knows = below(8) != 0;
-    const bool has = cluster_.model().allocations().contains(five_tuple(from));
+    const bool has = cluster_.model().knows(five_tuple(from));
     Method method = kMix[below(kMix.size())];
     if (knows && !has) method = Method::kAllocate;
     if (knows && has && method == Method::kAllocate) method = Method::kCreatePermission;
+    const bool moves = tickets_.contains(client) && below(has ? 15 : 2) == 0;
+    if (moves) method = Method::kRefresh;
     std::array<std::uint8_t, 1024> buffer{};
     stun::TransactionId id{};
     const std::uint64_t number = random_();
@@ -237,6 +259,9 @@ class World final : private Surroundings {
     if (below(40) == 0) add_nonsense(writer);
     if (method == Method::kAllocate) fill_allocate(writer);
     if (method == Method::kRefresh) fill_refresh(writer);
+    if (moves) writer.add(Attribute::kMobilityTicket, some_ticket(client));
+    if (method == Method::kAllocate && below(3) == 0)
+      writer.add(Attribute::kMobilityTicket, std::vector<std::uint8_t>(below(40) == 0 ? 32 : 0));
     if (method == Method::kChannelBind) {
       writer.add_channel_number(
           static_cast<std::uint16_t>((below(40) == 0 ? 0x4FFD : 0x4000) + below(5)));
@@ -301,6 +326,22 @@ class World final : private Surroundings {
     for (std::uint8_t& byte : token)
       byte = static_cast<std::uint8_t>(below(256));
     return token;
+  }
+
+  // Mostly the client's own.
+  std::vector<std::uint8_t> some_ticket(int client) {
+    const auto any = below(static_cast<std::uint32_t>(tickets_.size()));
+    std::vector<std::uint8_t> ticket =
+        below(20) == 0 ? std::next(tickets_.begin(), any)->second : tickets_.at(client);
+    if (below(40) == 0) ticket[below(32)] ^= 1;
+    return ticket;
+  }
+
+  // From where they have moved to; some only receive.
+  void send_data() {
+    for (const FiveTuple& from : cluster_.moving()) {
+      if (below(10) == 0) cluster_.data_come(from);
+    }
   }
 
   void fill_refresh(MessageWriter& writer) {
@@ -407,9 +448,10 @@ class World final : private Surroundings {
       const auto& requests = cluster_.counters(shard).requests;
       for (std::size_t method = 0; method < kMethods.size(); ++method) {
         successes[method] += requests[method][0].get();
-        for (std::size_t i = 0; i < coverage.size(); ++i)
-          coverage[i] += requests[method][i].get();
+        for (std::size_t i = 0; i < coverage.results.size(); ++i)
+          coverage.results[i] += requests[method][i].get();
       }
+      coverage.moves += cluster_.counters(shard).moves.get();
     }
     require(std::find(successes.begin(), successes.end(), 0) == successes.end(),
             "a method never succeeds");
@@ -426,6 +468,7 @@ class World final : private Surroundings {
   std::map<int, Sent> said_;
   std::map<ClientEndpoint, std::string> nonce_;
   std::deque<TokenSealer::Token> given_tokens_;
+  std::map<int, std::vector<std::uint8_t>> tickets_;  // by client
   std::deque<Sent> wire_;
   std::vector<Fetch> fetches_;
 };
@@ -443,9 +486,10 @@ bool run(std::uint64_t seed, unsigned shards, Coverage& coverage) {
 
 // 500 is not sent by anything yet.
 bool everything_happened(const Coverage& coverage) {
-  bool ok = true;
+  bool ok = coverage.moves != 0;
+  if (!ok) std::fprintf(stderr, "no client has moved\n");
   for (std::size_t i = 0; i < kResults.size(); ++i) {
-    if (coverage[i] != 0 || kResults[i] == 500) continue;
+    if (coverage.results[i] != 0 || kResults[i] == 500) continue;
     std::fprintf(stderr, "no request ended with %u\n", unsigned{kResults[i]});
     ok = false;
   }

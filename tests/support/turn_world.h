@@ -83,9 +83,22 @@ class Sink : public FlowSink {
   }
   void withdraw_allocation(AllocationSlot slot) override {
     EXPECT_EQ(allocations.erase(static_cast<std::uint32_t>(slot)), 1U);
+    EXPECT_FALSE(moves.contains(static_cast<std::uint32_t>(slot)));
   }
+  bool begin_move(const MoveFlow& flow) override {
+    if (full) return false;
+    moves[static_cast<std::uint32_t>(flow.allocation)] = flow;
+    return true;
+  }
+  void complete_move(AllocationSlot slot) override {
+    const auto number = static_cast<std::uint32_t>(slot);
+    allocations.at(number).five_tuple = moves.at(number).five_tuple;
+    moves.erase(number);
+  }
+  void cancel_move(AllocationSlot slot) override { moves.erase(static_cast<std::uint32_t>(slot)); }
 
   std::map<std::uint32_t, AllocationFlow> allocations;
+  std::map<std::uint32_t, MoveFlow> moves;  // by allocation
   std::map<std::uint32_t, PermissionFlow> permissions;
   std::map<std::uint32_t, ChannelFlow> channels;
   std::set<RelayEndpoint> ports;

@@ -77,6 +77,7 @@ std::map<std::string, Change> all_changes() {
       {"realm", {"realm = \"example.com\"", {{"realm", kRestart}}}},
       {"software", {"software = \"\"", {{"software", kLive}}}},
       {"classic_stun", {"classic_stun = false", {{"classic_stun", kLive}}}},
+      {"mobility", {"mobility = false", {{"mobility", kLive}}}},
       {"channel_numbers", {"channel_numbers = \"rfc5766\"", {{"channel_numbers", kLive}}}},
       {"ttl", {"ttl = \"reset\"", {{"ttl", kLive}}}},
       {"translated_mtu", {"translated_mtu = 1400", {{"translated_mtu", kLive}}}},

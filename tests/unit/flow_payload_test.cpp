@@ -106,7 +106,7 @@ TEST_P(Payload, OfTheClientThatIsRefusedStopsItsDirectionAlone) {
   EXPECT_EQ(counts(kDropped).bytes.get(), 14U);
   EXPECT_EQ(counts(kDropped).flows.get(), 1U);
   EXPECT_EQ(world_.drops(Drop::kPayloadRule), 2U);
-  EXPECT_TRUE(world_.pipeline_->police().ended().empty());
+  EXPECT_TRUE(world_.pipeline_->police().untold().empty());
 }
 
 TEST_P(Payload, OneForgedDatagramOfAPeersStopsNobody) {
@@ -116,7 +116,7 @@ TEST_P(Payload, OneForgedDatagramOfAPeersStopsNobody) {
     EXPECT_EQ(from_peer("media").verdict, Verdict::kTransmit);
     EXPECT_EQ(from_client("media").verdict, Verdict::kTransmit);
   }
-  EXPECT_TRUE(world_.pipeline_->police().ended().empty());
+  EXPECT_TRUE(world_.pipeline_->police().untold().empty());
 }
 
 TEST_P(Payload, OfAPeerThatIsAllUnwelcomeStopsItsDirectionAlone) {
@@ -159,7 +159,7 @@ TEST_P(Payload, OfAPeerIsLimitedPacketByPacketWhileItIsNotDecided) {
 TEST_P(Payload, ThatEndsItsAllocationIsToldToTheShardOnce) {
   for (int i = 0; i < 5; ++i)
     EXPECT_EQ(from_client("end").drop, Drop::kPayloadRule);
-  const auto ended = world_.pipeline_->police().ended();
+  const auto ended = world_.pipeline_->police().untold();
   ASSERT_EQ(ended.size(), 1U);
   EXPECT_EQ(ended[0].notice.slot, world_.allocation_);
   EXPECT_EQ(ended[0].notice.generation, world_.tables_->allocation(world_.allocation_).generation);

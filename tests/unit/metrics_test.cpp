@@ -55,6 +55,14 @@ TEST_F(MetricsText, SumTrafficOverWorkersByDirectionAndFamily) {
   EXPECT_TRUE(says(R"(turnpike_relayed_packets_total{direction="peer_out",family="ipv4"} 0)"));
 }
 
+TEST_F(MetricsText, CountMovesOfAllShards) {
+  ServerCounters other;
+  source.shards.push_back(&other);
+  shard.moves.add(2);
+  other.moves.add();
+  EXPECT_TRUE(says("turnpike_moves_total 3"));
+}
+
 TEST_F(MetricsText, CountAllocationsByRealmWhereThereAreSeveral) {
   shard.realm_allocations[0].set(1);
   shard.realm_allocations[2].set(3);
@@ -87,8 +95,8 @@ TEST_F(MetricsText, TellOfEachPortItsLinkAndWhatItsDeviceLost) {
 
 TEST_F(MetricsText, CountRequestsByMethodAndErrorCode) {
   shard.requests[0][0].add(6);
-  shard.requests[1][6].add(2);
-  ASSERT_EQ(kResults[6], 437);
+  shard.requests[1][7].add(2);
+  ASSERT_EQ(kResults[7], 437);
   EXPECT_TRUE(says(R"(turnpike_requests_total{method="allocate",result="success"} 6)"));
   EXPECT_TRUE(says(R"(turnpike_requests_total{method="refresh",result="437"} 2)"));
 }

@@ -151,5 +151,47 @@ TEST(ReservationToken, ForgedForeignOrCutIsRefused) {
   EXPECT_FALSE(sealer.open({}));
 }
 
+TEST(MobilityTicket, OpensToWhatWasSealed) {
+  const TokenSealer sealer({9, 8, 7});
+  for (const std::uint16_t serial : {0, 1, 0xFFFF}) {
+    const TokenSealer::TicketContent content{
+        .shard = 200, .serial = serial, .slot = 0xFEDCBA98, .allocation = 0x89ABCDEF01};
+    const auto ticket = sealer.seal_ticket(content);
+    EXPECT_EQ(sealer.open_ticket(ticket), content);
+    for (const std::uint8_t byte : ticket)
+      EXPECT_TRUE(std::isalnum(byte) != 0 || byte == '-' || byte == '_') << int{byte};
+  }
+}
+
+TEST(MobilityTicket, ForgedForeignOrCutIsRefused) {
+  const TokenSealer sealer({9, 8, 7});
+  const auto ticket = sealer.seal_ticket({.shard = 1, .serial = 2, .slot = 3, .allocation = 4});
+  for (std::size_t bit = 0; bit < 8 * ticket.size(); ++bit) {
+    auto forged = ticket;
+    forged[bit / 8] ^= static_cast<std::uint8_t>(1U << bit % 8);
+    EXPECT_FALSE(sealer.open_ticket(forged)) << bit;
+  }
+  EXPECT_FALSE(TokenSealer({9, 8, 6}).open_ticket(ticket));
+  EXPECT_FALSE(sealer.open_ticket(std::span(ticket).first(31)));
+  EXPECT_FALSE(sealer.open_ticket({}));
+  EXPECT_FALSE(sealer.open(ticket));
+  EXPECT_FALSE(sealer.open_ticket(sealer.seal({.shard = 1, .id = 77})));
+}
+
+// RFC 8016 §5: nothing can be gleaned by looking at it.
+TEST(MobilityTicket, NextOnesHaveNothingInCommon) {
+  const TokenSealer sealer({9, 8, 7});
+  const auto at = [&](std::uint16_t serial) {
+    return sealer.seal_ticket({.shard = 1, .serial = serial, .slot = 3, .allocation = 4});
+  };
+  int equal = 0;
+  for (std::uint16_t serial = 0; serial < 256; ++serial) {
+    const auto one = at(serial), next = at(static_cast<std::uint16_t>(serial + 1));
+    for (std::size_t i = 0; i < one.size(); ++i)
+      equal += one[i] == next[i] ? 1 : 0;
+  }
+  EXPECT_LT(equal, 200) << "of 8192 digits, one in 64 by chance";
+}
+
 }  // namespace
 }  // namespace turnpike

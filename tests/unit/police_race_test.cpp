@@ -273,11 +273,11 @@ class OwnersRace {
         if (drop == Drop::kAllocationPacketRate && limited[number].fetch_add(1) == 0)
           full_.fetch_add(1);
         if (drop == Drop::kAllocationPacketRate || drop == Drop::kPayloadRule) met_[number] = true;
-        for (const Police::Ended& ended : police.ended()) {
+        for (const Police::Untold& ended : police.untold()) {
           told[worker].push_back({number, {ended.notice.slot, ended.notice.generation}});
           ended_.fetch_add(1);
         }
-        police.taken(police.ended().size());
+        police.told(police.untold().size());
       }
     }
     qsbr_.offline(worker);
