@@ -233,8 +233,10 @@ std::uint32_t Model::held_by(const std::string& user) const {
 
 std::uint32_t Model::held_from(const Address& client) const {
   std::uint32_t held = 0;
-  for (const auto& [five_tuple, allocation] : allocations_)
+  for (const auto& [five_tuple, allocation] : allocations_) {
     held += five_tuple.client.address == client ? 1 : 0;
+    held += moves_to(five_tuple, allocation, client) ? 1 : 0;
+  }
   for (const auto& [token, reservation] : reservations_)
     held += reservation.client == client ? 1 : 0;
   return held;

@@ -132,6 +132,10 @@ class Model {
   Allocations::const_iterator find(const FiveTuple& five_tuple) const;
   Allocations::iterator find(const FiveTuple& five_tuple);
   // moves.cpp
+  // Whether it holds a place of that address, where it isn't yet.
+  static bool moves_to(const FiveTuple& at, const Allocation& allocation, const Address& client) {
+    return allocation.to && allocation.to->client.address == client && at.client.address != client;
+  }
   static std::optional<Ticket> ticket_in(const stun::MessageView& message);
   Allocations::const_iterator with_ticket(const Ticket& ticket) const;
   static bool is_repeated(std::uint32_t seconds, const FiveTuple& from, const FiveTuple& at,

@@ -50,6 +50,12 @@ Codes Model::due_of_move(std::uint32_t seconds, const FiveTuple& from, const std
   if (circumstances.tunnelled) return {403};
   if (from == allocation.to) return {0};
   if (knows(from)) return {437};
+  // While it is in two places it counts in both.
+  const Address& client = from.client.address;
+  if (client != at.client.address) {
+    const std::uint32_t given_up = moves_to(at, allocation, client) ? 1 : 0;
+    count(circumstances.source, held_from(client) - given_up, 1, 486, codes);
+  }
   if (circumstances.tables_may_be_full) codes.insert(508);
   return codes;
 }
