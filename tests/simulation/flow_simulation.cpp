@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <random>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include "flow_coverage.h"
 #include "flow_judge.h"
 #include "flow_world.h"
+#include "seeds.h"
 #include "watched_writer.h"
 
 namespace turnpike::simulation {
@@ -474,22 +474,8 @@ bool run(std::uint64_t seed, unsigned shards, Coverage& coverage) {
 
 int main(int argc, char** argv) {
   using namespace turnpike::simulation;
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: flow-simulation SHARDS RUNS SEEDS-FILE\n");
-    return 2;
-  }
-  const auto shards = static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10));
-  const char* more = std::getenv("TURNPIKE_SIMULATION_RUNS");
-  const auto runs = std::strtoul(more != nullptr ? more : argv[2], nullptr, 10);
   Coverage coverage{};
-  bool ok = true;
-  std::ifstream seeds(argv[3]);
-  for (std::string line; std::getline(seeds, line);) {
-    if (!line.empty() && line[0] != '#')
-      ok &= run(std::strtoull(line.c_str(), nullptr, 10), shards, coverage);
-  }
-  std::random_device fresh;
-  for (std::size_t i = 0; i < runs; ++i)
-    ok &= run(std::uint64_t{fresh()} << 32 | fresh(), shards, coverage);
-  return everything_happened(coverage) && ok ? 0 : 1;
+  return run_seeds(
+      argc, argv, [&](std::uint64_t seed, unsigned shards) { return run(seed, shards, coverage); },
+      [&] { return everything_happened(coverage); });
 }

@@ -14,11 +14,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <fstream>
 #include <random>
 #include <vector>
 
 #include "cluster.h"
+#include "coverage.h"
+#include "seeds.h"
 #include "turnpike/counters.h"
 #include "turnpike/stateless_answers.h"
 
@@ -41,12 +42,6 @@ const Endpoint kAnycast{Address::v4(192, 0, 2, 9), 3478};  // redirects to kServ
 FiveTuple five_tuple(const ClientEndpoint& client) {
   return {client, kServer, Transport::kUdp};
 }
-
-// How often each result has been seen, and a client's move, over all runs.
-struct Coverage {
-  std::array<std::uint64_t, kResults.size()> results{};
-  std::uint64_t moves = 0;
-};
 
 const std::vector<User>& users() {
   static const std::vector<User> all = [] {
@@ -484,39 +479,13 @@ bool run(std::uint64_t seed, unsigned shards, Coverage& coverage) {
   }
 }
 
-// 500 is not sent by anything yet.
-bool everything_happened(const Coverage& coverage) {
-  bool ok = coverage.moves != 0;
-  if (!ok) std::fprintf(stderr, "no client has moved\n");
-  for (std::size_t i = 0; i < kResults.size(); ++i) {
-    if (coverage.results[i] != 0 || kResults[i] == 500) continue;
-    std::fprintf(stderr, "no request ended with %u\n", unsigned{kResults[i]});
-    ok = false;
-  }
-  return ok;
-}
-
 }  // namespace
 }  // namespace turnpike::simulation
 
 int main(int argc, char** argv) {
   using namespace turnpike::simulation;
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: simulation SHARDS RUNS SEEDS-FILE\n");
-    return 2;
-  }
-  const auto shards = static_cast<unsigned>(std::strtoul(argv[1], nullptr, 10));
-  const char* more = std::getenv("TURNPIKE_SIMULATION_RUNS");
-  const auto runs = std::strtoul(more != nullptr ? more : argv[2], nullptr, 10);
   Coverage coverage{};
-  bool ok = true;
-  std::ifstream seeds(argv[3]);
-  for (std::string line; std::getline(seeds, line);) {
-    if (!line.empty() && line[0] != '#')
-      ok &= run(std::strtoull(line.c_str(), nullptr, 10), shards, coverage);
-  }
-  std::random_device fresh;
-  for (std::size_t i = 0; i < runs; ++i)
-    ok &= run(std::uint64_t{fresh()} << 32 | fresh(), shards, coverage);
-  return everything_happened(coverage) && ok ? 0 : 1;
+  return run_seeds(
+      argc, argv, [&](std::uint64_t seed, unsigned shards) { return run(seed, shards, coverage); },
+      [&] { return everything_happened(coverage); });
 }
