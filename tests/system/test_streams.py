@@ -91,15 +91,15 @@ class Streaming(TurnClient):
         self.bytes = b""
 
     @classmethod
-    def connect(cls, lab, port=3478, name=None, server=None, **options):
+    def connect(cls, lab, port=3478, name=None, server=None, protocols=("stun.turn",), **options):
         with lab.client.inside():
             sock = socket.create_connection((server or lab.SERVER4, port), timeout=5)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if name is not None:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            context.set_alpn_protocols(["stun.turn"])
-            sock = context.wrap_socket(sock, server_hostname=name)
+            context.set_alpn_protocols(protocols)
+            sock = context.wrap_socket(sock, server_hostname=name or None)
         sock.settimeout(5)
         return cls(sock, None, **options)
 
@@ -189,6 +189,14 @@ def test_certificates_by_name(lab, relay, name):
     ).stdout
     assert ("turn.example.org" if name.startswith("unknown") else name) in subject
     assert client.sock.selected_alpn_protocol() == "stun.turn"
+    ok(client.allocate())
+
+
+def test_clients_without_a_name_or_with_anothers_protocols_are_let_in(lab, relay):
+    client = Streaming.connect(lab, 5349, "", protocols=("h2", "http/1.1"))
+    shown = client.sock.getpeercert(binary_form=True)
+    assert shown == Streaming.connect(lab, 5349, "turn.example.org").sock.getpeercert(binary_form=True), "the first"
+    assert client.sock.selected_alpn_protocol() is None
     ok(client.allocate())
 
 

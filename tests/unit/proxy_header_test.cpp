@@ -65,6 +65,13 @@ TEST(ProxyHeaders, OfTheSecondVersionSayForWhom) {
   expect_whole(binary(0x21, 0x11, more), Endpoint{Address::v4(198, 51, 100, 7), 12345});
 }
 
+// A load balancer's check of its own: a family, and no addresses of it.
+TEST(ProxyHeaders, OfAProxyItselfSayNothingElse) {
+  Bytes tlvs{0x03, 0x00, 0x04, 1, 2, 3, 4, 0x04, 0x00, 0x4A};
+  tlvs.resize(84);
+  expect_whole(binary(0x20, 0x11, tlvs), std::nullopt);
+}
+
 TEST(ProxyHeaders, ThatAreWrongAreNone) {
   for (const char* line :
        {"GET / HTTP/1.1\r\n", "PROXY TCP4 198.51.100.7 192.0.2.1 12345\r\n", "PROXY TCP4\r\n",
