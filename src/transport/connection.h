@@ -63,8 +63,10 @@ class Connection {
   // Says to the client that nothing more comes.
   void close();
 
-  // The thread's own note: whether it is to be served without being told of.
+  // The thread's own notes: whether it is to be served without being told of; whether it has ended,
+  // and is there for those alone who hold it in this round.
   bool waits_for_turn = false;
+  bool has_ended = false;
 
   bool is_open() const { return open_; }
   bool is_tls() const { return tls_; }

@@ -131,6 +131,7 @@ void Transport::run() {
     }
     take_frames(woken_ms);
     if (woken_ms - looked_ms_ >= kLookMs) look_for_old(woken_ms);
+    ended_.clear();
   }
   while (!connections_.empty())
     end(*connections_.begin()->second, StreamEnd::kShutdown);
@@ -294,6 +295,7 @@ std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
 
 // All that its socket has told of, or may have.
 void Transport::serve(Connection& connection, std::uint64_t now_ms) {
+  if (connection.has_ended) return;
   // What TLS costs most comes before anything is known of a client: a flood of it has to let others
   // have their turn.
   if (!connection.is_open() && ++handshakes_ > kHandshakesPerRound) return serve_later(connection);
@@ -371,7 +373,7 @@ unsigned Transport::take_burst(std::uint16_t worker) {
 
 void Transport::flush_all(std::uint64_t now_ms) {
   for (Connection* connection : std::exchange(to_flush_, {})) {
-    if (connection->flush(room_, now_ms) == Connection::State::kOver)
+    if (!connection->has_ended && connection->flush(room_, now_ms) == Connection::State::kOver)
       end(*connection, connection->end());
   }
 }
@@ -390,7 +392,9 @@ void Transport::end(Connection& connection, StreamEnd why) {
     if (--counted->second == 0) of_source_.erase(counted);
   }
   const bool begun = connection.has_begun();
-  connections_.erase(ends);
+  auto node = connections_.extract(ends);
+  node.mapped()->has_ended = true;
+  ended_.push_back(std::move(node.mapped()));
   counters_.connections.set(connections_.size());
   told_descriptors_ = false;
   if (begun) say_closed(ends);

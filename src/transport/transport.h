@@ -116,8 +116,9 @@ class Transport {
   std::map<Address, std::uint32_t> of_source_;  // connections
   std::vector<std::uint8_t> room_;
   std::vector<Connection*> to_flush_;
-  int handshakes_ = 0;                        // in this round
-  std::vector<Connection*> unread_;           // to be read though nothing is told of them
+  int handshakes_ = 0;                              // in this round
+  std::vector<Connection*> unread_;                 // to be read though nothing is told of them
+  std::vector<std::unique_ptr<Connection>> ended_;  // in this round
   std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame
   std::vector<std::vector<rte_mbuf*>> held_;  // by worker: until all is flushed
   std::uint64_t accepts_again_ms_ = kNever;   // those who wait to be let in
