@@ -70,7 +70,6 @@ class Connection {
 
   bool is_open() const { return open_; }
   bool is_tls() const { return tls_; }
-  const Stream& stream() const { return *stream_; }
   // Why it is kOver.
   StreamEnd end() const { return end_; }
   // When it is to end if no more messages come: not while it has an allocation, as far as answers

@@ -257,14 +257,16 @@ bool Transport::rename(Connection& connection, const Endpoint& client) {
     may &= other != listening_.end();
     if (may) ends.server = other->place.endpoint, ends.listener = other->place.listener;
   }
+  // The one before is gone, or the proxy wouldn't say this of another.
+  if (const auto before = connections_.find(ends);
+      may && before != connections_.end() && before->second.get() != &connection)
+    end(*before->second, StreamEnd::kReset);
   if (may) may = has_room(client.address, why);
   if (!may) {
     end(connection, why);
     return false;
   }
   auto node = connections_.extract(connection.ends());
-  if (const auto before = connections_.find(ends); before != connections_.end())
-    end(*before->second, StreamEnd::kReset);
   connection.rename(ends);
   node.key() = ends;
   connections_.insert(std::move(node));

@@ -337,6 +337,9 @@ def test_a_proxys_clients_are_known_by_their_own_addresses(fresh_lab, start):
     second = through_proxy(lab, line.replace(b"4321", b"4322"))
     ok(second.request(turn.BINDING, authenticate=False))
     assert is_closed(through_proxy(lab, line.replace(b"4321", b"4323")))
+    # Who comes from where another one stands takes his place.
+    first = through_proxy(lab, line)
+    ok(first.request(turn.BINDING, authenticate=False))
     # The header is a must for a proxy, and for nobody else.
     client = Streaming.connect(lab)
     client.send_raw(turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), []))
