@@ -27,8 +27,9 @@ StreamMessage first_message(stun::Bytes bytes, bool any) {
     return {bytes.size() >= size ? State::kWhole : State::kMore, size, padded(size)};
   }
   if (length % 4 != 0) return {State::kStrange};
-  if (bytes.size() >= kCookieEnd && load_be32(bytes.data() + kLengthEnd) != stun::kMagicCookie)
-    return {State::kStrange};
+  // Its length says something once it is known to be STUN's.
+  if (bytes.size() < kCookieEnd) return {};
+  if (load_be32(bytes.data() + kLengthEnd) != stun::kMagicCookie) return {State::kStrange};
   const std::size_t size = stun::kHeaderSize + length;
   return {bytes.size() >= size ? State::kWhole : State::kMore, size, size};
 }
