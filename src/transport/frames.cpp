@@ -67,6 +67,8 @@ bool read_outgoing(stun::Bytes frame, Outgoing& out) {
   const std::uint8_t* const ip = frame.data() + kIp;
   const Family family = ipv4::version(ip) == 4 ? Family::kIpv4 : Family::kIpv6;
   const std::size_t header_at = kIp + ip_size(family);
+  const std::uint8_t protocol = ip[family == Family::kIpv4 ? ipv4::kProtocol : ipv6::kNextHeader];
+  if (protocol != ip_protocol::kUdp) return false;
   if (frame.size() < header_at + udp::kSize) return false;
   const std::uint8_t* const source = ip + (family == Family::kIpv4 ? ipv4::kSource : ipv6::kSource);
   const std::size_t size = family == Family::kIpv4 ? ipv4::kAddressSize : ipv6::kAddressSize;

@@ -28,7 +28,7 @@ class FrameHeader {
   Family family_;
 };
 
-// What a worker sends to a client; false: it is no such frame.
+// What a worker sends to a client; false: it is no such frame, as one of anything but UDP.
 struct Outgoing {
   Endpoint client, server;
   stun::Bytes message;

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -352,9 +351,11 @@ unsigned Transport::take_burst(std::uint16_t worker) {
   for (unsigned i = 0; i < n; ++i) {
     held_[worker].push_back(frames[i]);
     Outgoing outgoing;
-    const bool read = read_outgoing(
-        {rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len}, outgoing);
-    assert(read);
+    if (!read_outgoing({rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len},
+                       outgoing)) {
+      counters_.lost_unowned.add();
+      continue;
+    }
     const auto found = connections_.find({outgoing.client, outgoing.server, 0});
     if (found == connections_.end()) {
       // An answer that was on its way when its connection ended: what it tells of has no client.

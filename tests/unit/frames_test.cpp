@@ -59,6 +59,13 @@ TEST(Frames, ComeBackWithTheirEndsExchanged) {
   }
 }
 
+TEST(Frames, OfAnythingButUdpAreNone) {
+  auto frame = frame_of(kClient4, kServer4, 100);
+  frame[14 + wire::ipv4::kProtocol] = wire::ip_protocol::kIcmp;
+  Outgoing outgoing;
+  EXPECT_FALSE(read_outgoing(frame, outgoing));
+}
+
 TEST(Frames, ThatAreShorterThanTheySayAreNone) {
   const auto whole = frame_of(kClient6, kServer6, 10);
   Outgoing outgoing;
