@@ -42,6 +42,7 @@ Worker::Worker(const Config& config, Fabric& fabric)
     if (path != nullptr && fabric.queue_owner(port, 0) == config.number)
       exceptions_.push_back({port, path});
   }
+  closed_.reserve(fabric.streams.size() * StreamPort::kMostHeld);
   reassembly_ = std::make_unique<Reassembly>(config.pool, config.large, counters_);
 }
 

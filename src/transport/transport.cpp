@@ -28,7 +28,8 @@ constexpr unsigned kBurst = 32;
 constexpr unsigned kBurstsPerRound = 8;  // of each worker
 constexpr std::uint64_t kLookMs = 500;
 constexpr std::uint64_t kMostWaitMs = 100;
-constexpr std::uint64_t kRetryMs = 1;          // frames, for want of which something waits
+constexpr std::uint64_t kRetryMs = 1;  // frames, for want of which something waits
+constexpr std::uint64_t kTellAgainMs = 10'000;
 constexpr std::uint64_t kDescriptorsMs = 100;  // before the next look for one
 // For all else that the process has open, the metrics' connections among it.
 constexpr std::uint64_t kOtherDescriptors = 256;
@@ -176,8 +177,10 @@ void Transport::accept_some(Listening& listening, std::uint64_t now_ms) {
     // They wait in the kernel's queue meanwhile.
     counters_.out_of_descriptors.add();
     accepts_again_ms_ = now_ms + kDescriptorsMs;
-    if (!std::exchange(told_descriptors_, true))
+    if (now_ms >= tells_again_ms_) {
+      tells_again_ms_ = now_ms + kTellAgainMs;
       log::warning(std::string("no connection can be let in for now: ") + std::strerror(errno));
+    }
     return;
   }
   accepts_again_ms_ = now_ms;
@@ -399,7 +402,6 @@ void Transport::end(Connection& connection, StreamEnd why) {
   node.mapped()->has_ended = true;
   ended_.push_back(std::move(node.mapped()));
   counters_.connections.set(connections_.size());
-  told_descriptors_ = false;
   if (begun) say_closed(ends);
 }
 

@@ -122,7 +122,7 @@ class Transport {
   std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame
   std::vector<std::vector<rte_mbuf*>> held_;  // by worker: until all is flushed
   std::uint64_t accepts_again_ms_ = kNever;   // those who wait to be let in
-  bool told_descriptors_ = false;
+  std::uint64_t tells_again_ms_ = 0;          // that there are no descriptors left
   std::uint64_t looked_ms_ = 0;
   Heartbeat heartbeat_;  // this thread: wo, others: ro
   std::atomic<bool> stopping_{false};
