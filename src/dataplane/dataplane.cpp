@@ -366,8 +366,12 @@ void Dataplane::stop() {
     empty(fragments->from);
 }
 
-StreamPort& Dataplane::stream_port(unsigned number) {
-  return *impl_->fabric.streams[number];
+StreamPort* Dataplane::stream_port(Transport transport) {
+  const std::vector<Transport>& all = impl_->options.stream_ports;
+  const auto found = std::find(all.begin(), all.end(), transport);
+  return found == all.end()
+             ? nullptr
+             : impl_->fabric.streams[static_cast<std::size_t>(found - all.begin())].get();
 }
 
 EnginePort& Dataplane::engine_port(std::uint8_t shard) {

@@ -93,7 +93,7 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
-  StreamPort& stream_port(unsigned number);
+  StreamPort* stream_port(Transport transport);
 
   // Moves frames between rings and exception interfaces; control's thread calls it often.
   void poll_exceptions();
