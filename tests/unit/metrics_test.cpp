@@ -63,6 +63,17 @@ TEST_F(MetricsText, CountMovesOfAllShards) {
   EXPECT_TRUE(says("turnpike_moves_total 3"));
 }
 
+TEST_F(MetricsText, CountAllocationsByWhatTheirClientsSpeak) {
+  ServerCounters other;
+  source.shards.push_back(&other);
+  shard.transport_allocations[static_cast<std::size_t>(Transport::kTcp)].set(2);
+  other.transport_allocations[static_cast<std::size_t>(Transport::kTcp)].set(3);
+  shard.transport_allocations[static_cast<std::size_t>(Transport::kDtls)].set(4);
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="tcp"} 5)"));
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="dtls"} 4)"));
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="udp"} 0)"));
+}
+
 TEST_F(MetricsText, CountWhatGoesThroughTheHostWhereItIsServed) {
   EXPECT_FALSE(says("turnpike_own_host_sockets 0"));
   HostCounters host;
