@@ -148,7 +148,6 @@ def rebound(lab, client):
     """The same client, from another port: what its NAT makes of it without a word."""
     after = client_at(lab, lab.CLIENT4)
     after.nonce, after.algorithms = client.nonce, client.algorithms
-    client.sock.close()
     return after
 
 
@@ -197,7 +196,7 @@ def test_a_nat_that_rebinds_in_the_middle_of_a_call(lab, relay):
 def test_a_nat_that_rebinds_a_client_without_a_ticket(lab, relay):
     client, peer = client_at(lab, lab.CLIENT4), lab.peer.udp(lab.PEER4)
     relayed = ok(client.allocate()).address(turn.XOR_RELAYED_ADDRESS)
-    old_nonce = client.nonce
+    before, old_nonce = client, client.nonce
     client = rebound(lab, client)
 
     def asks(method, *attributes):
@@ -219,6 +218,7 @@ def test_a_nat_that_rebinds_a_client_without_a_ticket(lab, relay):
     client.channel_data(0x4000, b"back")
     assert peer.recv(100) == b"back"
     ok(client.refresh(0))
+    ok(before.refresh(0))
     peer.close()
 
 
@@ -374,5 +374,12 @@ def test_uclient(lab, relay):
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
     before = relay.total("turnpike_moves_total")
     for how in (["-M"], ["-M", "-s"], ["-M", "-t"]):
-        uclient(lab, *how)
+        # It closes the socket that it moves from, and on a host that is shared loses what is on its way there.
+        for attempt in range(5):
+            try:
+                uclient(lab, *how)
+                break
+            except AssertionError:
+                if attempt == 4:
+                    raise
     assert relay.total("turnpike_moves_total") >= before
