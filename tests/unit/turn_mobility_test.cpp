@@ -113,6 +113,26 @@ TEST_F(Mobility, BothFiveTuplesLiveUntilDataCome) {
   EXPECT_EQ(quotas_.count({"alice"}), 1U);
 }
 
+TEST_F(Mobility, ClientsAreCountedByWhatTheySpeakNow) {
+  const auto count = [&](Transport transport) {
+    return server_->counters().transport_allocations[static_cast<std::size_t>(transport)].get();
+  };
+  const Ticket ticket = ticket_in(allocate(1000, wants));
+  EXPECT_EQ(count(Transport::kUdp), 1U);
+  const FiveTuple stream = by_stream(1001);
+  EXPECT_EQ(say(stream, moving(stream, ticket)).code(), 0);
+  EXPECT_EQ(count(Transport::kUdp), 1U) << "nothing has come from there";
+  data_come();
+  EXPECT_EQ(count(Transport::kUdp), 0U);
+  EXPECT_EQ(count(Transport::kTcp), 1U);
+  EXPECT_EQ(
+      say(stream, build(Method::kRefresh, stream,
+                        [](MessageWriter& writer) { writer.add_u32(Attribute::kLifetime, 0); }))
+          .code(),
+      0);
+  EXPECT_EQ(count(Transport::kTcp), 0U);
+}
+
 TEST_F(Mobility, TicketsAreForOneMoveEach) {
   Ticket ticket = ticket_in(allocate(1000, wants));
   std::set<Ticket> all{ticket};
