@@ -203,7 +203,9 @@ def test_clients_by_tcp(owned_lab, tmp_path):
     relay = lab.start_relay("--listen", f"{lab.SERVER4}:3478/tcp", directory=tmp_path)
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-p", "3480")
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
-    wait_for(lambda: lab.client.exec("ping", "-c", "1", "-W", "1", lab.SERVER4, check=False).returncode == 0, 5, "a way")
+    wait_for(
+        lambda: lab.client.exec("ping", "-c", "1", "-W", "1", lab.SERVER4, check=False).returncode == 0, 5, "a way"
+    )
     uclient(lab, "-t")
     peer.kill()
     assert relay.stop() == 0, relay.output()

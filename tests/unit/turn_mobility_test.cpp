@@ -113,26 +113,6 @@ TEST_F(Mobility, BothFiveTuplesLiveUntilDataCome) {
   EXPECT_EQ(quotas_.count({"alice"}), 1U);
 }
 
-TEST_F(Mobility, ClientsAreCountedByWhatTheySpeakNow) {
-  const auto count = [&](Transport transport) {
-    return server_->counters().transport_allocations[static_cast<std::size_t>(transport)].get();
-  };
-  const Ticket ticket = ticket_in(allocate(1000, wants));
-  EXPECT_EQ(count(Transport::kUdp), 1U);
-  const FiveTuple stream = by_stream(1001);
-  EXPECT_EQ(say(stream, moving(stream, ticket)).code(), 0);
-  EXPECT_EQ(count(Transport::kUdp), 1U) << "nothing has come from there";
-  data_come();
-  EXPECT_EQ(count(Transport::kUdp), 0U);
-  EXPECT_EQ(count(Transport::kTcp), 1U);
-  EXPECT_EQ(
-      say(stream, build(Method::kRefresh, stream,
-                        [](MessageWriter& writer) { writer.add_u32(Attribute::kLifetime, 0); }))
-          .code(),
-      0);
-  EXPECT_EQ(count(Transport::kTcp), 0U);
-}
-
 TEST_F(Mobility, TicketsAreForOneMoveEach) {
   Ticket ticket = ticket_in(allocate(1000, wants));
   std::set<Ticket> all{ticket};
@@ -487,8 +467,12 @@ TEST_F(Mobility, AStreamThatEndsBeforeItsDataIsNoPlace) {
   EXPECT_EQ(ticket_in(by(1002, ticket)), second) << "its answer may not have come";
   server_->stream_ended(now_, AllocationSlot{slot()}, number);
   EXPECT_EQ(world_.sink.moves.size(), 1U) << "said of the one before";
+  const auto& speaking = server_->counters().transport_allocations;
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kUdp)].get(), 1U);
   data_come();
   EXPECT_EQ(published(), by_stream(1002));
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kUdp)].get(), 0U);
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kTcp)].get(), 1U);
 }
 
 // docs/protocol.md 35: in IP packets of 576 bytes, whatever else an answer says.
