@@ -24,7 +24,7 @@ PEERS = "10.205.0.1"
 ADDRESS, PLAIN, SECURE, RAW = "10.203.0.1", 3478, 5349, 5000
 DIRECTIONS = ("up", "down")
 # A worker with nothing to do sleeps so long: less than it takes for what may wait for it to fill a ring.
-SLEEP_US = 50
+SLEEP_US = 200
 
 
 @functools.cache

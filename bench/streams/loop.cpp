@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
+#include <thread>
 
 #include "stop.h"
 #include "wire/headers.h"
@@ -185,6 +186,13 @@ void Loop::poll(std::uint64_t most_ns, Watcher& watcher) {
   }
   if (const std::uint64_t now = now_ns(); now - looked_ns_ >= kLookEvery) look_at_time(now);
   watcher_ = nullptr;
+}
+
+void Loop::sleep_until(std::uint64_t when_ns) {
+  const std::uint64_t before = now_ns();
+  if (before >= when_ns) return;
+  std::this_thread::sleep_for(std::chrono::nanoseconds(when_ns - before));
+  counts_.slept_ns += now_ns() - before;
 }
 
 void Loop::handle(std::uint32_t number) {

@@ -96,6 +96,8 @@ class Loop {
   void stop(std::uint32_t number, bool politely);
   // Serves what sockets tell of, or waits for it for at most so long, and what is due.
   void poll(std::uint64_t most_ns, Watcher& watcher);
+  // Without looking at any socket.
+  void sleep_until(std::uint64_t when_ns);
   // All clients, as many at a time as --window says; those that fail stay kIdle.
   void set_up();
   // Media that a client sends; false: the socket still has some of before.

@@ -2,6 +2,7 @@
 #include "media.h"
 
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -16,10 +17,15 @@ namespace {
 constexpr std::size_t kSequence = 4, kTime = 8, kCheck = 16, kEnd = 24;
 constexpr std::uint64_t kMostOfOne = 64;  // messages of a client in one write
 constexpr std::size_t kDatagrams = 64;
+constexpr std::size_t kMostInOne = 60000;  // bytes that the kernel takes as one
 constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kQuiet = 100 * kMillisecond;      // nothing is on its way any more
 constexpr std::uint64_t kMostWait = 2000 * kMillisecond;  // for what is
 constexpr std::uint64_t kTick = kMillisecond / 5;
+// Where every client has something to send in each of these, sockets are looked at only so often:
+// else the generator's calls are more than a server's. Latencies are as exact as that.
+constexpr std::uint64_t kDenseTick = kMillisecond;
+constexpr double kDense = 1000;  // messages of a client a second
 
 std::size_t in_stream(std::size_t payload) {
   return (stun::kChannelDataHeaderSize + payload + 3) / 4 * 4;
@@ -158,27 +164,54 @@ std::uint64_t Media::send_down(std::uint32_t number, std::uint64_t count) {
   return count;
 }
 
+// Those of one client that follow each other go to the kernel as one (UDP_SEGMENT): else each would
+// cost the generator as much as it costs a server.
 void Media::flush_down() {
-  std::array<std::array<std::uint8_t, sizeof(sockaddr_in6)>, kDatagrams> addresses;
+  struct Run {
+    std::array<std::uint8_t, sizeof(sockaddr_in6)> address;
+    alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(std::uint16_t))> control;
+    std::size_t messages = 0;
+  };
+  std::array<Run, kDatagrams> runs;
   std::array<iovec, kDatagrams> vectors;
-  std::array<mmsghdr, kDatagrams> messages{};
+  std::array<mmsghdr, kDatagrams> headers{};
+  const std::size_t most = kMostInOne / options_.payload;
+  std::size_t count = 0;
   for (std::size_t i = 0; i < waiting_; ++i) {
     vectors[i] = {down_[i].bytes.data(), options_.payload};
-    msghdr& header = messages[i].msg_hdr;
+    if (i > 0 && down_[i].client == down_[i - 1].client && runs[count - 1].messages < most) {
+      ++runs[count - 1].messages;
+      continue;
+    }
+    Run& run = runs[count];
+    run.messages = 1;
+    msghdr& header = headers[count++].msg_hdr;
     header.msg_iov = &vectors[i];
-    header.msg_iovlen = 1;
-    header.msg_name = addresses[i].data();
-    header.msg_namelen = to_kernel(loop_.clients()[down_[i].client].relayed, addresses[i]);
+    header.msg_name = run.address.data();
+    header.msg_namelen = to_kernel(loop_.clients()[down_[i].client].relayed, run.address);
   }
-  std::size_t sent = 0;
-  while (sent < waiting_) {
-    const int n = sendmmsg(loop_.peers(), &messages[sent], static_cast<unsigned>(waiting_ - sent),
-                           MSG_NOSIGNAL);
+  for (std::size_t i = 0; i < count; ++i) {
+    msghdr& header = headers[i].msg_hdr;
+    header.msg_iovlen = runs[i].messages;
+    if (runs[i].messages == 1) continue;
+    header.msg_control = runs[i].control.data();
+    header.msg_controllen = runs[i].control.size();
+    cmsghdr* const control = CMSG_FIRSTHDR(&header);
+    control->cmsg_level = SOL_UDP;
+    control->cmsg_type = UDP_SEGMENT;
+    control->cmsg_len = CMSG_LEN(sizeof(std::uint16_t));
+    std::memcpy(CMSG_DATA(control), &options_.payload, sizeof options_.payload);
+  }
+  std::size_t sent = 0, messages = 0;
+  while (sent < count) {
+    const int n =
+        sendmmsg(loop_.peers(), &headers[sent], static_cast<unsigned>(count - sent), MSG_NOSIGNAL);
     if (n <= 0) break;
-    sent += static_cast<std::size_t>(n);
+    for (int i = 0; i < n; ++i)
+      messages += runs[sent++].messages;
   }
-  tally_.down.sent += sent;
-  tally_.refused += waiting_ - sent;
+  tally_.down.sent += messages;
+  tally_.refused += waiting_ - messages;
   waiting_ = 0;
 }
 
@@ -202,7 +235,9 @@ void Media::send(std::uint64_t messages) {
 void Media::go(double rate, double seconds) {
   const std::uint64_t began = now_ns();
   end_ns_ = began + static_cast<std::uint64_t>(seconds * 1e9);
-  const std::uint64_t most = loop_.clients().size() * 16 + 256;
+  const std::size_t clients = loop_.clients().size();
+  const std::uint64_t most = clients * 16 + 256;
+  const bool dense = rate >= kDense * static_cast<double>(clients);
   std::uint64_t dealt = 0;
   for (std::uint64_t now = began; now < end_ns_ && !pktgen::stop_requested(); now = now_ns()) {
     std::uint64_t due = most;
@@ -214,8 +249,8 @@ void Media::go(double rate, double seconds) {
       due = most;
     }
     send(due);
-    // Messages come and go by ticks, for each wake-up costs as much as several of them.
-    loop_.poll(rate > 0 && due < most ? kTick : 0, *this);
+    loop_.poll(rate > 0 && !dense && due < most ? kTick : 0, *this);
+    if (dense && rate > 0) loop_.sleep_until(now + kDenseTick);
   }
 }
 
