@@ -26,7 +26,7 @@ namespace {
 constexpr unsigned kIdlePolls = 256;  // before a worker yields
 // And before it sleeps: who may sleep shares its core, and what polls in vain takes from those that
 // have the rest of the work, as the thread that writes to streams.
-constexpr unsigned kIdlePollsAsleep = 16;
+constexpr unsigned kIdlePollsAsleep = 2;
 constexpr std::uint64_t kHousekeepingPolls = 64;
 
 }  // namespace
