@@ -7,6 +7,7 @@
 
 #include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -76,8 +77,10 @@ struct ClientEndpoint : Endpoint {};  // a client's server-reflexive transport a
 struct PeerEndpoint : Endpoint {};    // a peer's transport address
 struct RelayEndpoint : Endpoint {};  // a relayed transport address, as the wire of this node has it
 
-// The values are IP's protocol numbers. TLS is TCP's: it is in the streams that a listener takes.
-enum class Transport : std::uint8_t { kTcp = 6, kUdp = 17 };
+// What a client speaks to a listener. TLS is TCP's: it is in the streams that a listener takes.
+// DTLS is one of its own: who speaks it is another than who has the same port by UDP.
+enum class Transport : std::uint8_t { kUdp, kTcp, kDtls };
+inline constexpr std::size_t kTransports = 3;
 
 // What identifies an allocation (RFC 8656 §3.2).
 struct FiveTuple {

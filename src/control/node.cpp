@@ -195,7 +195,7 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
                      .mtu = streams.mtu,
                      .static_next_hop = streams.mac,
                      .mac = streams.mac,
-                     .streams = true});
+                     .messages_of = streams.messages_of});
   }
   return ports;
 }

@@ -188,7 +188,7 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
   options.shards = config.shards;
-  options.stream_ports = config.streams_used() ? 1 : 0;
+  if (config.streams_used()) options.stream_ports.push_back(Transport::kTcp);
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;

@@ -65,7 +65,7 @@ bool has_jumbo(const Options& options) {
 std::vector<Buffers> buffers_by_worker(const Options& options) {
   const auto ports = static_cast<unsigned>(options.ports.size());
   const unsigned held = options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
-                        options.stream_ports * StreamPort::kMostHeld + ports * kHandoffs +
+                        options.stream_ports.size() * StreamPort::kMostHeld + ports * kHandoffs +
                         (options.workers - 1U) * kFragmentRing + 2047;
   std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
@@ -226,10 +226,11 @@ void Dataplane::Impl::make_rings() {
   for (std::uint8_t shard = 0; shard < options.shards; ++shard) {
     fabric.engines.push_back(std::make_unique<EngineRings>(shard, options.workers));
   }
-  for (unsigned number = 0; number < options.stream_ports; ++number) {
+  for (const Transport transport : options.stream_ports) {
+    const auto number = static_cast<unsigned>(fabric.streams.size());
     fabric.streams.push_back(std::make_unique<StreamPort>(number, options.workers));
     fabric.exceptions.emplace_back();  // all that comes there is the relay's
-    infos.push_back({.mac = {0x02}, .mtu = UINT16_MAX, .streams = true});
+    infos.push_back({.mac = {0x02}, .mtu = UINT16_MAX, .messages_of = transport});
   }
   fabric.handed_over = std::vector<Fabric::HandedOver>(options.workers);
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {

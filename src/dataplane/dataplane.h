@@ -48,8 +48,8 @@ struct Options {
   std::uint16_t workers = 1;
   std::vector<int> worker_cores;  // empty: see place_threads()
   std::uint8_t shards = 1;
-  unsigned stream_ports = 0;  // threads that have clients' streams
-  bool hugepages = true;      // use them if enough are free, else --no-huge
+  std::vector<Transport> stream_ports;  // of each transport thread: what its clients speak
+  bool hugepages = true;                // use them if enough are free, else --no-huge
   std::uint32_t idle_sleep_us = 0;
   std::uint32_t test_time_scale = 1;
   // What the XDP filter lets through to us.

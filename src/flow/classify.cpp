@@ -171,6 +171,19 @@ void Pipeline::classify(Instant now, std::span<Packet> burst) {
   }
 }
 
+// What is listened to in what comes by the port.
+const Here& Pipeline::here_for(std::size_t port) const {
+  switch (setup_.ports[port].messages_of.value_or(Transport::kUdp)) {
+    case Transport::kTcp:
+      return tcp_here_;
+    case Transport::kDtls:
+      return dtls_here_;
+    case Transport::kUdp:
+      break;
+  }
+  return here_;
+}
+
 // A relayed packet's checksum isn't verified: it changes by the difference of the headers alone
 // (frame.cpp), so one that was wrong stays wrong, and its receiver is the one to notice.
 void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
@@ -183,8 +196,7 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.payload = static_cast<std::uint16_t>(packet.l4 + udp::kSize);
   packet.payload_size = static_cast<std::uint16_t>(udp_size - udp::kSize);
 
-  const bool stream = setup_.ports[packet.port].streams;
-  const Here& here = stream ? streams_here_ : here_;
+  const Here& here = here_for(packet.port);
   const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
       place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;

@@ -176,7 +176,7 @@ void Pipeline::refuse_by_icmp(Instant now, Packet& packet, bool too_big, std::ui
   const bool v4 = packet.family == Family::kIpv4;
   const std::size_t header_size = (v4 ? ipv4::kMinSize : ipv6::kSize) + icmp::kSize;
   // Who comes by a stream has no packets that an error could be about (RFC 8656 §15).
-  if (setup_.ports[packet.port].streams) return;
+  if (setup_.ports[packet.port].messages_of) return;
   if (packet.headroom < header_size || !is_one_host(packet.source.address) ||
       !may_send_icmp(now, packet.source.address)) {
     return;

@@ -13,7 +13,8 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
                    std::uint16_t worker)
     : setup_(setup),
       here_(setup),
-      streams_here_(setup, Transport::kTcp),
+      tcp_here_(setup, Transport::kTcp),
+      dtls_here_(setup, Transport::kDtls),
       tables_(tables),
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),

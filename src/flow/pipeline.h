@@ -81,6 +81,7 @@ class Pipeline {
 
   // classify.cpp
   void classify(Instant now, std::span<Packet> burst);
+  const Here& here_for(std::size_t port) const;
   void classify_udp(Instant now, Packet& packet, std::size_t l4_size);
   void classify_from_client(Instant now, Packet& packet);
   void classify_icmp(Packet& packet, std::size_t l4_size);
@@ -129,7 +130,7 @@ class Pipeline {
 
   const Setup& setup_;
   const Here here_;
-  const Here streams_here_;
+  const Here tcp_here_, dtls_here_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/keyed_hash.h"
@@ -18,8 +19,9 @@ struct PortInfo {
   std::array<std::uint8_t, 6> mac{};
   std::uint16_t mtu = 1500;
   bool sees_own_frames = false;  // af_packet: drop frames whose source MAC is ours
-  // Messages of streams, each in a frame as if it had come by UDP, to listeners of TCP.
-  bool streams = false;
+  // Of no NIC: a transport thread brings clients' messages, each in a frame as if it had come by
+  // UDP, to listeners of this transport.
+  std::optional<Transport> messages_of;
 };
 
 // Who is remembered to have used how much of a rate (source_buckets.h).

@@ -94,7 +94,7 @@ struct NextHops::Impl final : KernelDialogue::Listener {
   HopTable::Key through(std::size_t port, const LinkStack::Way& way) const;
   MacWord mac_of(const HopTable::Key& key) const;
   NextHopIndex resolve(const flow::Journey& journey);
-  NextHopIndex resolve_stream(std::size_t thread);
+  NextHopIndex resolve_stream(const FiveTuple& client);
   void change() { epoch.fetch_add(1, std::memory_order_release); }
 
   const std::vector<Port> ports;
@@ -357,14 +357,14 @@ NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
   }
   // A port that needs no routes: everything goes to one MAC.
   for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (ports[port].static_next_hop && !ports[port].streams) return acquire(through(port, {}));
+    if (ports[port].static_next_hop && !ports[port].messages_of) return acquire(through(port, {}));
   }
   return flow::kNoNextHop;
 }
 
-NextHopIndex NextHops::Impl::resolve_stream(std::size_t thread) {
+NextHopIndex NextHops::Impl::resolve_stream(const FiveTuple& client) {
   for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (!ports[port].streams || thread-- > 0) continue;
+    if (ports[port].messages_of != client.transport) continue;
     const HopTable::Key key = through(port, {});
     return hops.acquire(key, 0, [&] { return mac_of(key); });
   }
@@ -408,16 +408,16 @@ NextHopIndex NextHops::resolve(const flow::Journey& journey) {
   return impl_->resolve(journey);
 }
 
-NextHopIndex NextHops::resolve_stream(std::size_t thread) {
+NextHopIndex NextHops::resolve_stream(const FiveTuple& client) {
   const std::scoped_lock lock(impl_->mutex);
-  return impl_->resolve_stream(thread);
+  return impl_->resolve_stream(client);
 }
 
 flow::Reach NextHops::reach(const flow::Journey& journey) const {
   const std::scoped_lock lock(impl_->mutex);
   // Everything has a way through a port that needs no routes.
   for (const Port& port : impl_->ports) {
-    if (port.static_next_hop && !port.streams) return flow::Reach::kPort;
+    if (port.static_next_hop && !port.messages_of) return flow::Reach::kPort;
   }
   const auto [target, length] =
       impl_->mirror.routes.find_with_length(journey.source, journey.destination);

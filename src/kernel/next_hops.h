@@ -22,8 +22,8 @@ class NextHops : public flow::NextHopResolver {
     std::uint16_t mtu = 1500;
     std::optional<std::array<std::uint8_t, 6>> static_next_hop;  // every destination, this MAC
     std::array<std::uint8_t, 6> mac{};                           // the device's
-    bool keeps_tag_types = true;  // of the VLAN tags of what comes (KnownTags)
-    bool streams = false;         // a transport thread's: no route leads there
+    bool keeps_tag_types = true;           // of the VLAN tags of what comes (KnownTags)
+    std::optional<Transport> messages_of;  // a transport thread's: no route leads there
   };
 
   // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink
@@ -32,7 +32,7 @@ class NextHops : public flow::NextHopResolver {
   ~NextHops() override;
 
   flow::NextHopIndex resolve(const flow::Journey& journey) override;
-  flow::NextHopIndex resolve_stream(std::size_t thread) override;
+  flow::NextHopIndex resolve_stream(const FiveTuple& client) override;
   flow::Reach reach(const flow::Journey& journey) const override;
   void release(flow::NextHopIndex hop) override;
   std::uint32_t epoch() const override;

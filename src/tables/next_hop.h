@@ -87,8 +87,8 @@ class NextHopResolver {
   virtual ~NextHopResolver() = default;
   // Held by the caller until it is released. kNoNextHop: no route, or no room.
   virtual NextHopIndex resolve(const Journey& journey) = 0;
-  // To clients whose streams a transport thread has, by its number; kNoNextHop: there is none.
-  virtual NextHopIndex resolve_stream(std::size_t /*thread*/) { return kNoNextHop; }
+  // To a client whose messages a transport thread has; kNoNextHop: there is none.
+  virtual NextHopIndex resolve_stream(const FiveTuple& /*client*/) { return kNoNextHop; }
   // Without a next hop, and so without a share of anything.
   virtual Reach reach(const Journey& /*journey*/) const { return Reach::kPort; }
   // The caller has unlinked what led workers to it.

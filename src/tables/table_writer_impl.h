@@ -39,8 +39,10 @@ struct TableWriter::Impl {
   template <typename Entry>
   std::uint32_t resolve_client(const Entry& entry, std::uint32_t allocation) {
     const Listener& listener = parts.listeners[entry.listener];
-    if (listener.transport == Transport::kTcp)
-      return static_cast<std::uint32_t>(next_hops.resolve_stream(0));
+    if (listener.transport != Transport::kUdp) {
+      return static_cast<std::uint32_t>(
+          next_hops.resolve_stream(listener.five_tuple(ClientEndpoint{entry.client})));
+    }
     return static_cast<std::uint32_t>(
         next_hops.resolve({listener.endpoint.address, entry.client.address, allocation}));
   }
