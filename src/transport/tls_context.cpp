@@ -110,6 +110,8 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
                                 SSL_OP_ENABLE_KTLS);
   SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                              SSL_MODE_RELEASE_BUFFERS);
+  // All that the socket has in one call, instead of two for each record.
+  SSL_CTX_set_read_ahead(made, 1);
   // Two tickets are for browsers that open several connections at once.
   SSL_CTX_set_num_tickets(made, 1);
   SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
