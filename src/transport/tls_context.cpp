@@ -164,7 +164,9 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
 int TlsContext::use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                            EVP_MAC_CTX* mac, int encrypts) {
   auto* const tickets = static_cast<TicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  return tickets->use(name, iv, cipher, mac, encrypts != 0);
+  const int used = tickets->use(name, iv, cipher, mac, encrypts != 0);
+  // By TLS 1.3 a ticket is for one connection (RFC 8446 §C.4): who has none left comes anew in full.
+  return used == 1 && encrypts == 0 && SSL_version(ssl) == TLS1_3_VERSION ? 2 : used;
 }
 
 // By SNI: the first certificate of that name.
