@@ -216,7 +216,7 @@ def start_s_server(scratch, link, _transport):
 
 def storm(link, seconds, *flags):
     words = [*real_time(), host.STREAMGEN, "--core", host.GENERATOR_CORE, "--mode", "storm", "--seconds", seconds]
-    words += ["--server", f"{ADDRESS}:{SECURE}", "--transport", "tls", "--rate", 0, *flags]
+    words += ["--server", f"{ADDRESS}:{SECURE}", "--transport", "tls", *flags]
     command = ["ip", "netns", "exec", link.gen, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
@@ -248,7 +248,7 @@ def handshakes(rounds):
                     server.go_on()
                     # s_server has one connection at a time.
                     began = host.cpu_seconds(server.pid)
-                    report = storm(link, 1, "--until", "handshake", "--clients", 8, "--window", 8, *flags)
+                    report = storm(link, 1, "--until", "handshake", "--clients", 8, "--window", 8, "--rate", 0, *flags)
                     spent = host.cpu_seconds(server.pid) - began
                     server.hold()
                     if flags and report["resumed"] < report["handshakes"] - 8:

@@ -37,7 +37,7 @@ constexpr std::uint64_t kLookEvery = kSecond / 100;
 constexpr std::size_t kRead = 1 << 18, kMostMessage = 1 << 16;
 constexpr std::uint32_t kPeers = ~std::uint32_t{0};  // among what epoll tells of
 constexpr std::uint32_t kFarEnds = kPeers - 1;
-constexpr std::uint8_t kUdp = 17;
+constexpr std::uint8_t kUdp = 17, kFamilyIpv6 = 2;
 constexpr unsigned kDatagrams = 64;
 constexpr std::size_t kMostDatagram = 2048;
 
@@ -254,7 +254,11 @@ void Loop::ask(std::uint32_t number) {
   const Method method = method_of(client.step);
   std::array<std::uint8_t, 1024> buffer;
   MessageWriter writer(buffer, Class::kRequest, method, transaction_id(number));
-  if (method == Method::kAllocate) writer.add_u8_rfffu(Attribute::kRequestedTransport, kUdp);
+  if (method == Method::kAllocate) {
+    writer.add_u8_rfffu(Attribute::kRequestedTransport, kUdp);
+    if (peer_.address.family == Family::kIpv6)
+      writer.add_u8_rfffu(Attribute::kRequestedAddressFamily, kFamilyIpv6);
+  }
   if (method == Method::kAllocate || method == Method::kRefresh)
     writer.add_u32(Attribute::kLifetime, options_.lifetime_s);
   if (method == Method::kChannelBind) {
