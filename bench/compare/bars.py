@@ -7,7 +7,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from . import host, memif, veth
+from . import host, memif, streams, veth
 from .stats import spread
 
 Bar = namedtuple("Bar", "aim what measure")
@@ -314,6 +314,10 @@ def over_veth(other, digits):
     return measure
 
 
+def over_coturn(transport):
+    return lambda options: streams.over_coturn(max(3, options.pairs // 3), transport)
+
+
 ALL = {
     "memif_1k_over_testpmd": Bar("at least 0.68", "ChannelData, 160 bytes, 1,000 channels", over_testpmd(1000)),
     "memif_1k_cycles_added": Bar("under 70", "a packet's cycles more than testpmd's, in the same runs", cycles_added),
@@ -363,4 +367,22 @@ ALL = {
     "two_workers_over_two_processes": Bar("about 1", "cycles a packet: shared tables, nothing shared", two_workers),
     "idle_round_16_over_1": Bar("at most 1.2", "cycles of a round without work, 16 workers over 1", idle_round),
     "media_loss_under_attack": Bar("at most 0.001", "media at a third of the no-drop rate", media_under_attack),
+    "tcp_over_coturn": Bar(
+        "at least 2", "clients by TCP, 160 bytes, the worse direction, one core each", over_coturn("tcp")
+    ),
+    "tls_over_coturn": Bar("at least 2", "by TLS", over_coturn("tls")),
+    "dtls_over_coturn": Bar("at least 1.5", "by DTLS", over_coturn("dtls")),
+    "tls_over_nginx": Bar(
+        "at least 0.8",
+        "1,200 bytes by TLS, over nginx's stream module that passes them on by TCP",
+        lambda options: streams.over_nginx(max(3, options.pairs // 3)),
+    ),
+    "handshakes_over_s_server": Bar(
+        "at least 0.8",
+        "TLS handshakes a CPU second, the worse of full and resumed",
+        lambda options: streams.handshakes(options.rounds),
+    ),
+    "kib_per_idle_tls": Bar(
+        "at most 64", "resident, a TLS connection with an allocation", lambda _options: streams.kib_per_idle()
+    ),
 }

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TURNPIKE_BUILD", ROOT / "build"))
 TURNPIKE = BUILD / "src" / "turnpike"
 PKTGEN = BUILD / "bench" / "pktgen" / "turnpike-pktgen"
+STREAMGEN = BUILD / "bench" / "streams" / "turnpike-streamgen"
 MICRO = BUILD / "bench" / "micro"
 RELAY_CORE, GENERATOR_CORE = 0, 1
 HUGEPAGES = 1024  # of 2 MiB
@@ -172,8 +173,10 @@ exception = "none"
         more="",
         limits="",
         number=0,
+        prefix=(),
     ):
-        """`number` tells relays that are up at once in one namespace from each other."""
+        """`number` tells relays that are up at once in one namespace from each other; `prefix` is what starts it (taskset,
+        chrt)."""
         configuration = Path(scratch, f"relay-{number}.toml")
         ipv6 = any(":" in relay for relay in relayed)
         addresses = [f'[[listener]]\naddress = "{listener}"' for listener in self.LISTENERS[: 1 + ipv6]]
@@ -192,7 +195,8 @@ exception = "none"
                 metrics=self.metrics_at,
             )
         )
-        super().__init__([TURNPIKE, "--config", configuration], Path(scratch, f"relay-{number}.log"), netns=netns)
+        command = [*prefix, TURNPIKE, "--config", configuration]
+        super().__init__(command, Path(scratch, f"relay-{number}.log"), netns=netns)
         self.await_log(" ready")
         self.netns = netns
 
@@ -251,26 +255,13 @@ class Testpmd(Process):
         self.kill()
 
 
-class Generator(Process):
-    """turnpike-pktgen, waiting for its turns."""
+class Commanded(Process):
+    """A generator that waits for its turns: a line `go` on its stdin, a line of JSON for each."""
 
-    def __init__(self, scratch, name, device, *flags, netns=None, light=True):
+    def __init__(self, scratch, name, command, netns=None):
         self.answers = Path(scratch, f"{name}.json")
         super().__init__(
-            [
-                PKTGEN,
-                "--port",
-                device,
-                "--core",
-                GENERATOR_CORE,
-                "--no-ceiling",
-                "--slices",
-                "0",
-                "--pause",
-                "--no-release",
-                *(["--light"] if light else []),
-                *flags,
-            ],
+            command,
             self.answers,
             netns=netns,
             stdin=subprocess.PIPE,
@@ -293,6 +284,39 @@ class Generator(Process):
                 log = Path(str(self.answers).replace(".json", ".log")).read_text()
                 raise RuntimeError(f"the generator stopped:\n{log[-2000:]}")
             time.sleep(0.005)
+
+
+class Generator(Commanded):
+    """turnpike-pktgen, waiting for its turns."""
+
+    def __init__(self, scratch, name, device, *flags, netns=None, light=True):
+        command = [
+            PKTGEN,
+            "--port",
+            device,
+            "--core",
+            GENERATOR_CORE,
+            "--no-ceiling",
+            "--slices",
+            "0",
+            "--pause",
+            "--no-release",
+            *(["--light"] if light else []),
+            *flags,
+        ]
+        super().__init__(scratch, name, command, netns=netns)
+
+
+class StreamGenerator(Commanded):
+    """turnpike-streamgen, waiting for its turns with all clients set up."""
+
+    def __init__(self, scratch, name, *flags, netns=None, prefix=()):
+        command = [*prefix, STREAMGEN, "--core", GENERATOR_CORE, "--warm-up", 0, "--pause", *flags]
+        super().__init__(scratch, name, command, netns=netns)
+        self.await_log("}")
+        self.read = 1
+        if json.loads(self.log().splitlines()[0])["failed"]:
+            raise RuntimeError(f"clients could not be set up: {self.log()}")
 
 
 def run_generator(device, *flags, netns=None, timeout=600):

@@ -167,15 +167,15 @@ class Side:
             raise RuntimeError(f"packets corrupted or misdelivered: {report}")
         return report["mpps"], spent / max(1, report["delivered"]) * 1e6
 
-    def sweep(self):
+    def sweep(self, least=LEAST_PPS, step=STEP, beyond=BEYOND):
         """Finds the offered rate of which most is delivered."""
-        rate, most, fallen = LEAST_PPS, 0, 0
+        rate, most, fallen = least, 0, 0
         while fallen < 2:
             mpps, _ = self.deliver(rate)
             if mpps > most:
                 self.rate, most = rate, mpps
-            fallen += mpps * 1e6 < rate * BEYOND
-            rate = round(rate * STEP)
+            fallen += mpps * 1e6 < rate * beyond
+            rate = round(rate * step)
 
     def turn(self):
         """What deliver() tells of the best rate."""

@@ -9,21 +9,6 @@
 namespace turnpike::pktgen {
 namespace {
 
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      std::array<char, 8> escaped{};
-      (void)std::snprintf(escaped.data(), escaped.size(), "\\u%04x", static_cast<unsigned>(c));
-      out += escaped.data();
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
 template <typename... Values>
 std::string format(const char* how, Values... values) {
   std::array<char, 512> text{};
@@ -90,40 +75,6 @@ std::string direction_text(const char* name, const DirectionTally& tally, double
 
 }  // namespace
 
-Json& Json::member(std::string_view key, const std::string& value) {
-  if (!members_.empty()) members_ += ", ";
-  members_ += quoted(key) + ": " + value;
-  return *this;
-}
-
-Json& Json::add(std::string_view key, std::uint64_t value) {
-  return member(key, std::to_string(value));
-}
-Json& Json::add(std::string_view key, double value) {
-  return member(key, std::isfinite(value) ? format("%.6g", value) : "null");
-}
-Json& Json::add(std::string_view key, bool value) {
-  return member(key, value ? "true" : "false");
-}
-Json& Json::add(std::string_view key, std::string_view value) {
-  return member(key, quoted(value));
-}
-Json& Json::add(std::string_view key, const Json& value) {
-  return member(key, value.text());
-}
-
-Json latency_json(const Histogram& latency) {
-  Json json;
-  json.add("count", latency.count())
-      .add("mean", latency.mean() / 1000)
-      .add("p50", micro(latency.percentile(50)))
-      .add("p90", micro(latency.percentile(90)))
-      .add("p99", micro(latency.percentile(99)))
-      .add("p99.9", micro(latency.percentile(99.9)))
-      .add("max", micro(latency.max()));
-  return json;
-}
-
 Json tally_json(const Tally& tally, bool last, std::optional<double> ceiling_pps) {
   Json json;
   json.add("seconds", tally.seconds)
@@ -176,12 +127,6 @@ Json session_json(const SessionCounts& counts, double seconds) {
   return json;
 }
 
-std::string rate_text(double pps) {
-  if (pps >= 1e6) return format("%.2f Mpps", pps / 1e6);
-  if (pps >= 1e3) return format("%.1f kpps", pps / 1e3);
-  return format("%.0f pps", pps);
-}
-
 std::string tally_text(const Tally& tally, bool last) {
   if (!tally.by_direction) {
     const auto both = [&tally](std::uint64_t DirectionTally::*count) {
@@ -211,15 +156,6 @@ std::string tally_text(const Tally& tally, bool last) {
 
 bool is_generators(double pps, std::optional<double> ceiling_pps) {
   return ceiling_pps && pps > 0.9 * *ceiling_pps;
-}
-
-void say(const std::string& line) {
-  (void)std::fprintf(stderr, "%s\n", line.c_str());
-}
-
-void print_json(const Json& json) {
-  (void)std::printf("%s\n", json.text().c_str());
-  (void)std::fflush(stdout);
 }
 
 }  // namespace turnpike::pktgen

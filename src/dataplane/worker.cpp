@@ -23,7 +23,10 @@
 namespace turnpike::dataplane {
 namespace {
 
-constexpr unsigned kIdlePolls = 256;  // before a worker yields or sleeps
+constexpr unsigned kIdlePolls = 256;  // before a worker yields
+// And before it sleeps: who may sleep shares its core, and what polls in vain takes from those that
+// have the rest of the work, as the thread that writes to streams.
+constexpr unsigned kIdlePollsAsleep = 2;
 constexpr std::uint64_t kHousekeepingPolls = 64;
 
 }  // namespace
@@ -120,6 +123,7 @@ void Worker::run_rounds() {
   counters_.burst_time.set_clock(rte_get_tsc_hz());
   for (std::size_t i = 0; i < stall_cycles_.size(); ++i)
     stall_cycles_[i] = flow::kStallBounds[i].us * (rte_get_tsc_hz() / 1'000'000);
+  const unsigned most_idle = config_.idle_sleep_us != 0 ? kIdlePollsAsleep : kIdlePolls;
   unsigned idle = 0;
   std::uint64_t last = rte_rdtsc();
   for (std::uint64_t polls = 0; !stop_.load(std::memory_order_relaxed); ++polls) {
@@ -135,7 +139,7 @@ void Worker::run_rounds() {
     if (busy) {
       counters_.busy_cycles.add(rte_rdtsc() - begin);
       idle = 0;
-    } else if (++idle >= kIdlePolls && rest()) {
+    } else if (++idle >= most_idle && rest()) {
       last = rte_rdtsc();  // what it was told to sleep is no stall
     }
   }

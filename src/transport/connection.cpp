@@ -86,7 +86,8 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
     // What a stop has left is cut before more is read.
     std::copy(rest_.begin(), rest_.end(), room.begin());
     std::size_t have = rest_.size();
-    if (!stopped_) {
+    const bool has_read = !stopped_;
+    if (has_read) {
       std::size_t got = 0;
       const Stream::Result result = stream_->read(room.subspan(have), got);
       if (result == Stream::Result::kAgain) return State::kOpen;
@@ -101,6 +102,7 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
                  room.begin() + static_cast<std::ptrdiff_t>(have));
     stopped_ = cut == Cut::kStopped;
     if (stopped_) break;
+    if (has_read && !reads_to_end && !stream_->may_have_more()) return State::kOpen;
   }
   return State::kAgain;
 }

@@ -67,6 +67,8 @@ class Connection {
   // and is there for those alone who hold it in this round.
   bool waits_for_turn = false;
   bool has_ended = false;
+  // The client has said that nothing more comes, and the socket doesn't tell of it again.
+  bool reads_to_end = false;
 
   bool is_open() const { return open_; }
   bool is_tls() const { return tls_; }

@@ -29,6 +29,7 @@ void count_alert(const SSL* ssl, int what, int value) {
 Stream::Result PlainStream::read(std::span<std::uint8_t> into, std::size_t& got) {
   const ssize_t n = ::recv(fd_, into.data(), into.size(), 0);
   got = n > 0 ? static_cast<std::size_t>(n) : 0;
+  may_have_more_ = got == into.size();  // else the socket was empty, and tells of what comes
   return result_of_call(n);
 }
 
@@ -84,8 +85,22 @@ void TlsStream::see_message(int written, int /*version*/, int type, const void* 
 
 Stream::Result TlsStream::read(std::span<std::uint8_t> into, std::size_t& got) {
   got = 0;
-  if (key_updates_ > kMostKeyUpdates) return Result::kFailed;
-  return result_of(SSL_read_ex(ssl_.get(), into.data(), into.size(), &got));
+  if (later_ != Result::kAgain) return later_;
+  may_have_more_ = true;
+  for (int records = 0; records < kMostRecords && got < into.size(); ++records) {
+    if (key_updates_ > kMostKeyUpdates) return Result::kFailed;
+    std::size_t some = 0;
+    const Result result =
+        result_of(SSL_read_ex(ssl_.get(), into.data() + got, into.size() - got, &some));
+    if (result != Result::kDone) {
+      if (got == 0) return result;
+      later_ = result;  // what came before it is to be told first
+      may_have_more_ = result != Result::kAgain;
+      break;
+    }
+    got += some;
+  }
+  return Result::kDone;
 }
 
 Stream::Result TlsStream::write(std::span<const std::uint8_t> bytes, std::size_t& put) {

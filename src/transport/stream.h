@@ -30,6 +30,9 @@ class Stream {
   // nullptr: it is none of TLS.
   virtual const SSL* tls() const { return nullptr; }
   virtual Result read(std::span<std::uint8_t> into, std::size_t& got) = 0;
+  // Whether the last read(), if it was kDone, may have left bytes of which the socket doesn't tell
+  // again. That it has ended is another matter.
+  virtual bool may_have_more() const { return true; }
   // Part of it may be taken: `put` says how much.
   virtual Result write(std::span<const std::uint8_t> bytes, std::size_t& put) = 0;
   // Says that nothing more comes, if that can be said at once.
@@ -40,10 +43,12 @@ class PlainStream final : public Stream {
  public:
   explicit PlainStream(int fd) : fd_(fd) {}
   Result read(std::span<std::uint8_t> into, std::size_t& got) override;
+  bool may_have_more() const override { return may_have_more_; }
   Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override;
 
  private:
   const int fd_;
+  bool may_have_more_ = true;
 };
 
 class TlsStream final : public Stream {
@@ -53,6 +58,7 @@ class TlsStream final : public Stream {
   Result shake_hands() override;
   const SSL* tls() const override { return ssl_.get(); }
   Result read(std::span<std::uint8_t> into, std::size_t& got) override;
+  bool may_have_more() const override { return may_have_more_; }
   Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override;
   void close() override;
 
@@ -67,11 +73,15 @@ class TlsStream final : public Stream {
   // Keys are changed once in millions of records: who does it for sport costs the relay more than
   // himself.
   static constexpr unsigned kMostKeyUpdates = 64;
+  // In one read(), however short they are: each costs more than its bytes do.
+  static constexpr int kMostRecords = 64;
 
   const std::shared_ptr<const TlsContext> context_;  // asked for names in the handshake
   std::unique_ptr<SSL, Deleter> ssl_;
   unsigned key_updates_ = 0;
   bool broken_ = false;  // nothing may be said any more
+  bool may_have_more_ = true;
+  Result later_ = Result::kAgain;  // what the next read() returns, if it is anything else
 };
 
 // One or the other, as its first byte says: a TLS record of a handshake begins with 22, which
@@ -85,6 +95,7 @@ class EitherStream final : public Stream {
   Result read(std::span<std::uint8_t> into, std::size_t& got) override {
     return chosen_->read(into, got);
   }
+  bool may_have_more() const override { return chosen_->may_have_more(); }
   Result write(std::span<const std::uint8_t> bytes, std::size_t& put) override {
     return chosen_->write(bytes, put);
   }

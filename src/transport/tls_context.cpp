@@ -110,6 +110,8 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
                                 SSL_OP_ENABLE_KTLS);
   SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                              SSL_MODE_RELEASE_BUFFERS);
+  // All that the socket has in one call, instead of two for each record.
+  SSL_CTX_set_read_ahead(made, 1);
   // Two tickets are for browsers that open several connections at once.
   SSL_CTX_set_num_tickets(made, 1);
   SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
@@ -162,7 +164,9 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
 int TlsContext::use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                            EVP_MAC_CTX* mac, int encrypts) {
   auto* const tickets = static_cast<TicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  return tickets->use(name, iv, cipher, mac, encrypts != 0);
+  const int used = tickets->use(name, iv, cipher, mac, encrypts != 0);
+  // By TLS 1.3 a ticket is for one connection (RFC 8446 §C.4): who has none left comes anew in full.
+  return used == 1 && encrypts == 0 && SSL_version(ssl) == TLS1_3_VERSION ? 2 : used;
 }
 
 // By SNI: the first certificate of that name.

@@ -25,7 +25,7 @@ constexpr int kAccepts = 64;          // of one listener, before others have the
 constexpr int kEvents = 256;
 constexpr int kHandshakesPerRound = 8;
 constexpr unsigned kBurst = 32;
-constexpr unsigned kBurstsPerRound = 8;  // of each worker
+constexpr unsigned kBurstsPerRound = 32; // of each worker
 constexpr std::uint64_t kLookMs = 500;
 constexpr std::uint64_t kMostWaitMs = 100;
 constexpr std::uint64_t kRetryMs = 1;  // frames, for want of which something waits
@@ -152,8 +152,10 @@ void Transport::wait(std::uint64_t now_ms) {
   const std::uint64_t woken_ms = clock_ms_();
   const auto told = std::span(events).first(static_cast<std::size_t>(std::max(count, 0)));
   for (const epoll_event& event : told) {
-    if (event.data.u64 >= kFirstConnection)
-      serve(*reinterpret_cast<Connection*>(event.data.u64), woken_ms);
+    if (event.data.u64 < kFirstConnection) continue;
+    auto& connection = *reinterpret_cast<Connection*>(event.data.u64);
+    if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.reads_to_end = true;
+    serve(connection, woken_ms);
   }
   // Afterwards: who comes in may take the place of one that was told of.
   for (const epoll_event& event : told) {

@@ -85,6 +85,35 @@ TEST_F(TlsOfAClient, CarriesWhatIsSentEachWay) {
   EXPECT_EQ(read(text), Stream::Result::kClosed);
 }
 
+TEST_F(TlsOfAClient, IsReadAllAtOnceAndKnowsThatThereIsNoMore) {
+  shake_hands();
+  for (const std::string_view word : {"one ", "two ", "three"})
+    ASSERT_EQ(SSL_write(client_, word.data(), static_cast<int>(word.size())), word.size());
+  std::string text;
+  EXPECT_EQ(read(text), Stream::Result::kDone);
+  EXPECT_EQ(text, "one two three");
+  EXPECT_FALSE(stream_->may_have_more());
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(SSL_write(client_, "x", 1), 1);
+  EXPECT_EQ(read(text), Stream::Result::kDone);
+  EXPECT_LT(text.size(), 100U) << "who sends a byte in each record lets others have their turn";
+  EXPECT_TRUE(stream_->may_have_more());
+  const std::size_t had = text.size();
+  EXPECT_EQ(read(text), Stream::Result::kDone);
+  EXPECT_EQ(had + text.size(), 100U);
+}
+
+TEST_F(TlsOfAClient, SaysWhatCameBeforeItsEndFirst) {
+  shake_hands();
+  ASSERT_EQ(SSL_write(client_, "hello", 5), 5);
+  SSL_shutdown(client_);
+  std::string text;
+  EXPECT_EQ(read(text), Stream::Result::kDone);
+  EXPECT_EQ(text, "hello");
+  EXPECT_TRUE(stream_->may_have_more());
+  EXPECT_EQ(read(text), Stream::Result::kClosed);
+}
+
 TEST_F(TlsOfAClient, EndsWhereKeysAreChangedForSport) {
   shake_hands();
   std::string text;
