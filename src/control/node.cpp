@@ -226,7 +226,7 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
-  if (transport_) source.streams.push_back(&transport_->counters());
+  if (transport_) source.streams.tcp.push_back(&transport_->counters());
   for (const config::Config::RealmView& realm : config_.realms())
     source.realms.push_back(realm.name);
   source.tables = &tables_;

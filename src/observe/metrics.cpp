@@ -413,7 +413,8 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   if (source.ports) collect_ports(out, source.ports());
-  if (!source.streams.empty()) collect_streams(out, source.streams);
+  if (!source.streams.tcp.empty() || !source.streams.udp.empty())
+    collect_streams(out, source.streams);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
   if (source.identity_rules) collect_identity_rules(out, source.identity_rules());

@@ -8,6 +8,12 @@
 
 namespace turnpike::observe {
 
-void collect_streams(std::vector<MetricFamily>& out, const std::vector<const StreamCounters*>& all);
+// By thread; none of one kind: no client comes by it.
+struct TransportCounters {
+  std::vector<const StreamCounters*> tcp;  // and TLS
+  std::vector<const StreamCounters*> udp;  // DTLS
+};
+
+void collect_streams(std::vector<MetricFamily>& out, const TransportCounters& all);
 
 }  // namespace turnpike::observe
