@@ -236,8 +236,8 @@ struct Config {
   bool turn_enabled() const;
   // Whether any of them has the node's own realm.
   bool own_realm_used() const;
-  // Whether clients come to any of them by TCP.
-  bool streams_used() const;
+  // Whether clients come to any of them by it.
+  bool is_used(Transport transport) const;
 
   // All realms by RealmIndex: the node's own, then the others. Good as long as this is.
   struct RealmView {

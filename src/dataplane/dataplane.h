@@ -20,6 +20,7 @@
 
 namespace turnpike::dataplane {
 
+class DatagramRings;
 class StreamPort;
 
 enum class Driver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
@@ -93,7 +94,10 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
+  // As Options has them.
   StreamPort& stream_port(unsigned number);
+  // Of DTLS, where it is among Options::stream_ports; it rings that one's bell.
+  DatagramRings& datagram_rings();
 
   // Moves frames between rings and exception interfaces; control's thread calls it often.
   void poll_exceptions();

@@ -174,6 +174,9 @@ void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source
       {"bursts_total", "Receive bursts that were not empty", &Worker::bursts},
       {"received_packets_total", "Frames received", &Worker::received_packets},
       {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
+      {"dtls_cookies_sent_total", "DTLS hellos without a good cookie, which were answered with one",
+       &Worker::cookies_sent},
+      {"dtls_cookies_shown_total", "DTLS hellos with a good cookie", &Worker::cookies_shown},
       {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
       {"to_kernel_total",
        "Frames that weren't the relay's: handed to the kernel by the port's exception interface; "

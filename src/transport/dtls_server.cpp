@@ -6,7 +6,11 @@
 namespace turnpike::transport {
 
 DtlsServer::Client::Client(const Ends& of, const DtlsWay& by, stun::Bytes hello, Instant now)
-    : ends(of), way(by), from(of.client, of.server), to(of.server, of.client), life(now.ms) {
+    : ends(of),
+      way(by),
+      from(of.client, of.server, FrameHeader::kTtlOfMessages),
+      to(of.server, of.client, FrameHeader::kTtlOfDatagrams),
+      life(now.ms) {
   std::copy_n(hello.begin(), random.size(), random.begin());
 }
 
@@ -36,8 +40,7 @@ DtlsServer::Client* DtlsServer::let_in(Instant now, const Ends& ends, const Dtls
   client.association.emplace(
       context_,
       [this, &client](stun::Bytes datagram) {
-        if (!outlet_.datagram(client.ends, client.to, client.way, datagram))
-          counters_.lost_no_frame.add();
+        outlet_.datagram(client.ends, client.to, client.way, datagram);
       },
       counters_);
   clients_.emplace(ends, std::move(made));
@@ -93,7 +96,7 @@ void DtlsServer::opened(const Client& client) {
 
 void DtlsServer::heard(Instant now, Client& client, stun::Bytes message) {
   counters_.bytes_in[kDtlsKind].add(message.size());
-  if (!outlet_.message(client.ends, client.from, message)) return counters_.lost_no_frame.add();
+  if (!outlet_.message(client.ends, client.from, message)) return;
   counters_.messages_in.add();
   client.life.heard(now.ms);
 }

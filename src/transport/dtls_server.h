@@ -30,11 +30,11 @@
 
 namespace turnpike::transport {
 
-// By which way a client's datagrams come, and his answers leave: a worker's port, and Ethernet's
-// header of an answer, without VLAN tags.
+// By which way a client's datagrams come, and his answers leave: a worker's port, and an answer's
+// Ethernet addresses and VLAN tags.
 struct DtlsWay {
   std::uint16_t port = 0;
-  std::array<std::uint8_t, 14> ethernet{};
+  std::array<std::uint8_t, 12> ethernet{};
   std::array<std::uint8_t, 8> tags{};
   std::uint8_t tag_bytes = 0;
 };
@@ -44,10 +44,10 @@ struct DtlsWay {
 class DtlsOutlet {
  public:
   virtual ~DtlsOutlet() = default;
-  // A client's message, for a worker. False: it is lost.
+  // A client's message, for a worker. False: it is lost, and counted.
   virtual bool message(const Ends& ends, const FrameHeader& header, stun::Bytes message) = 0;
-  // To the client. False likewise.
-  virtual bool datagram(const Ends& ends, const FrameHeader& header, const DtlsWay& way,
+  // To the client.
+  virtual void datagram(const Ends& ends, const FrameHeader& header, const DtlsWay& way,
                         stun::Bytes datagram) = 0;
   // An association of which messages have come is no more.
   virtual void closed(const Ends& ends) = 0;

@@ -200,16 +200,18 @@ class DtlsWorld : private transport::DtlsOutlet {
  private:
   bool message(const transport::Ends& from, const transport::FrameHeader&,
                stun::Bytes message) override {
-    if (!takes) return false;
+    if (!takes) {
+      counters.lost_no_frame.add();
+      return false;
+    }
     messages.emplace_back(message.begin(), message.end());
     senders.push_back(from);
     return true;
   }
-  bool datagram(const transport::Ends&, const transport::FrameHeader&, const transport::DtlsWay& by,
+  void datagram(const transport::Ends&, const transport::FrameHeader&, const transport::DtlsWay& by,
                 stun::Bytes datagram) override {
     to_client.emplace_back(datagram.begin(), datagram.end());
     left_by = by.port;
-    return takes;
   }
   void closed(const transport::Ends& of) override { closed_ends.push_back(of); }
 
