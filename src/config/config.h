@@ -244,8 +244,8 @@ struct Config {
   bool turn_enabled() const;
   // Whether any of them has the node's own realm.
   bool own_realm_used() const;
-  // Whether clients come to any of them by TCP.
-  bool streams_used() const;
+  // Whether clients come to any of them by it.
+  bool is_used(Transport transport) const;
   // Whether kernel sockets serve clients and peers on this host: some port has routes of the
   // kernel.
   bool own_host_used() const;

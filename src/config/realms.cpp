@@ -154,10 +154,11 @@ void warn_of_idle_realms(Config& config) {
 
 }  // namespace
 
-bool Config::streams_used() const {
-  return std::any_of(listeners.begin(), listeners.end(), [](const ListenerConfig& listener) {
-    return listener.transport != ListenerTransport::kUdp;
-  });
+bool Config::is_used(Transport transport) const {
+  return std::any_of(listeners.begin(), listeners.end(),
+                     [transport](const ListenerConfig& listener) {
+                       return transport_of(listener.transport) == transport;
+                     });
 }
 
 bool Config::own_host_used() const {

@@ -62,8 +62,8 @@ Take read_listener(ListenerConfig& listener) {
   return Take([&listener](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
         {"address", parsed(listener.endpoint, parse_server, kServerExpected)},
-        {"transport",
-         parsed(listener.transport, parse_transport, "\"udp\", \"tcp\", \"tls\" or \"auto\"")},
+        {"transport", parsed(listener.transport, parse_transport,
+                             "\"udp\", \"tcp\", \"tls\", \"auto\" or \"dtls\"")},
         {"stun_only", boolean(listener.stun_only)},
         {"turn_only", boolean(listener.turn_only)},
         {"anycast", boolean(listener.anycast)},

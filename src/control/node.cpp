@@ -140,7 +140,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
-  transports_.emplace(config_, *dataplane_, next_hops_, prefixes_.clients);
+  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -148,7 +148,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
 
 Node::~Node() {
   metrics_.reset();
-  transports_->stop();
+  if (transports_) transports_->stop();
   // Engines first: what workers still have in their rings is drained, not answered.
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->stop();
@@ -284,6 +284,8 @@ std::string spoken_at(const config::ListenerConfig& listener) {
       return ", TLS";
     case config::ListenerTransport::kAuto:
       return ", TCP and TLS";
+    case config::ListenerTransport::kDtls:
+      return ", DTLS";
     case config::ListenerTransport::kUdp:
       break;
   }
@@ -397,12 +399,7 @@ Timers Node::chores() {
 // Certificates alone, as yet.
 void Node::reload() {
   log::warning("SIGHUP: certificates are read again; all else is read at the start only");
-  try {
-    for (const std::string& warning : transports_->reload())
-      log::warning(warning);
-  } catch (const std::runtime_error& error) {
-    log::error(std::string(error.what()) + "; the certificates from before stay");
-  }
+  transports_->reload();
 }
 
 // While the process has the capability that their priority takes.

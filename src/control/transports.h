@@ -1,5 +1,5 @@
-// The threads that bring workers what comes by kernel sockets: clients' streams, and clients and
-// peers on the relay's own host; each where the configuration wants it.
+// The threads by which clients come otherwise than from a NIC by plain UDP: streams, DTLS, and
+// clients and peers on the relay's own host; those that the configuration wants.
 #pragma once
 
 #include <optional>
@@ -8,9 +8,11 @@
 
 #include "config/config.h"
 #include "dataplane/dataplane.h"
+#include "flow/setup.h"
 #include "kernel/next_hops.h"
 #include "observe/metrics.h"
 #include "policy/client_rules.h"
+#include "transport/dtls_thread.h"
 #include "transport/host_door.h"
 #include "transport/host_sockets.h"
 #include "transport/transport.h"
@@ -19,26 +21,30 @@ namespace turnpike::control {
 
 class Transports {
  public:
-  // Opens the listening sockets, and is how `next_hops` reaches this host, before anything is
-  // resolved. Throws std::runtime_error: which address, what is wrong. All else outlives it.
-  Transports(const config::Config& config, dataplane::Dataplane& dataplane,
-             kernel::NextHops& next_hops, const policy::ClientRules& clients);
+  // Opens sockets and reads certificates, and is how `next_hops` reaches this host, before anything
+  // is resolved. Throws std::runtime_error: what is wrong with which. References are kept by the
+  // threads, and outlive them.
+  Transports(const config::Config& config, const flow::Setup& setup,
+             dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
+             const policy::ClientRules& clients);
 
   void start();
   // Idempotent.
   void stop();
-
-  // What the operator should know; after it has been made.
+  // What an operator should know, once all is started.
   std::vector<std::string> warnings() const;
-  // Control's thread: reads certificates again (transport::Transport::reload()).
-  std::vector<std::string> reload();
+  // Reads certificates again; what is wrong with them is logged, and those before stay.
+  void reload();
+
   // What they count.
   void tell(observe::MetricsSource& source) const;
   // Behind those that are there. Any thread.
   void add_hearts(std::vector<observe::Heart>& hearts) const;
 
  private:
-  std::optional<transport::Transport> streams_;
+  // None: nobody comes by it.
+  std::optional<transport::Transport> tcp_;
+  std::optional<transport::DtlsThread> dtls_;
   std::optional<transport::HostDoor> host_door_;
   std::optional<transport::HostSockets> host_;
 };

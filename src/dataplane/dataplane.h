@@ -20,6 +20,7 @@
 
 namespace turnpike::dataplane {
 
+class DatagramRings;
 class StreamPort;
 
 enum class Driver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
@@ -93,7 +94,10 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
+  // The one whose clients speak it; nullptr: there is none.
   StreamPort* stream_port(Transport transport);
+  // Of DTLS, where it is among Options::stream_ports; it rings that one's bell.
+  DatagramRings& datagram_rings();
 
   // Of the thread of exception interfaces; nullptr: there are none.
   const Heartbeat* exception_heartbeat() const;

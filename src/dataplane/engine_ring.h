@@ -24,6 +24,10 @@ struct FrameNotes {
   std::uint64_t since_ms = 0;    // when it began to wait for a neighbour
   std::uint32_t generation = 0;  // of its next hop, then
   flow::VlanTags tags;           // those taken off; valid where Packet::tag_bytes isn't 0
+  // From a transport thread: a client's datagram that goes out as it is, by `port`, with `tags`;
+  // no message of his.
+  bool goes_out = false;
+  std::uint16_t port = 0;
 };
 FrameNotes& notes_of(rte_mbuf* mbuf);
 const FrameNotes& notes_of(const rte_mbuf* mbuf);

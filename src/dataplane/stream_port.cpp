@@ -46,8 +46,10 @@ void StreamPort::lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned
   while (lent < most) {
     const unsigned count = std::min(most - lent, kBurstSize);
     if (rte_pktmbuf_alloc_bulk(pool, frames.data(), count) != 0) return;
-    for (unsigned i = 0; i < count; ++i)
+    for (unsigned i = 0; i < count; ++i) {
       notes_of(frames[i]).tags.size = 0;
+      notes_of(frames[i]).goes_out = false;
+    }
     [[maybe_unused]] const unsigned put =
         rte_ring_sp_enqueue_bulk(ring, pointers(frames.data()), count, nullptr);
     assert(put == count);

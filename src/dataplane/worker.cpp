@@ -277,6 +277,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       return transmitter_.enqueue(packet.port, mbuf_of(packet));
     case flow::Verdict::kEngine:
       return to_engine(packet);
+    case flow::Verdict::kSession:
+      return to_session(packet);
     case flow::Verdict::kKernel:
       return to_kernel(packet);
     case flow::Verdict::kReassemble:

@@ -10,6 +10,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -87,7 +88,10 @@ class Worker {
   unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_exceptions();
   bool take_streams(Instant now);
+  void take_streams(Instant now, std::size_t port, std::span<rte_mbuf*> frames);
   void ring_streams();
+  void send_out(Instant now, rte_mbuf* frame);
+  void to_session(flow::Packet& packet);
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   void housekeeping();
   bool rest();

@@ -7,6 +7,7 @@
 #include "flow/frame.h"
 #include "flow/pipeline.h"
 #include "wire/checksum.h"
+#include "wire/dtls_records.h"
 #include "wire/headers.h"
 
 namespace turnpike::flow {
@@ -70,17 +71,6 @@ bool parse_ipv6(Packet& packet, std::size_t have, IpHeader& out) {
   packet.source.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kSource);
   packet.destination.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kDestination);
   return true;
-}
-
-// Whether the UDP checksum is right, or rightly not there.
-bool udp_checksum_holds(const Packet& packet) {
-  const std::uint8_t* header = packet.data + packet.l4;
-  const std::size_t udp_size = udp::kSize + packet.payload_size;
-  const std::uint16_t checksum = load_be16(header + udp::kChecksum);
-  if (packet.checksum == Checksum::kGood || checksum == 0) return true;
-  const std::uint16_t pseudo = pseudo_sum(packet, udp_size);
-  if (packet.checksum == Checksum::kMaybePartial && checksum == pseudo) return true;
-  return udp_checksum_good(pseudo, header, udp_size);
 }
 
 // Reads the packet's payload as STUN; drops it if it isn't any.
@@ -200,7 +190,11 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
       place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;
-  if (listener == Here::kNoListener && (place == nullptr || place->relayed == Here::kNotRelayed)) {
+  const std::optional<ListenerIndex> dtls = has_dtls_ && !setup_.ports[packet.port].messages_of
+                                                ? dtls_here_.listener_at(packet.destination)
+                                                : std::nullopt;
+  if (listener == Here::kNoListener && !dtls &&
+      (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
     return;
   }
@@ -215,6 +209,13 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   if (packet.source.port == 0) return drop(packet, Drop::kMalformedUdp);
   if (packet.family == Family::kIpv6 && load_be16(header + udp::kChecksum) == 0) {
     return drop(packet, Drop::kBadUdpChecksum);
+  }
+  // On a port that plain UDP has too, by the first byte (RFC 7983 §7).
+  const bool for_dtls = listener == Here::kNoListener ||
+                        (packet.payload_size != 0 && may_be_dtls(packet.data[packet.payload]));
+  if (dtls && for_dtls) {
+    packet.listener = *dtls;
+    return classify_dtls(now, packet);
   }
   if (listener != Here::kNoListener) {
     packet.listener = static_cast<ListenerIndex>(listener);

@@ -270,7 +270,13 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
   named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
   const Endpoint to{packet.destination.address,
                     wire::load_be16(header + wire::udp::kDestinationPort)};
-  if (const auto listener = here_.listener_at(to)) return allocation_of(*listener, named.peer);
+  const auto listener = here_.listener_at(to);
+  if (listener) {
+    if (const auto owner = allocation_of(*listener, named.peer)) return owner;
+  }
+  const auto dtls_listener = has_dtls_ ? dtls_here_.listener_at(to) : std::nullopt;
+  if (dtls_listener) return allocation_of(*dtls_listener, named.peer);
+  if (listener) return std::nullopt;
   const auto relay = tables_.find_relay(to.address, to.port);
   if (!relay) return std::nullopt;
   named.allocation = *relay;

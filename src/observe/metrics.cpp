@@ -174,6 +174,9 @@ void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source
       {"bursts_total", "Receive bursts that were not empty", &Worker::bursts},
       {"received_packets_total", "Frames received", &Worker::received_packets},
       {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
+      {"dtls_cookies_sent_total", "DTLS hellos without a good cookie, which were answered with one",
+       &Worker::cookies_sent},
+      {"dtls_cookies_shown_total", "DTLS hellos with a good cookie", &Worker::cookies_shown},
       {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
       {"to_kernel_total",
        "Frames that weren't the relay's: handed to the kernel by the port's exception interface; "
@@ -426,7 +429,8 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   if (source.ports) collect_ports(out, source.ports());
-  if (!source.streams.empty()) collect_streams(out, source.streams);
+  if (!source.streams.tcp.empty() || !source.streams.udp.empty())
+    collect_streams(out, source.streams);
   if (source.host != nullptr) collect_host(out, *source.host);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
