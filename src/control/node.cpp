@@ -57,8 +57,7 @@ constexpr std::uint64_t kNotesMs = 10'000;  // a line of each shard in that time
 // An interface that gets an XDP program may go down for a moment, and the kernel tells late that it
 // is up.
 constexpr std::uint64_t kLinksFirstMs = 3000;
-constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
-constexpr int kExceptionRoundMs = 1;  // and where it is
+constexpr int kRoundMs = 5;  // control's round
 
 class Node {
  public:
@@ -141,7 +140,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
-  transports_.emplace(config_, setup_, *dataplane_, prefixes_.clients);
+  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -149,7 +148,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
 
 Node::~Node() {
   metrics_.reset();
-  if (transports_) transports_->stop();
+  transports_->stop();
   // Engines first: what workers still have in their rings is drained, not answered.
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->stop();
@@ -223,7 +222,7 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
-  transports_->add_counters(source.streams);
+  transports_->tell(source);
   for (const config::Config::RealmView& realm : config_.realms())
     source.realms.push_back(realm.name);
   source.tables = &tables_;
@@ -234,6 +233,8 @@ observe::MetricsSource Node::metrics_source() {
       hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
       hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
+    if (const Heartbeat* const exceptions = dataplane_->exception_heartbeat())
+      hearts.push_back({"exceptions", exceptions});
     transports_->add_hearts(hearts);
     return hearts;
   };
@@ -398,7 +399,12 @@ Timers Node::chores() {
 // Certificates alone, as yet.
 void Node::reload() {
   log::warning("SIGHUP: certificates are read again; all else is read at the start only");
-  transports_->reload();
+  try {
+    for (const std::string& warning : transports_->reload())
+      log::warning(warning);
+  } catch (const std::runtime_error& error) {
+    log::error(std::string(error.what()) + "; the certificates from before stay");
+  }
 }
 
 // While the process has the capability that their priority takes.
@@ -429,21 +435,16 @@ void Node::run(const Signals& signals) {
   log::info("ready");
   notify_manager("READY=1");
 
-  const bool exceptions =
-      std::any_of(config_.ports.begin(), config_.ports.end(), [](const config::PortConfig& port) {
-        return !config::is_kernel_shared(port.driver) && port.exception_name != "none";
-      });
   Timers timers = chores();
   pollfd waits[] = {
       {signals.fd(), POLLIN, 0}, {next_hops_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
   for (;;) {
-    poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
+    poll(waits, std::size(waits), kRoundMs);
     const Signals::Wish wish = signals.take();
     if (wish == Signals::Wish::kEnd) break;
     if (wish == Signals::Wish::kReload) reload();
     next_hops_.poll();
     tell_routes();
-    dataplane_->poll_exceptions();
     if (addresses_.poll()) tell_addresses();
     const std::uint64_t now = dataplane::real_ms();
     heartbeat_.beat(now);

@@ -176,14 +176,6 @@ std::vector<Listener> listeners(const config::Config& config) {
   return all;
 }
 
-std::vector<Transport> stream_ports(const config::Config& config) {
-  std::vector<Transport> ports;
-  for (const Transport transport : {Transport::kTcp, Transport::kDtls}) {
-    if (config.is_used(transport)) ports.push_back(transport);
-  }
-  return ports;
-}
-
 dataplane::Options dataplane_options(const config::Config& config) {
   dataplane::Options options;
   for (std::size_t i = 0; i < config.ports.size(); ++i) {
@@ -204,16 +196,14 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
   options.shards = config.shards;
-  options.stream_ports = stream_ports(config);
+  for (const Transport transport : {Transport::kTcp, Transport::kDtls}) {
+    if (config.is_used(transport)) options.stream_ports.push_back(transport);
+  }
+  if (config.own_host_used()) options.stream_ports.push_back(Transport::kUdp);
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;
-  for (const Listener& listener : listeners(config)) {
-    const bool known = std::find(options.listeners.begin(), options.listeners.end(),
-                                 listener.endpoint) != options.listeners.end();
-    if (listener.transport != Transport::kTcp && !known)
-      options.listeners.push_back(listener.endpoint);
-  }
+  options.listeners = datagram_listeners(config);
   options.relayed = config.relayed;
   options.relay_ports = {config.relay_ports.min, config.relay_ports.max};
   return options;
@@ -285,6 +275,16 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.shard = shard;
   server.shard_count = config.shards;
   return server;
+}
+
+std::vector<Endpoint> datagram_listeners(const config::Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const Listener& listener : listeners(config)) {
+    const bool known =
+        std::find(endpoints.begin(), endpoints.end(), listener.endpoint) != endpoints.end();
+    if (listener.transport != Transport::kTcp && !known) endpoints.push_back(listener.endpoint);
+  }
+  return endpoints;
 }
 
 transport::Transport::Config transport_config(const config::Config& config) {

@@ -44,9 +44,9 @@ std::string why_one_user_can_take_all(const config::Config& config,
 // The policy's part of it is left to make_policy().
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard);
+// Where datagrams of clients come to.
+std::vector<Endpoint> datagram_listeners(const config::Config& config);
 // With a random key, where clients come by TCP.
-// By which transports clients come that have a thread, in the order of their ports.
-std::vector<Transport> stream_ports(const config::Config& config);
 transport::Transport::Config transport_config(const config::Config& config);
 transport::DtlsThread::Config dtls_config(const config::Config& config, const flow::Setup& setup);
 // With a random key.

@@ -1,72 +1,68 @@
-// One thread for all of TCP, TLS among it, and one for DTLS.
+// Only wiring: what each thread is given, and where its numbers go.
 #include "control/transports.h"
 
-#include <algorithm>
-#include <stdexcept>
-
 #include "control/settings.h"
-#include "log/log.h"
+#include "dataplane/clock.h"
 
 namespace turnpike::control {
 
+// Streams first: what they may have of descriptors is what they ask for, and the others' come on
+// top.
 Transports::Transports(const config::Config& config, const flow::Setup& setup,
-                       dataplane::Dataplane& dataplane, const policy::ClientRules& clients) {
-  unsigned port = 0;
-  for (const Transport transport : stream_ports(config)) {
-    dataplane::StreamPort& streams = dataplane.stream_port(port++);
-    if (transport == Transport::kTcp) {
-      tcp_ = std::make_unique<transport::Transport>(transport_config(config), streams, clients,
-                                                    dataplane::real_ms);
-    } else {
-      dtls_ = std::make_unique<transport::DtlsThread>(
-          dtls_config(config, setup), streams, dataplane.datagram_rings(),
-          transport::DtlsThread::Clocks{dataplane::clock_now, dataplane::real_ms});
-    }
+                       dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
+                       const policy::ClientRules& clients) {
+  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kTcp))
+    streams_.emplace(transport_config(config), *port, clients, dataplane::real_ms);
+  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kDtls))
+    dtls_.emplace(dtls_config(config, setup), *port, dataplane.datagram_rings(),
+                  transport::DtlsThread::Clocks{dataplane::clock_now, dataplane::real_ms});
+  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kUdp)) {
+    host_door_.emplace(port->bell());
+    next_hops.set_host_door(*host_door_);
+    host_.emplace(datagram_listeners(config), random_bytes<HashKey>(), *port, *host_door_,
+                  dataplane::real_ms);
   }
 }
 
 void Transports::start() {
-  if (tcp_) tcp_->start();
+  if (streams_) streams_->start();
   if (dtls_) dtls_->start();
+  if (host_) host_->start();
 }
 
 void Transports::stop() {
-  if (tcp_) tcp_->stop();
+  if (streams_) streams_->stop();
   if (dtls_) dtls_->stop();
+  if (host_) host_->stop();
 }
 
-// What both say of a certificate is said once.
 std::vector<std::string> Transports::warnings() const {
   std::vector<std::string> all;
-  if (tcp_) all = tcp_->warnings();
-  if (!dtls_) return all;
-  for (const std::string& warning : dtls_->warnings()) {
-    if (std::find(all.begin(), all.end(), warning) == all.end()) all.push_back(warning);
-  }
+  if (streams_) all = streams_->warnings();
+  // Both have the same certificates.
+  else if (dtls_)
+    all = dtls_->warnings();
+  if (host_) all.insert(all.end(), host_->warnings().begin(), host_->warnings().end());
   return all;
 }
 
-// The certificates are the same ones, and so is what is to be said of them.
-void Transports::reload() {
-  try {
-    std::vector<std::string> warnings;
-    if (tcp_) warnings = tcp_->reload();
-    if (dtls_) warnings = dtls_->reload();
-    for (const std::string& warning : warnings)
-      log::warning(warning);
-  } catch (const std::runtime_error& error) {
-    log::error(std::string(error.what()) + "; the certificates from before stay");
-  }
+std::vector<std::string> Transports::reload() {
+  std::vector<std::string> warnings;
+  if (streams_) warnings = streams_->reload();
+  if (dtls_) warnings = dtls_->reload();
+  return warnings;
 }
 
-void Transports::add_counters(observe::TransportCounters& counters) const {
-  if (tcp_) counters.tcp.push_back(&tcp_->counters());
-  if (dtls_) counters.udp.push_back(&dtls_->counters());
+void Transports::tell(observe::MetricsSource& source) const {
+  if (streams_) source.streams.tcp.push_back(&streams_->counters());
+  if (dtls_) source.streams.udp.push_back(&dtls_->counters());
+  if (host_) source.host = &host_->counters();
 }
 
 void Transports::add_hearts(std::vector<observe::Heart>& hearts) const {
-  if (tcp_) hearts.push_back({"transport", &tcp_->heartbeat()});
+  if (streams_) hearts.push_back({"transport", &streams_->heartbeat()});
   if (dtls_) hearts.push_back({"dtls", &dtls_->heartbeat()});
+  if (host_) hearts.push_back({"own host", &host_->heartbeat()});
 }
 
 }  // namespace turnpike::control

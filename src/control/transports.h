@@ -1,43 +1,50 @@
-// The threads by which clients come otherwise than by plain UDP: those that the configuration has
-// listeners for.
+// The threads that bring workers what doesn't come to them by itself: clients' streams, what DTLS
+// hides, and clients and peers on the relay's own host; each where the configuration wants it.
 #pragma once
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
 #include "dataplane/dataplane.h"
 #include "flow/setup.h"
+#include "kernel/next_hops.h"
 #include "observe/metrics.h"
 #include "policy/client_rules.h"
 #include "transport/dtls_thread.h"
+#include "transport/host_door.h"
+#include "transport/host_sockets.h"
 #include "transport/transport.h"
 
 namespace turnpike::control {
 
 class Transports {
  public:
-  // Opens sockets and reads certificates; throws std::runtime_error: what is wrong with which.
-  // References are kept by the threads, and outlive them.
+  // Opens the listening sockets, and is how `next_hops` reaches this host, before anything is
+  // resolved. Throws std::runtime_error: which address, what is wrong. All else outlives it.
   Transports(const config::Config& config, const flow::Setup& setup,
-             dataplane::Dataplane& dataplane, const policy::ClientRules& clients);
+             dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
+             const policy::ClientRules& clients);
 
   void start();
   // Idempotent.
   void stop();
-  // What an operator should know, once all is started.
-  std::vector<std::string> warnings() const;
-  // Reads certificates again; what is wrong with them is logged, and those before stay.
-  void reload();
 
-  void add_counters(observe::TransportCounters& counters) const;
+  // What the operator should know; after it has been made.
+  std::vector<std::string> warnings() const;
+  // Control's thread: reads certificates again (transport::Transport::reload(), and DtlsThread's).
+  std::vector<std::string> reload();
+  // What they count.
+  void tell(observe::MetricsSource& source) const;
+  // Behind those that are there. Any thread.
   void add_hearts(std::vector<observe::Heart>& hearts) const;
 
  private:
-  // None: no client comes by it.
-  std::unique_ptr<transport::Transport> tcp_;
-  std::unique_ptr<transport::DtlsThread> dtls_;
+  std::optional<transport::Transport> streams_;
+  std::optional<transport::DtlsThread> dtls_;
+  std::optional<transport::HostDoor> host_door_;
+  std::optional<transport::HostSockets> host_;
 };
 
 }  // namespace turnpike::control

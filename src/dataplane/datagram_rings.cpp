@@ -9,11 +9,6 @@ namespace {
 
 constexpr unsigned kBurstSize = 32;
 
-// For the one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
-bool has_none(const rte_ring* ring) {
-  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
-}
-
 void** pointers(rte_mbuf** frames) {
   return reinterpret_cast<void**>(frames);
 }

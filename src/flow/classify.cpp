@@ -190,9 +190,10 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
       place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;
-  const std::optional<ListenerIndex> dtls = has_dtls_ && !setup_.ports[packet.port].messages_of
-                                                ? dtls_here_.listener_at(packet.destination)
-                                                : std::nullopt;
+  const bool datagram =
+      setup_.ports[packet.port].messages_of.value_or(Transport::kUdp) == Transport::kUdp;
+  const std::optional<ListenerIndex> dtls =
+      has_dtls_ && datagram ? dtls_here_.listener_at(packet.destination) : std::nullopt;
   if (listener == Here::kNoListener && !dtls &&
       (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
@@ -225,6 +226,9 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.body = packet.payload;
   packet.body_size = packet.payload_size;
   packet.peer = packet.source;
+  // Of this host's: permissions are kept by the public address of our own addresses.
+  if (setup_.ports[packet.port].messages_of)
+    packet.peer.address = here_.public_of(packet.source.address);
 }
 
 // By the first byte (RFC 8489 §5, RFC 8656 §12, RFC 7983).
@@ -250,7 +254,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     packet.lane = Lane::kSend;
     return;
   }
-  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (!is_answerable(packet)) return drop(packet, Drop::kUnanswerable);
   if (!policy_->clients.answer(packet.source.address)) return drop(packet, Drop::kClientDenied);
   if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
     return answer_classic(now, packet);
@@ -259,9 +263,13 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
 }
 
 // Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
-// would have us flood a network, or talk to ourselves.
-bool Pipeline::is_answerable(const Address& source) const {
-  return is_one_host(source) && here_.find(source) == nullptr && !policy_->broadcasts.has(source);
+// would have us flood a network, or talk to ourselves. Clients on this host have its addresses, and
+// the kernel has seen to it that they are who they say.
+bool Pipeline::is_answerable(const Packet& packet) const {
+  const Address& source = packet.source.address;
+  const bool may_be_ours = setup_.ports[packet.port].messages_of.has_value();
+  return is_one_host(source) && (may_be_ours || here_.find(source) == nullptr) &&
+         !policy_->broadcasts.has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).

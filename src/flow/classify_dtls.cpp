@@ -32,7 +32,7 @@ void Pipeline::classify_dtls(Instant now, Packet& packet) {
 // With a cookie; one that has it goes on. Less than a hello it is of no worth to a reflector, and
 // cheaper than to count it: whoever comes while others forge hellos gets his.
 void Pipeline::answer_hello(Instant now, Packet& packet, const wire::ClientHello& hello) {
-  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (!is_answerable(packet)) return drop(packet, Drop::kUnanswerable);
   if (!policy_->clients.answer(packet.source.address)) return drop(packet, Drop::kClientDenied);
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   const Endpoint& server = setup_.listeners[packet.listener].endpoint;

@@ -94,7 +94,7 @@ class Pipeline {
   void open_send(Packet& packet);
   void answer_classic(Instant now, Packet& packet);
   void answer(Packet& packet, std::span<const std::uint8_t> bytes);
-  bool is_answerable(const Address& source) const;
+  bool is_answerable(const Packet& packet) const;
 
   // classify_dtls.cpp
   void classify_dtls(Instant now, Packet& packet);

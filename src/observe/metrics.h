@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/heartbeat.h"
+#include "base/host_counters.h"
 #include "flow/counters.h"
 #include "observe/conditions.h"
 #include "observe/http_server.h"
@@ -55,7 +56,8 @@ struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
   TransportCounters streams;
-  std::vector<std::string> realms;  // names by RealmIndex; an empty one is nobody's
+  const HostCounters* host = nullptr;  // none: nobody on this host is served by UDP
+  std::vector<std::string> realms;     // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "base/host_counters.h"
 #include "base/stream_counters.h"
 #include "observe/family.h"
 
@@ -15,5 +16,7 @@ struct TransportCounters {
 };
 
 void collect_streams(std::vector<MetricFamily>& out, const TransportCounters& all);
+
+void collect_host(std::vector<MetricFamily>& out, const HostCounters& host);
 
 }  // namespace turnpike::observe
