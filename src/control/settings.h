@@ -47,8 +47,6 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
 // Where datagrams of clients come to.
 std::vector<Endpoint> datagram_listeners(const config::Config& config);
 // With a random key, where clients come by TCP.
-// By which transports clients come that have a thread, in the order of their ports.
-std::vector<Transport> stream_ports(const config::Config& config);
 transport::Transport::Config transport_config(const config::Config& config);
 transport::DtlsThread::Config dtls_config(const config::Config& config, const flow::Setup& setup);
 // With a random key.

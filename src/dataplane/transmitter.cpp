@@ -56,7 +56,10 @@ bool Transmitter::transmit(flow::Packet& packet) {
 void Transmitter::transmit_by(std::uint16_t port, const flow::VlanTags& tags,
                               flow::Packet& packet) {
   sync(packet);
-  transmit_by({port, &tags}, packet, std::min(fabric_.ports[port]->info().mtu, packet.path_mtu));
+  // This host's own way cuts what it must.
+  const std::uint16_t mtu =
+      port < fabric_.ports.size() ? fabric_.ports[port]->info().mtu : UINT16_MAX;
+  transmit_by({port, &tags}, packet, std::min(mtu, packet.path_mtu));
 }
 
 void Transmitter::transmit_by(const Way& way, const flow::Packet& packet, std::size_t mtu) {

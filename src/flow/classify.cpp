@@ -190,9 +190,10 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
       place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;
-  const std::optional<ListenerIndex> dtls = has_dtls_ && !setup_.ports[packet.port].messages_of
-                                                ? dtls_here_.listener_at(packet.destination)
-                                                : std::nullopt;
+  const bool datagram =
+      setup_.ports[packet.port].messages_of.value_or(Transport::kUdp) == Transport::kUdp;
+  const std::optional<ListenerIndex> dtls =
+      has_dtls_ && datagram ? dtls_here_.listener_at(packet.destination) : std::nullopt;
   if (listener == Here::kNoListener && !dtls &&
       (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
