@@ -90,6 +90,7 @@ class Pipeline {
   void answer(Packet& packet, std::span<const std::uint8_t> bytes);
   bool is_answerable(const Address& source) const;
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
+  static stun::Attribute names_shard(stun::Method method);
   bool may_answer_stranger(Instant now, Packet& packet);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
              std::optional<AllocationSlot> known);
