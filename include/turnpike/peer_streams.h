@@ -6,7 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <vector>
 
 #include "turnpike/address.h"
 #include "turnpike/stun.h"
@@ -58,6 +58,14 @@ class PeerStreams {
   // Never refused. Nothing is told of it any more. A relay's streams are closed one by one.
   virtual void close(PeerStream stream) = 0;
   virtual void close(StreamRelay relay) = 0;
+};
+
+// Both ways of a shard's, for its thread.
+class PeerStreamPort : public PeerStreams {
+ public:
+  // All events that wait, in the place of what `out` held. Who has the sockets wakes the shard by
+  // its EnginePort.
+  virtual void receive(std::vector<PeerStreamEvent>& out) = 0;
 };
 
 }  // namespace turnpike

@@ -24,6 +24,8 @@ namespace turnpike {
   X(kSource, "source", "refused: its source has as many as it may (connections_per_source)") \
   X(kDenied, "denied", "refused: its address is no client's ([clients])")                    \
   X(kProxy, "proxy", "a proxy's header is missing, or can't be used (streams.proxies)")      \
+  X(kPeer, "peer", "the peer that it was bound to has closed, or broken off (RFC 6062)")     \
+  X(kAllocation, "allocation", "the allocation that it was bound to has ended (RFC 6062)")   \
   X(kShutdown, "shutdown", "the node stops")
 
 enum class StreamEnd : std::uint8_t {

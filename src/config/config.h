@@ -224,6 +224,7 @@ struct Config {
   PayloadSection payload;
   IdentitySection identity;
   StreamsSection streams;
+  TcpRelaySection tcp_relay;
   std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;
   MetricsSection metrics;

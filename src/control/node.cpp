@@ -37,6 +37,7 @@
 #include "log/log.h"
 #include "observe/conditions.h"
 #include "observe/metrics.h"
+#include "transport/peer_mail.h"
 #include "transport/transport.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
@@ -105,6 +106,7 @@ class Node {
   flow::Tables tables_;
   std::optional<flow::SharedMeters> meters_;  // where something is limited at the start
   flow::Setup setup_;
+  std::optional<transport::PeerMail> peer_mail_;  // none: no allocations of TCP's
   std::vector<std::unique_ptr<engine::EngineThread>> engines_;
   std::unique_ptr<transport::Transport> transport_;  // none: no client comes by TCP
   Heartbeat heartbeat_;                              // control: wo, metrics: ro
@@ -142,9 +144,9 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
   }
   make_engines();
   if (config_.streams_used())
-    transport_ = std::make_unique<transport::Transport>(transport_config(config_),
-                                                        dataplane_->stream_port(0),
-                                                        prefixes_.clients, dataplane::real_ms);
+    transport_ = std::make_unique<transport::Transport>(
+        transport_config(config_), dataplane_->stream_port(0), prefixes_.clients,
+        dataplane::real_ms, peer_mail_ ? &*peer_mail_ : nullptr);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -201,6 +203,12 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
 }
 
 void Node::make_engines() {
+  if (config_.tcp_relay.enabled && config_.streams_used()) {
+    std::vector<EnginePort*> shards;
+    for (std::uint8_t shard = 0; shard < config_.shards; ++shard)
+      shards.push_back(&dataplane_->engine_port(shard));
+    peer_mail_.emplace(shards, dataplane_->stream_port(0).bell());
+  }
   for (std::uint8_t shard = 0; shard < config_.shards; ++shard) {
     const engine::EngineThread::World world{
         dataplane_->engine_port(shard),
@@ -214,7 +222,8 @@ void Node::make_engines() {
         policy_reader(shard),
         nonces_,
         tokens_,
-        quotas_};
+        quotas_,
+        peer_mail_ ? &peer_mail_->port(shard) : nullptr};
     engines_.push_back(
         std::make_unique<engine::EngineThread>(server_config(config_, limits_, shard), world));
   }
@@ -227,6 +236,7 @@ observe::MetricsSource Node::metrics_source() {
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
   if (transport_) source.streams.push_back(&transport_->counters());
+  if (transport_) source.peer_streams = transport_->peer_counters();
   for (const config::Config::RealmView& realm : config_.realms())
     source.realms.push_back(realm.name);
   source.tables = &tables_;

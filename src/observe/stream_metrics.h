@@ -3,11 +3,16 @@
 
 #include <vector>
 
+#include "base/peer_stream_counters.h"
 #include "base/stream_counters.h"
 #include "observe/family.h"
+#include "turnpike/counters.h"
 
 namespace turnpike::observe {
 
 void collect_streams(std::vector<MetricFamily>& out, const std::vector<const StreamCounters*>& all);
+// Of allocations of TCP's, with what their shards have counted.
+void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
+                          const std::vector<const ServerCounters*>& shards);
 
 }  // namespace turnpike::observe

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "turnpike/stun.h"
 #include "wire/headers.h"
@@ -19,6 +20,7 @@ constexpr int kReadsPerTurn = 4;  // of one connection, before the others have t
 // this alone.
 constexpr std::size_t kForAnswers = 65536;
 constexpr std::uint16_t kResponse = 0x0100;  // the class bit of success and error responses
+constexpr std::uint16_t kConnectionBind = 0x000B, kConnectionBindError = 0x011B;
 constexpr std::uint16_t kAllocateSuccess = 0x0103, kRefreshSuccess = 0x0104;
 
 std::uint16_t type_of(stun::Bytes message) {
@@ -83,6 +85,7 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
     }
   }
   for (int reads = 0; reads < kReadsPerTurn; ++reads) {
+    if (binding_) return State::kOpen;
     // What a stop has left is cut before more is read.
     std::copy(rest_.begin(), rest_.end(), room.begin());
     std::size_t have = rest_.size();
@@ -102,7 +105,7 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
     stopped_ = cut == Cut::kStopped;
     if (stopped_) break;
   }
-  return State::kAgain;
+  return binding_ ? State::kOpen : State::kAgain;
 }
 
 Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, std::size_t& used) {
@@ -115,6 +118,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
       used += now;
       continue;
     }
+    if (binding_) return Cut::kStopped;
     const wire::StreamMessage message = wire::first_message(bytes.subspan(used), begun_);
     if (message.state == Whole::kStrange) return Cut::kStrange;
     if (message.size > bounds_.message) {
@@ -127,6 +131,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
     counters_.messages_in.add();
     begun_ = true;
     heard_ms_ = now_ms_;
+    binding_ = type_of(bytes.subspan(used, message.size)) == kConnectionBind;
     skip_ = message.taken;  // the padding may come later
   }
   return Cut::kAll;
@@ -135,6 +140,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
 void Connection::send(stun::Bytes message) {
   const std::uint16_t type = type_of(message);
   if (type == kAllocateSuccess || type == kRefreshSuccess) look_at_response(message);
+  if (type == kConnectionBindError) binding_ = false;
   batch_.push_back(message);
 }
 
@@ -232,11 +238,30 @@ Connection::State Connection::write_waiting() {
   return state;
 }
 
+std::vector<std::uint8_t> Connection::become_data() {
+  return std::exchange(rest_, {});
+}
+
+Stream::Result Connection::read_data(std::span<std::uint8_t> into, std::size_t& got) {
+  const Stream::Result result = stream_->read(into, got);
+  if (result == Stream::Result::kDone) counters_.bytes_in[tls_].add(got);
+  return result;
+}
+
+Stream::Result Connection::write_data(std::span<const std::uint8_t> bytes, std::size_t& put) {
+  put = 0;
+  if (!waiting_.empty()) return Stream::Result::kAgain;
+  const Stream::Result result = stream_->write(bytes, put);
+  if (result == Stream::Result::kDone) counters_.bytes_out[tls_].add(put);
+  return result;
+}
+
 void Connection::close() {
   stream_->close();
 }
 
 std::uint64_t Connection::ends_at(const Patience& patience) const {
+  if (peer != 0) return ~std::uint64_t{0};  // its allocation's end is its own
   if (!begun_) return since_ms_ + patience.handshake_ms;
   return std::max(allocated_until_ms_, heard_ms_ + patience.idle_ms);
 }

@@ -63,8 +63,20 @@ class Connection {
   // Says to the client that nothing more comes.
   void close();
 
-  // The thread's own notes: whether it is to be served without being told of; whether it has ended,
-  // and is there for those alone who hold it in this round.
+  // A ConnectionBind (RFC 6062) is on its way: nothing more is read until its answer comes by,
+  // since what follows a success isn't STUN.
+  bool is_binding() const { return binding_; }
+  // Its success has been given to send(): what comes and goes from now on is data. Returns what has
+  // come of it already.
+  std::vector<std::uint8_t> become_data();
+  Stream::Result read_data(std::span<std::uint8_t> into, std::size_t& got);
+  // Nothing is taken while the answer still waits, which flush() sends.
+  Stream::Result write_data(std::span<const std::uint8_t> bytes, std::size_t& put);
+
+  // The thread's own notes: the peer's stream that it belongs to, as data; 0: none; whether it is
+  // to be served without being told of; whether it has ended, and is there for those alone who hold
+  // it in this round.
+  std::uint64_t peer = 0;
   bool waits_for_turn = false;
   bool has_ended = false;
 
@@ -104,6 +116,7 @@ class Connection {
   bool tls_ = false;      // since then
   bool stopped_ = false;  // the taker had no room
   bool begun_ = false;    // a STUN message has come
+  bool binding_ = false;
   StreamEnd end_ = StreamEnd::kByClient;
   const std::uint64_t since_ms_;          // when it was made
   std::uint64_t heard_ms_;                // the last whole message
