@@ -499,9 +499,9 @@ def test_a_scanner_beside_media(fresh_lab, start):
     assert re.search(r"Total lost packets 0", output), output[-2000:]
     tried = sum(relay.total("turnpike_requests_total", method="connect", result=r) for r in ("success", "447"))
     assert 0 < tried <= 20 + 6 * 5, tried
-    refused = relay.total("turnpike_refused_requests_total", limit="connects_per_user")
-    refused += relay.total("turnpike_refused_requests_total", limit="connecting_per_allocation")
-    assert asked > 2000 and (refused > 0 or relay.total("turnpike_dropped_packets_total") > 0)
+    refused = relay.total("turnpike_limit_refusals_total", limit="connects_per_user")
+    # Most don't even reach an engine: requests are limited, too.
+    assert asked > 2000 and refused > 20, (asked, refused)
 
 
 def test_too_many_sockets_are_refused(fresh_lab, start):
