@@ -175,6 +175,13 @@ struct RelayPortsSection {
   friend bool operator==(const RelayPortsSection&, const RelayPortsSection&) = default;
 };
 
+// Clients and peers on the relay's own host, and behind interfaces of it that are no ports.
+struct OwnHostSection {
+  bool udp = true;
+
+  friend bool operator==(const OwnHostSection&, const OwnHostSection&) = default;
+};
+
 struct MetricsSection {
   Endpoint address{Address::v4(127, 0, 0, 1), 9641};
   bool enabled = true;
@@ -225,6 +232,7 @@ struct Config {
   IdentitySection identity;
   StreamsSection streams;
   TcpRelaySection tcp_relay;
+  OwnHostSection own_host;
   std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;
   MetricsSection metrics;
@@ -239,6 +247,9 @@ struct Config {
   bool own_realm_used() const;
   // Whether clients come to any of them by TCP.
   bool streams_used() const;
+  // Whether kernel sockets serve clients and peers on this host: some port has routes of the
+  // kernel.
+  bool own_host_used() const;
 
   // All realms by RealmIndex: the node's own, then the others. Good as long as this is.
   struct RealmView {

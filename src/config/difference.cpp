@@ -148,6 +148,7 @@ constexpr Key kKeys[] = {
     {"identity", kLive, same<&Config::identity>},
     {"streams", kRestart, same<&Config::streams>},
     {"tcp_relay", kRestart, same<&Config::tcp_relay>},
+    {"own_host", kRestart, same<&Config::own_host>},
     {"certificate", kRestart, same<&Config::certificates>},
     {"relay_ports", kRestart, same<&Config::relay_ports>},
     {"metrics", kRestart, same<&Config::metrics>},

@@ -160,6 +160,11 @@ bool Config::streams_used() const {
   });
 }
 
+bool Config::own_host_used() const {
+  return own_host.udp && std::any_of(ports.begin(), ports.end(),
+                                     [](const PortConfig& port) { return !port.static_next_hop; });
+}
+
 bool Config::turn_enabled() const {
   return listeners.empty() || std::any_of(listeners.begin(), listeners.end(),
                                           [](const ListenerConfig& l) { return !l.stun_only; });

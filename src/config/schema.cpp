@@ -300,6 +300,13 @@ Take read_relay_ports(Config& config) {
   });
 }
 
+Take read_own_host(Config& config) {
+  return Take([&config](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {{"udp", boolean(config.own_host.udp)}};
+    reader.read_table(value, path, fields);
+  });
+}
+
 Take read_metrics(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
@@ -360,6 +367,7 @@ Take read_root(Config& config) {
         {"relay", read_relays(config.relayed)},
         {"streams", read_streams(config.streams)},
         {"tcp_relay", read_tcp_relay(config.tcp_relay)},
+        {"own_host", read_own_host(config)},
         {"certificate", list(config.certificates, read_certificate, "[[certificate]] tables")},
         {"relay_ports", read_relay_ports(config)},
         {"auth", read_auth(config)},

@@ -191,12 +191,11 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.worker_cores = config.worker_cores;
   options.shards = config.shards;
   if (config.streams_used()) options.stream_ports.push_back(Transport::kTcp);
+  if (config.own_host_used()) options.stream_ports.push_back(Transport::kUdp);
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;
-  for (const Listener& listener : listeners(config)) {
-    if (listener.transport == Transport::kUdp) options.listeners.push_back(listener.endpoint);
-  }
+  options.listeners = datagram_listeners(config);
   options.relayed = config.relayed;
   options.relay_ports = {config.relay_ports.min, config.relay_ports.max};
   return options;
@@ -271,6 +270,14 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.shard = shard;
   server.shard_count = config.shards;
   return server;
+}
+
+std::vector<Endpoint> datagram_listeners(const config::Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const Listener& listener : listeners(config)) {
+    if (listener.transport == Transport::kUdp) endpoints.push_back(listener.endpoint);
+  }
+  return endpoints;
 }
 
 transport::Transport::Config transport_config(const config::Config& config) {

@@ -43,6 +43,8 @@ std::string why_one_user_can_take_all(const config::Config& config,
 // The policy's part of it is left to make_policy().
 ServerConfig server_config(const config::Config& config, const flow::TableLimits& limits,
                            std::uint8_t shard);
+// Where datagrams of clients come to.
+std::vector<Endpoint> datagram_listeners(const config::Config& config);
 // With a random key, where clients come by TCP.
 transport::Transport::Config transport_config(const config::Config& config);
 // With a random key.

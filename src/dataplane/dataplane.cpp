@@ -220,6 +220,11 @@ void Dataplane::Impl::make_ports() {
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
                                         port.info().mtu, exception_pool.get(), options.workers);
   }
+  std::vector<ExceptionPath*> paths;
+  for (const std::unique_ptr<ExceptionPath>& path : fabric.exceptions) {
+    if (path) paths.push_back(path.get());
+  }
+  if (!paths.empty()) fabric.exception_thread = std::make_unique<ExceptionThread>(paths);
 }
 
 void Dataplane::Impl::make_rings() {
@@ -341,6 +346,7 @@ void Dataplane::start(const flow::Setup& setup, const flow::Tables& tables,
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     port->start();
   impl_->running = true;
+  if (impl_->fabric.exception_thread) impl_->fabric.exception_thread->start();
   for (const std::unique_ptr<Worker>& worker : impl_->workers) {
     worker->start(setup, tables, next_hops, policy, tokens, qsbr);
   }
@@ -351,6 +357,7 @@ void Dataplane::stop() {
   impl_->running = false;
   for (const std::unique_ptr<Worker>& worker : impl_->workers)
     worker->stop();
+  if (impl_->fabric.exception_thread) impl_->fabric.exception_thread->stop();
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     port->stop();
   for (const std::unique_ptr<EngineRings>& engine : impl_->fabric.engines)
@@ -366,18 +373,21 @@ void Dataplane::stop() {
     empty(fragments->from);
 }
 
-StreamPort& Dataplane::stream_port(unsigned number) {
-  return *impl_->fabric.streams[number];
+StreamPort* Dataplane::stream_port(Transport transport) {
+  const std::vector<Transport>& all = impl_->options.stream_ports;
+  const auto found = std::find(all.begin(), all.end(), transport);
+  return found == all.end()
+             ? nullptr
+             : impl_->fabric.streams[static_cast<std::size_t>(found - all.begin())].get();
 }
 
 EnginePort& Dataplane::engine_port(std::uint8_t shard) {
   return *impl_->fabric.engines[shard];
 }
 
-void Dataplane::poll_exceptions() {
-  for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
-    if (path) path->poll();
-  }
+const Heartbeat* Dataplane::exception_heartbeat() const {
+  const ExceptionThread* const thread = impl_->fabric.exception_thread.get();
+  return thread == nullptr ? nullptr : &thread->heartbeat();
 }
 
 void Dataplane::count_losses() {

@@ -93,10 +93,10 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
-  StreamPort& stream_port(unsigned number);
+  StreamPort* stream_port(Transport transport);
 
-  // Moves frames between rings and exception interfaces; control's thread calls it often.
-  void poll_exceptions();
+  // Of the thread of exception interfaces; nullptr: there are none.
+  const Heartbeat* exception_heartbeat() const;
 
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
   // In real_ms() (clock.h).

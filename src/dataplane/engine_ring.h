@@ -37,6 +37,11 @@ using Ring = std::unique_ptr<rte_ring, RingDeleter>;
 Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size,
                unsigned element = sizeof(void*));
 
+// For its one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
+inline bool has_none(const rte_ring* ring) {
+  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
+}
+
 class EngineRings final : public EnginePort {
  public:
   // Of a worker's frames so many of known five-tuples, and as many of strangers, may be on their

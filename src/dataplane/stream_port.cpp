@@ -11,11 +11,6 @@ namespace {
 constexpr unsigned kBurstSize = 32;
 constexpr unsigned kMostOut = 2 * StreamPort::kFrames + 1;  // what a ring of `read` holds
 
-// For the one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
-bool has_none(const rte_ring* ring) {
-  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
-}
-
 bool is_large(const rte_mbuf* frame) {
   return frame->buf_len >= kLargeRoom;
 }

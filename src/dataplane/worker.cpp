@@ -177,6 +177,7 @@ bool Worker::round(Instant now) {
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
+  if (std::exchange(told_kernel_, false)) fabric_.exception_thread->bell().ring();
   ring_streams();
   return true;
 }
@@ -406,6 +407,7 @@ bool Worker::give_up_waiting() {
 
 void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
+  told_kernel_ |= path != nullptr;
   counters_.to_kernel.add();
   const FrameNotes& notes = notes_of(mbuf_of(packet));
   const bool plain = packet.family == Family::kIpv6 ||

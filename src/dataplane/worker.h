@@ -106,6 +106,7 @@ class Worker {
   Qsbr* qsbr_ = nullptr;
   std::vector<rte_mbuf*> closed_;  // tell of streams that are no more, and wait for a place
   bool asked_engines_ = false;     // in this round
+  bool told_kernel_ = false;       // likewise, by an exception path
   std::uint64_t received_at_ = 0;  // when this round's first burst was there; 0: none
   std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};
   alignas(64) Heartbeat heartbeat_;  // worker: wo, others: ro

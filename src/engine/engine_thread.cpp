@@ -197,25 +197,36 @@ PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
                                      const Address& peer) {
   const policy::PeerRules& peers = policy_->realms[realm].peers;
   const PeerVerdict verdict = peers.judge(peer);
-  if (verdict != PeerVerdict::kAllowed || peers.relays(peer)) return verdict;
+  if (verdict == PeerVerdict::kForbidden || peers.relays(peer)) return verdict;
   // A container behind a bridge, for one. A peer without any route may get one yet.
-  return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
-                                                                            : verdict;
+  switch (world_.next_hops.reach({relayed, peer})) {
+    case flow::Reach::kHost:
+      return PeerVerdict::kAllowed;
+    case flow::Reach::kElsewhere:
+      return PeerVerdict::kOwnHost;
+    default:
+      return verdict;
+  }
 }
 
-// By our own relayed addresses' names only what listens there for us is reached, and that is at
-// relay ports.
+// TCP gets to more than media do: on this host only to what is listed. By our own relayed
+// addresses' names only what listens there for us is reached, and that is at relay ports.
 PeerVerdict EngineThread::check_stream_peer(RealmIndex realm, const Address& relayed,
                                             const Endpoint& peer) {
   const StreamPeers& streams = policy_->streams;
   if (std::find(streams.own_host.begin(), streams.own_host.end(), peer) != streams.own_host.end())
     return PeerVerdict::kAllowed;
-  const PeerVerdict verdict = check_peer(realm, relayed, peer.address);
-  const bool relay_port = peer.port >= streams.port_min && peer.port <= streams.port_max;
-  return verdict == PeerVerdict::kAllowed && !relay_port &&
-                 policy_->realms[realm].peers.relays(peer.address)
-             ? PeerVerdict::kOwnHost
-             : verdict;
+  const policy::PeerRules& peers = policy_->realms[realm].peers;
+  if (const PeerVerdict verdict = peers.judge(peer.address); verdict != PeerVerdict::kAllowed)
+    return verdict;
+  bool here = false;
+  if (peers.relays(peer.address)) {
+    here = peer.port < streams.port_min || peer.port > streams.port_max;
+  } else {
+    const flow::Reach reach = world_.next_hops.reach({relayed, peer.address});
+    here = reach == flow::Reach::kHost || reach == flow::Reach::kElsewhere;
+  }
+  return here ? PeerVerdict::kOwnHost : PeerVerdict::kAllowed;
 }
 
 bool EngineThread::is_on_link(const Address& relayed, const Address& peer) {

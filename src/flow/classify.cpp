@@ -224,6 +224,9 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.body = packet.payload;
   packet.body_size = packet.payload_size;
   packet.peer = packet.source;
+  // Of this host's: permissions are kept by the public address of our own addresses.
+  if (setup_.ports[packet.port].messages_of)
+    packet.peer.address = here_.public_of(packet.source.address);
 }
 
 // By the first byte (RFC 8489 §5, RFC 8656 §12, RFC 7983).
@@ -249,7 +252,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     packet.lane = Lane::kSend;
     return;
   }
-  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (!is_answerable(packet)) return drop(packet, Drop::kUnanswerable);
   if (!policy_->clients.answer(packet.source.address)) return drop(packet, Drop::kClientDenied);
   if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
     return answer_classic(now, packet);
@@ -258,9 +261,13 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
 }
 
 // Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
-// would have us flood a network, or talk to ourselves.
-bool Pipeline::is_answerable(const Address& source) const {
-  return is_one_host(source) && here_.find(source) == nullptr && !policy_->broadcasts.has(source);
+// would have us flood a network, or talk to ourselves. Clients on this host have its addresses, and
+// the kernel has seen to it that they are who they say.
+bool Pipeline::is_answerable(const Packet& packet) const {
+  const Address& source = packet.source.address;
+  const bool may_be_ours = setup_.ports[packet.port].messages_of.has_value();
+  return is_one_host(source) && (may_be_ours || here_.find(source) == nullptr) &&
+         !policy_->broadcasts.has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).

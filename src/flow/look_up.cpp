@@ -283,11 +283,16 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
 // the peers' lane here, once, as if it had come from our public address. As its client's it is
 // judged before that; as a peer's, it will be with all others.
 void Pipeline::hairpin(Instant now, Packet& packet, const Endpoint& peer) {
+  const auto target = tables_.find_relay(peer.address, peer.port);
+  if (!target && packet.next_hop != kNoNextHop) {
+    // A socket of this host's, on an address that is relayed, too.
+    packet.peer = {tables_.internal_of(peer.address), peer.port};
+    return;
+  }
   if (police_.watches()) {
     const Drop refused = judge(now, packet, false);
     if (refused != Drop::kNone) return drop(packet, refused);
   }
-  const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);
   packet.hairpin = true;
   packet.lane = Lane::kPeer;

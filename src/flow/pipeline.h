@@ -88,7 +88,7 @@ class Pipeline {
   void open_send(Packet& packet);
   void answer_classic(Instant now, Packet& packet);
   void answer(Packet& packet, std::span<const std::uint8_t> bytes);
-  bool is_answerable(const Address& source) const;
+  bool is_answerable(const Packet& packet) const;
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   static stun::Attribute names_shard(stun::Method method);
   bool may_answer_stranger(Instant now, Packet& packet);

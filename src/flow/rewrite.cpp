@@ -160,10 +160,10 @@ bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_
   // DONT-FRAGMENT counts only from IPv4 to IPv4 (RFC 8656 §13). An IPv6 sender can't go below what
   // every link takes, whatever it is told (RFC 8201 §4), so what framing adds to that is ours to
   // carry.
-  const bool asks_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
-                       (packet.dont_fragment && family == Family::kIpv4);
-  packet.may_fragment =
-      packet.reassembled || (v4 ? !asks_df : old_length <= PathMtu::least(Family::kIpv6));
+  const bool has_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0;
+  const bool asks_df = packet.dont_fragment && v4 && family == Family::kIpv4;
+  packet.may_fragment = !asks_df && (packet.reassembled ||
+                                     (v4 ? !has_df : old_length <= PathMtu::least(Family::kIpv6)));
   const std::size_t mtu = mtu_of(packet, family, udp_size);
   if (length <= mtu || packet.may_fragment) return true;
   drop(packet, Drop::kTooBig);

@@ -232,6 +232,18 @@ void collect_shards(std::vector<MetricFamily>& out, const MetricsSource& source)
   }
 }
 
+void collect_clients(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  static constexpr std::array<const char*, kTransports> kNames{"udp", "tcp", "dtls"};
+  FamilyWriter family(out, MetricType::Gauge, "client_allocations",
+                      "Allocations now, by what their clients speak; TLS's are TCP's");
+  for (std::size_t transport = 0; transport < kTransports; ++transport) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->transport_allocations[transport].get();
+    family.add({{"transport", kNames[transport]}}, sum);
+  }
+}
+
 // Where there are several.
 void collect_realms(std::vector<MetricFamily>& out, const MetricsSource& source) {
   if (source.realms.size() < 2) return;
@@ -406,6 +418,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   std::vector<MetricFamily> out;
   out.reserve(96);  // a FamilyWriter keeps a reference into it
   collect_shards(out, source);
+  collect_clients(out, source);
   collect_realms(out, source);
   collect_unauthorized(out, source);
   collect_moves(out, source);
@@ -420,6 +433,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   if (!source.streams.empty()) collect_streams(out, source.streams);
   if (source.peer_streams != nullptr)
     collect_peer_streams(out, *source.peer_streams, source.shards);
+  if (source.host != nullptr) collect_host(out, *source.host);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
   if (source.identity_rules) collect_identity_rules(out, source.identity_rules());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/heartbeat.h"
+#include "base/host_counters.h"
 #include "base/peer_stream_counters.h"
 #include "base/stream_counters.h"
 #include "flow/counters.h"
@@ -55,8 +56,9 @@ struct Use {
 struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
-  std::vector<const StreamCounters*> streams;        // by thread; none: no client comes by TCP
   const PeerStreamCounters* peer_streams = nullptr;  // nullptr: there are no allocations of TCP's
+  std::vector<const StreamCounters*> streams;        // by thread; none: no client comes by TCP
+  const HostCounters* host = nullptr;                // none: nobody on this host is served by UDP
   std::vector<std::string> realms;  // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;

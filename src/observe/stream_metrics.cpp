@@ -166,4 +166,31 @@ void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounte
                counters.failures[i].get());
 }
 
+void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {
+  FamilyWriter(out, MetricType::Gauge, "own_host_sockets",
+               "Relayed transport addresses with a kernel socket for peers on this host")
+      .add({}, host.sockets.get());
+  FamilyWriter(out, MetricType::Counter, "own_host_no_socket_total",
+               "Relayed transport addresses whose peers on this host can't be reached: no kernel "
+               "socket could be had")
+      .add({}, host.no_socket.get());
+  {
+    FamilyWriter datagrams(out, MetricType::Counter, "own_host_datagrams_total",
+                           "Datagrams of clients and peers on this host, and to them");
+    datagrams.add({{"direction", "in"}}, host.in.get());
+    datagrams.add({{"direction", "out"}}, host.out.get());
+  }
+  FamilyWriter lost(out, MetricType::Counter, "own_host_lost_total",
+                    "Datagrams of clients and peers on this host, or to them, that were lost. "
+                    "no_frame: workers had no room. too_long: no "
+                    "frame holds it. no_socket: the relayed transport address has none. "
+                    "own_service: from or to a transport address of the relay itself. refused: the "
+                    "kernel didn't take it");
+  lost.add({{"reason", "no_frame"}}, host.lost_no_frame.get());
+  lost.add({{"reason", "too_long"}}, host.lost_too_long.get());
+  lost.add({{"reason", "no_socket"}}, host.lost_no_socket.get());
+  lost.add({{"reason", "own_service"}}, host.lost_own_service.get());
+  lost.add({{"reason", "refused"}}, host.lost_refused.get());
+}
+
 }  // namespace turnpike::observe

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "base/host_counters.h"
 #include "base/peer_stream_counters.h"
 #include "base/stream_counters.h"
 #include "observe/family.h"
@@ -14,5 +15,7 @@ void collect_streams(std::vector<MetricFamily>& out, const std::vector<const Str
 // Of allocations of TCP's, with what their shards have counted.
 void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
                           const std::vector<const ServerCounters*>& shards);
+
+void collect_host(std::vector<MetricFamily>& out, const HostCounters& host);
 
 }  // namespace turnpike::observe

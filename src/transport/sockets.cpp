@@ -19,22 +19,19 @@ constexpr int kBacklog = 4096;
 constexpr int kPeersBacklog = 64;  // of one allocation
 // What a client may have sent ahead: enough for any call, and no more than is read in a moment.
 constexpr int kReceiveBuffer = 128 * 1024;
+constexpr int kDatagramBuffer = 1024 * 1024;
 // A client that is gone without a word is noticed within half a minute, whether there is something
 // to say to it or not.
 constexpr int kAliveAfterS = 15, kAliveEveryS = 5, kAliveTimes = 3;
 constexpr int kUserTimeoutMs = 30'000;
 
-union SocketAddress {
-  sockaddr any;
-  sockaddr_in v4;
-  sockaddr_in6 v6;
-};
-
 void set(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof value);
 }
 
-socklen_t write(const Endpoint& endpoint, SocketAddress& out) {
+}  // namespace
+
+socklen_t write_address(const Endpoint& endpoint, SocketAddress& out) {
   out = {};
   if (endpoint.address.family == Family::kIpv4) {
     out.v4.sin_family = AF_INET;
@@ -48,7 +45,7 @@ socklen_t write(const Endpoint& endpoint, SocketAddress& out) {
   return sizeof out.v6;
 }
 
-Endpoint read(const SocketAddress& from) {
+Endpoint read_address(const SocketAddress& from) {
   if (from.any.sa_family == AF_INET) {
     return {Address::from_bytes(Family::kIpv4,
                                 reinterpret_cast<const std::uint8_t*>(&from.v4.sin_addr)),
@@ -58,6 +55,8 @@ Endpoint read(const SocketAddress& from) {
       Address::from_bytes(Family::kIpv6, reinterpret_cast<const std::uint8_t*>(&from.v6.sin6_addr)),
       ntohs(from.v6.sin6_port)};
 }
+
+namespace {
 
 void set_options(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -71,7 +70,7 @@ void set_options(int fd) {
 // The one that listens and those that connect share their port.
 int bound_to(const Endpoint& endpoint) {
   SocketAddress address;
-  const socklen_t size = write(endpoint, address);
+  const socklen_t size = write_address(endpoint, address);
   const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
   set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -87,9 +86,24 @@ int bound_to(const Endpoint& endpoint) {
 
 }  // namespace
 
+int bind_datagrams(const Endpoint& endpoint) {
+  SocketAddress address;
+  const socklen_t size = write_address(endpoint, address);
+  const int fd = socket(address.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+  set(fd, SOL_SOCKET, SO_RCVBUF, kDatagramBuffer);
+  if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (bind(fd, &address.any, size) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
 int listen_on(const Endpoint& endpoint) {
   SocketAddress address;
-  const socklen_t size = write(endpoint, address);
+  const socklen_t size = write_address(endpoint, address);
   const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd >= 0) {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -107,7 +121,7 @@ int accept_on(int listening, Endpoint& client) {
   socklen_t size = sizeof address;
   const int fd = accept4(listening, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return fd;
-  client = read(address);
+  client = read_address(address);
   set_options(fd);
   return fd;
 }
@@ -126,7 +140,7 @@ int connect_from(const Endpoint& from, const Endpoint& peer) {
   if (fd < 0) return fd;
   set_options(fd);
   SocketAddress address;
-  const socklen_t size = write(peer, address);
+  const socklen_t size = write_address(peer, address);
   if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS) return fd;
   const int error = errno;
   close(fd);

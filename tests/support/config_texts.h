@@ -69,6 +69,7 @@ inline std::vector<std::string> every_key() {
                                   "[streams]",
                                   "[tcp_relay]",
                                   "[[certificate]]",
+                                  "[own_host]",
                                   "[relay_ports]",
                                   "[auth]",
                                   "[[auth.users]]",

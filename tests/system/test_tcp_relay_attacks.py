@@ -11,6 +11,7 @@ import turn_client as turn
 from lab import wait_for
 from test_streams import ok
 from test_tcp_relay import (  # noqa: F401
+    CONNECTION_ID,
     FAST,
     RELAY,
     TCP,
