@@ -13,12 +13,12 @@
 namespace turnpike {
 
 // Every way a request can end: success, or an error code that this server sends.
-inline constexpr std::array<std::uint16_t, 16> kResults{0,   300, 400, 401, 403, 405, 420, 437,
-                                                        438, 440, 441, 442, 443, 486, 500, 508};
+inline constexpr std::array<std::uint16_t, 18> kResults{
+    0, 300, 400, 401, 403, 405, 420, 437, 438, 440, 441, 442, 443, 446, 447, 486, 500, 508};
 // The methods that reach a server, in the order of ServerCounters::requests.
-inline constexpr std::array<stun::Method, 4> kMethods{
-    stun::Method::kAllocate, stun::Method::kRefresh, stun::Method::kCreatePermission,
-    stun::Method::kChannelBind};
+inline constexpr std::array<stun::Method, 6> kMethods{
+    stun::Method::kAllocate,    stun::Method::kRefresh, stun::Method::kCreatePermission,
+    stun::Method::kChannelBind, stun::Method::kConnect, stun::Method::kConnectionBind};
 
 struct PeerVerdictInfo {
   std::string_view label, explanation;
@@ -32,6 +32,15 @@ inline constexpr std::array<PeerVerdictInfo, static_cast<std::size_t>(PeerVerdic
          {"own_host", "it is on the relay's own host, or behind an interface that is no port",
           "Peer Is On The Relay's Host"}}};
 
+// What became of connections from peers, and of those that waited for a ConnectionBind (RFC 6062
+// §5.3).
+enum class PeerArrival : std::uint8_t {
+  kOffered = 0,   // its client was told, by a ConnectionAttempt
+  kNoPermission,  // closed: its peer has none
+  kNoRoom,        // closed: a limit, which is counted among the refusals
+  kCount,
+};
+
 struct ServerCounters {
   // [method][result], as kMethods and kResults say.
   std::array<std::array<Counter, kResults.size()>, kMethods.size()> requests;
@@ -39,7 +48,9 @@ struct ServerCounters {
   std::array<Counter, kPeerVerdictInfo.size()> peers;  // asked for, by verdict
   std::array<Counter, kLimitInfo.size()> limits;       // refusals, by Limit
   std::array<Counter, static_cast<std::size_t>(Unauthorized::kCount)> unauthorized;
-  Counter moves;  // allocations that have gone on by another five-tuple
+  std::array<Counter, static_cast<std::size_t>(PeerArrival::kCount)> arrivals;
+  Counter unbound;  // connections with peers that ended because no ConnectionBind came
+  Counter moves;    // allocations that have gone on by another five-tuple
   // Now.
   Counter allocations;
   std::array<Counter, kMostRealms> realm_allocations;      // of them, by RealmIndex
@@ -47,7 +58,8 @@ struct ServerCounters {
   Counter permissions;
   Counter channels;
   Counter reservations;
-  Counter free_ports;  // of all relayed addresses, resting ones not among them
+  Counter peer_connections;  // those among them that are still asked for
+  Counter free_ports;        // of all relayed addresses, resting ones not among them
 };
 
 }  // namespace turnpike

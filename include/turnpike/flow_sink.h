@@ -21,8 +21,8 @@ using ChannelNumber = std::uint16_t;
 
 struct AllocationFlow {
   FiveTuple five_tuple;
-  // By family_index(). At least one is there. Each lives by itself: a Refresh can name one family
-  // (RFC 8656 §7.3).
+  // By family_index(). At least one is there, but for an allocation of TCP's (RFC 6062), for which
+  // workers relay nothing. Each lives by itself: a Refresh can name one family (RFC 8656 §7.3).
   std::array<std::optional<RelayEndpoint>, 2> relayed;
   std::array<std::uint32_t, 2> expires_s{};
   std::uint32_t user = 0;  // the number of its owner, while he has anything (QuotaLedger)

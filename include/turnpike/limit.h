@@ -26,7 +26,15 @@ namespace turnpike {
   X(kChannelsPerUser, "channels_per_user", "the user has all of his (508)")                   \
   X(kChannelsPerAllocation, "channels_per_allocation", "the allocation has all of its (508)") \
   X(kReservations, "reservations", "they hold all the relay ports that they may (508)")       \
-  X(kPorts, "ports", "no relay port of that family or kind is free (508)")
+  X(kPorts, "ports", "no relay port of that family or kind is free (508)")                    \
+  X(kStreams, "streams", "there are as many connections with peers as there may be (508)")    \
+  X(kConnectionsPerUser, "connections_per_user",                                              \
+    "the user has all of his connections with peers (508)")                                   \
+  X(kConnectionsPerAllocation, "connections_per_allocation",                                  \
+    "the allocation has all of its connections with peers (508)")                             \
+  X(kConnecting, "connecting_per_allocation",                                                 \
+    "as many of the allocation's Connects are under way as may be (508)")                     \
+  X(kConnects, "connects_per_user", "the user asks for connections too fast (508)")
 
 enum class Limit : std::uint8_t {
 #define X(name, label, text) name,

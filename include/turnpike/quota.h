@@ -37,12 +37,16 @@ struct QuotaUser {
 struct UserLimits {
   // NOLINTNEXTLINE(google-explicit-constructor): most tests limit allocations alone
   UserLimits(std::uint32_t most_allocations, std::uint32_t most_permissions = 0,
-             std::uint32_t most_channels = 0)
-      : allocations(most_allocations), permissions(most_permissions), channels(most_channels) {}
+             std::uint32_t most_channels = 0, std::uint32_t most_connections = 0)
+      : allocations(most_allocations),
+        permissions(most_permissions),
+        channels(most_channels),
+        connections(most_connections) {}
 
   std::uint32_t allocations;  // and reservations, which hold a port as well
   std::uint32_t permissions;
   std::uint32_t channels;
+  std::uint32_t connections;  // with peers (RFC 6062), those among them that are still asked for
 
   friend bool operator==(const UserLimits&, const UserLimits&) = default;
 };
@@ -68,7 +72,7 @@ class QuotaLedger {
     kFiveTupleTaken,
   };
   // A reservation counts as an allocation.
-  enum class Thing : std::uint8_t { kAllocation, kPermission, kChannel };
+  enum class Thing : std::uint8_t { kAllocation, kPermission, kChannel, kConnection };
 
   // Any thread, as all that follows. For a new allocation. One that takes up a reservation of the
   // same user's, which was made from the address `reserved_from`, takes over its place, as the
@@ -177,7 +181,7 @@ class QuotaLedger {
   }
 
  private:
-  using Counts = std::array<std::uint32_t, 3>;  // by Thing
+  using Counts = std::array<std::uint32_t, 4>;  // by Thing
   struct Account {
     Counts counts{};
     Counts most{};  // 0: no limit
@@ -191,7 +195,7 @@ class QuotaLedger {
   };
 
   static Counts counts_of(const UserLimits& limits) {
-    return {limits.allocations, limits.permissions, limits.channels};
+    return {limits.allocations, limits.permissions, limits.channels, limits.connections};
   }
 
   // Up to `most`; nullptr: to what is the user's by now.

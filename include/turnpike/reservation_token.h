@@ -4,6 +4,8 @@
 // RESERVATION-TOKEN (RFC 8656 §18.8, docs/protocol.md 16): eight bytes with a MAC.
 // MOBILITY-TICKET (RFC 8016, docs/protocol.md 35): encrypted as well; 32 letters and digits, since
 // some clients keep it as text, which a zero would end.
+// CONNECTION-ID (RFC 6062 §6.2.1): four bytes, too few for a MAC: encrypted alone. Whoever guesses
+// finds none of the few that wait, and has to be the same user besides.
 #pragma once
 
 #include <array>
@@ -39,6 +41,12 @@ class TokenSealer {
   // Two that differ in anything look as if they had nothing in common.
   Ticket seal_ticket(const TicketContent& content) const;
   std::optional<TicketContent> open_ticket(std::span<const std::uint8_t> ticket) const;
+
+  // Every value is some id's, in a random order that the key gives.
+  using ConnectionId = std::array<std::uint8_t, 4>;
+  ConnectionId seal_connection(const Content& content) const;
+  // nullopt: a wrong size. That this node has given it out is for its shard to know.
+  std::optional<Content> open_connection(std::span<const std::uint8_t> id) const;
 
  private:
   std::array<std::uint8_t, 16> key_;

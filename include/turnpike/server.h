@@ -19,6 +19,7 @@
 #include "turnpike/flow_sink.h"
 #include "turnpike/integrity.h"
 #include "turnpike/nonce.h"
+#include "turnpike/peer_streams.h"
 #include "turnpike/quota.h"
 #include "turnpike/realm.h"
 #include "turnpike/request.h"
@@ -102,6 +103,8 @@ class ServerHost {
   // `message` is valid during the call.
   virtual void reply(RequestToken token, stun::Bytes message) = 0;
   virtual void discard(RequestToken token, Discard reason) = 0;
+  // Nothing more is written for the token: the answer goes by PeerStreams, then or later.
+  virtual void put_off(RequestToken /*token*/) {}
 
   // Asks for the keys of a realm's user. kFound: `out` is set. kPending: Server::keys_arrived()
   // will be called with the same user and realm; `out` is untouched. A credential that has expired
@@ -129,6 +132,14 @@ class ServerHost {
   virtual std::uint32_t random_below(std::uint32_t bound) = 0;
 
   virtual FlowSink& flows() = 0;
+
+  // nullptr: no allocations of TCP's (RFC 6062).
+  virtual PeerStreams* peer_streams() { return nullptr; }
+  // As check_peer(), of a peer that a connection to is asked for.
+  virtual PeerVerdict check_stream_peer(RealmIndex realm, const Address& relayed,
+                                        const Endpoint& peer) {
+    return check_peer(realm, relayed, peer.address);
+  }
 };
 
 // An address this node relays from, and how the world sees it.
@@ -153,6 +164,10 @@ struct ServerPolicy {
 
   std::uint16_t channel_max = 0x4FFF;  // 0x7FFF for RFC 5766 clients
   bool mobility = true;                // RFC 8016; else 405 to who asks for it
+  // Connect (RFC 6062), of one user at one shard: so many at once, and then in a second; 0: no
+  // limit.
+  std::uint32_t connects_burst = 20;
+  std::uint32_t connects_per_second = 5;
 
   // Where every valid Allocate is sent instead, by the listening address it came to (RFC 8489 §10,
   // RFC 8155 §6).
@@ -181,6 +196,10 @@ struct ServerConfig : ServerPolicy {
   std::uint32_t max_permissions_per_allocation = 256;
   std::uint32_t max_channels_per_allocation = 256;
   std::uint32_t max_on_link_peers_per_allocation = 64;  // permissions; 0: no limit
+  std::uint32_t max_connections_per_allocation = 64;    // with peers (RFC 6062)
+  std::uint32_t max_connecting_per_allocation = 8;      // of them, those still asked for
+  std::uint32_t connect_timeout_s = 30;                 // RFC 6062 §5.2: at least 30
+  std::uint32_t unbound_timeout_s = 30;                 // RFC 6062 §5.2, §5.3
   std::uint32_t max_parked = 256;
   std::uint32_t parked_timeout_ms = 2000;
 
@@ -207,9 +226,9 @@ class Server {
   // next use(), or its end.
   void use(const ServerPolicy& policy);
 
-  // One STUN request from `five_tuple`, whose listener has this realm. Exactly one reply() or
-  // discard() for `token` follows, during this call or, if a key has to be fetched, during a later
-  // call of any method.
+  // One STUN request from `five_tuple`, whose listener has this realm. Exactly one reply(),
+  // discard() or put_off() for `token` follows, during this call or, if a key has to be fetched,
+  // during a later call of any method.
   void handle(Instant now, const FiveTuple& five_tuple, stun::Bytes request, RequestToken token,
               RealmIndex realm = 0);
 
@@ -229,6 +248,9 @@ class Server {
   // the allocation, as end() does; one that its client may move goes on by its other five-tuple, if
   // it has one, or waits for its client until its lifetime is over.
   void stream_ended(Instant now, AllocationSlot slot, std::uint16_t move);
+
+  // What PeerStreams was asked for, or has come to it. Of what is over it may be told at any time.
+  void heed(Instant now, const PeerStreamEvent& event);
 
   // Does what is due at `now`, but no more at a time than requests can wait for; true: there may be
   // more, call again soon. Call at least once a second.

@@ -34,6 +34,9 @@ enum class Method : std::uint16_t {
   kData = 0x007,
   kCreatePermission = 0x008,
   kChannelBind = 0x009,
+  kConnect = 0x00A,  // RFC 6062
+  kConnectionBind = 0x00B,
+  kConnectionAttempt = 0x00C,
 };
 
 enum class Attribute : std::uint16_t {
@@ -58,6 +61,7 @@ enum class Attribute : std::uint16_t {
   kUserhash = 0x001E,
   kXorMappedAddress = 0x0020,
   kReservationToken = 0x0022,
+  kConnectionId = 0x002A,  // RFC 6062
   kAdditionalAddressFamily = 0x8000,
   kAddressErrorCode = 0x8001,
   kPasswordAlgorithms = 0x8002,

@@ -25,6 +25,8 @@ namespace turnpike {
   X(kDenied, "denied", "refused: its address is no client's ([clients])")                    \
   X(kReplaced, "replaced", "DTLS: the client has begun anew from the same address and port") \
   X(kProxy, "proxy", "a proxy's header is missing, or can't be used (streams.proxies)")      \
+  X(kPeer, "peer", "the peer that it was bound to has closed, or broken off (RFC 6062)")     \
+  X(kAllocation, "allocation", "the allocation that it was bound to has ended (RFC 6062)")   \
   X(kShutdown, "shutdown", "the node stops")
 
 enum class StreamEnd : std::uint8_t {

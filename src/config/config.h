@@ -231,6 +231,7 @@ struct Config {
   PayloadSection payload;
   IdentitySection identity;
   StreamsSection streams;
+  TcpRelaySection tcp_relay;
   OwnHostSection own_host;
   std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;

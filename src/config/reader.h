@@ -108,9 +108,11 @@ struct PayloadSection;
 // The keys of [payload] (rules.cpp).
 Take read_payload(PayloadSection& payload);
 struct StreamsSection;
+struct TcpRelaySection;
 struct CertificateConfig;
-// Likewise of [streams] and a [[certificate]] (streams.cpp).
+// Likewise of [streams], [tcp_relay] and a [[certificate]] (streams.cpp).
 Take read_streams(StreamsSection& streams);
+Take read_tcp_relay(TcpRelaySection& relay);
 Take read_certificate(CertificateConfig& certificate);
 struct IdentitySection;
 // Likewise of [identity].

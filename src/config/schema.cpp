@@ -366,6 +366,7 @@ Take read_root(Config& config) {
         {"listener", list(config.listeners, read_listener, "[[listener]] tables")},
         {"relay", read_relays(config.relayed)},
         {"streams", read_streams(config.streams)},
+        {"tcp_relay", read_tcp_relay(config.tcp_relay)},
         {"own_host", read_own_host(config)},
         {"certificate", list(config.certificates, read_certificate, "[[certificate]] tables")},
         {"relay_ports", read_relay_ports(config)},

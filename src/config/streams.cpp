@@ -30,6 +30,32 @@ Take read_streams(StreamsSection& streams) {
   });
 }
 
+Take read_tcp_relay(TcpRelaySection& relay) {
+  return Take([&relay](Reader& reader, const Value& value, const std::string& path) {
+    const auto read_peer = [](Endpoint& peer) {
+      return parsed(
+          peer,
+          [](std::string_view text) {
+            const auto found = Endpoint::parse(text);
+            return found && found->port != 0 ? found : std::nullopt;
+          },
+          "an address and port, such as 192.0.2.1:8080 or [2001:db8::1]:8080");
+    };
+    const Field fields[] = {
+        {"enabled", boolean(relay.enabled)},
+        {"sockets", integer(relay.sockets, 1, 1'000'000)},
+        {"connections_per_allocation", integer(relay.connections_per_allocation, 1, 10'000)},
+        {"connections_per_user", integer(relay.connections_per_user, 0, 1'000'000)},
+        {"connecting_per_allocation", integer(relay.connecting_per_allocation, 1, 1000)},
+        {"connects_per_user_per_second", integer(relay.connects_per_user_per_second, 0, 1000)},
+        {"connects_per_user_burst", integer(relay.connects_per_user_burst, 1, 10'000)},
+        {"own_host_peers",
+         list(relay.own_host_peers, read_peer, "a list of peers, [\"192.0.2.1:8080\"]")},
+    };
+    reader.read_table(value, path, fields);
+  });
+}
+
 Take read_certificate(CertificateConfig& certificate) {
   return Take([&certificate](Reader& reader, const Value& value, const std::string& path) {
     constexpr std::string_view kChain =

@@ -33,6 +33,20 @@ struct CertificateConfig {
   friend bool operator==(const CertificateConfig&, const CertificateConfig&) = default;
 };
 
+// Allocations of TCP's (RFC 6062): clients of streams have connections with peers.
+struct TcpRelaySection {
+  bool enabled = false;
+  std::uint32_t sockets = 10000;  // in all: those that listen, and connections with peers
+  std::uint32_t connections_per_allocation = 64;
+  std::uint32_t connections_per_user = 256;        // 0: no limit
+  std::uint32_t connecting_per_allocation = 8;     // of them, those still asked for
+  std::uint32_t connects_per_user_per_second = 5;  // at each shard; 0: no limit
+  std::uint32_t connects_per_user_burst = 20;
+  std::vector<Endpoint> own_host_peers;  // of this host's own, those that may be reached
+
+  friend bool operator==(const TcpRelaySection&, const TcpRelaySection&) = default;
+};
+
 struct StreamsSection {
   std::uint32_t connections = 10000;
   std::uint32_t connections_per_source = 1000;  // an IPv4 address, an IPv6 /64; 0: no limit

@@ -104,6 +104,7 @@ class Node {
   flow::Tables tables_;
   std::optional<flow::SharedMeters> meters_;  // where something is limited at the start
   flow::Setup setup_;
+  std::optional<transport::PeerMail> peer_mail_;  // none: no allocations of TCP's
   std::vector<std::unique_ptr<engine::EngineThread>> engines_;
   std::optional<Transports> transports_;
   Heartbeat heartbeat_;  // control: wo, metrics: ro
@@ -140,7 +141,8 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
-  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients);
+  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients,
+                      peer_mail_ ? &*peer_mail_ : nullptr);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -197,6 +199,13 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
 }
 
 void Node::make_engines() {
+  dataplane::StreamPort* const streams = dataplane_->stream_port(Transport::kTcp);
+  if (config_.tcp_relay.enabled && streams != nullptr) {
+    std::vector<EnginePort*> shards;
+    for (std::uint8_t shard = 0; shard < config_.shards; ++shard)
+      shards.push_back(&dataplane_->engine_port(shard));
+    peer_mail_.emplace(shards, streams->bell());
+  }
   for (std::uint8_t shard = 0; shard < config_.shards; ++shard) {
     const engine::EngineThread::World world{
         dataplane_->engine_port(shard),
@@ -210,7 +219,8 @@ void Node::make_engines() {
         policy_reader(shard),
         nonces_,
         tokens_,
-        quotas_};
+        quotas_,
+        peer_mail_ ? &peer_mail_->port(shard) : nullptr};
     engines_.push_back(
         std::make_unique<engine::EngineThread>(server_config(config_, limits_, shard), world));
   }

@@ -103,6 +103,8 @@ ServerPolicy server_policy(const config::Config& config, const std::vector<Realm
   policy.lifetime_max_s = config.limits.lifetime_max_s;
   policy.channel_max = channel_max(config);
   policy.mobility = config.mobility;
+  policy.connects_burst = config.tcp_relay.connects_per_user_burst;
+  policy.connects_per_second = config.tcp_relay.connects_per_user_per_second;
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
       policy.redirects.push_back(
@@ -233,7 +235,7 @@ flow::TableLimits table_limits(const config::Config& config) {
 }
 
 UserLimits user_limits(const config::Config& config, std::uint32_t allocations) {
-  if (allocations == 0) return {0};
+  if (allocations == 0) return {0, 0, 0, config.tcp_relay.connections_per_user};
   const auto share = [&](std::uint32_t most, std::uint32_t average) {
     const std::uint64_t all = std::uint64_t{allocations} * std::min(most, average);
     return static_cast<std::uint32_t>(
@@ -241,7 +243,8 @@ UserLimits user_limits(const config::Config& config, std::uint32_t allocations) 
   };
   return {allocations,
           share(config.limits.permissions_per_allocation, config.limits.permissions_average),
-          share(config.limits.channels_per_allocation, config.limits.channels_average)};
+          share(config.limits.channels_per_allocation, config.limits.channels_average),
+          config.tcp_relay.connections_per_user};
 }
 
 std::string why_one_user_can_take_all(const config::Config& config,
@@ -278,6 +281,8 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   server.max_permissions_per_allocation = config.limits.permissions_per_allocation;
   server.max_channels_per_allocation = config.limits.channels_per_allocation;
   server.max_on_link_peers_per_allocation = config.limits.on_link_peers_per_allocation;
+  server.max_connections_per_allocation = config.tcp_relay.connections_per_allocation;
+  server.max_connecting_per_allocation = config.tcp_relay.connecting_per_allocation;
   server.shard = shard;
   server.shard_count = config.shards;
   return server;
@@ -311,6 +316,7 @@ transport::Transport::Config transport_config(const config::Config& config) {
   made.waiting_bytes = config.streams.waiting_kib * 1024;
   made.patience = patience_of(config);
   made.key = random_bytes<HashKey>();
+  made.peers = {config.tcp_relay.sockets, config.tcp_relay.own_host_peers};
   return made;
 }
 
@@ -365,6 +371,9 @@ std::unique_ptr<const Policy> make_policy(
       Policy{.worker = std::move(worker),
              .engine = {.realms = realm_policies(config, credentials, prefixes, host),
                         .server = server_policy(config, realms),
+                        .streams = {.own_host = config.tcp_relay.own_host_peers,
+                                    .port_min = config.relay_ports.min,
+                                    .port_max = config.relay_ports.max},
                         .identity = identity}});
 }
 

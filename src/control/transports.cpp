@@ -14,9 +14,9 @@ namespace turnpike::control {
 // top.
 Transports::Transports(const config::Config& config, const flow::Setup& setup,
                        dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
-                       const policy::ClientRules& clients) {
+                       const policy::ClientRules& clients, transport::PeerMail* peer_mail) {
   if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kTcp))
-    tcp_.emplace(transport_config(config), *port, clients, dataplane::real_ms);
+    tcp_.emplace(transport_config(config), *port, clients, dataplane::real_ms, peer_mail);
   if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kDtls)) {
     dtls_.emplace(dtls_config(config, setup), *port, dataplane.datagram_rings(),
                   transport::DtlsThread::Clocks{dataplane::clock_now, dataplane::real_ms});
@@ -70,6 +70,7 @@ void Transports::reload() {
 
 void Transports::tell(observe::MetricsSource& source) const {
   if (tcp_) source.streams.tcp.push_back(&tcp_->counters());
+  if (tcp_) source.peer_streams = tcp_->peer_counters();
   if (dtls_) source.streams.udp.push_back(&dtls_->counters());
   if (host_) source.host = &host_->counters();
 }

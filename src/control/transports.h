@@ -15,6 +15,7 @@
 #include "transport/dtls_thread.h"
 #include "transport/host_door.h"
 #include "transport/host_sockets.h"
+#include "transport/peer_mail.h"
 #include "transport/transport.h"
 
 namespace turnpike::control {
@@ -23,10 +24,10 @@ class Transports {
  public:
   // Opens sockets and reads certificates, and is how `next_hops` reaches this host, before anything
   // is resolved. Throws std::runtime_error: what is wrong with which. References are kept by the
-  // threads, and outlive them.
+  // threads, and outlive them. `peer_mail`: nullptr where there are no allocations of TCP's.
   Transports(const config::Config& config, const flow::Setup& setup,
              dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
-             const policy::ClientRules& clients);
+             const policy::ClientRules& clients, transport::PeerMail* peer_mail);
 
   void start();
   // Idempotent.

@@ -19,9 +19,17 @@ struct RealmPolicy {
   std::shared_ptr<const auth::Credentials> credentials;
 };
 
+// Whom TCP allocations may reach (RFC 6062), beside what peer rules say.
+struct StreamPeers {
+  std::vector<Endpoint> own_host;  // on this host, by name
+  std::uint16_t port_min = 0;      // relay ports
+  std::uint16_t port_max = 0xFFFF;
+};
+
 struct EnginePolicy {
   std::vector<RealmPolicy> realms;  // by RealmIndex, as many as the server's
   ServerPolicy server;
+  StreamPeers streams;
   std::shared_ptr<const policy::IdentityRules> identity;  // nullptr: none
 };
 

@@ -77,7 +77,22 @@ bool EngineThread::serve() {
     server_.handle(now, listener.five_tuple(request.client), request.message, request.token,
                    listener.realm);
   }
-  return heed_notices(now) || count > 0;
+  const bool noticed = heed_notices(now);
+  return heed_peers(now) || noticed || count > 0;
+}
+
+// A burst at a time: requests don't wait for more.
+bool EngineThread::heed_peers(Instant now) {
+  if (world_.peers == nullptr) return false;
+  if (next_event_ == events_.size()) {
+    world_.peers->receive(events_);
+    next_event_ = 0;
+  }
+  const std::size_t end = std::min(events_.size(), next_event_ + kBurst);
+  const bool any = next_event_ < end;
+  for (; next_event_ < end; ++next_event_)
+    server_.heed(now, events_[next_event_]);
+  return any;
 }
 
 bool EngineThread::heed_notices(Instant now) {
@@ -159,6 +174,10 @@ void EngineThread::discard(RequestToken token, Discard /*reason: the server has 
   world_.port.discard(token);
 }
 
+void EngineThread::put_off(RequestToken token) {
+  world_.port.discard(token);
+}
+
 KeyState EngineThread::find_keys(const UserName& user, RealmIndex realm, KeyPurpose purpose,
                                  UserKeys& out) {
   const std::uint64_t now = unix_s();
@@ -188,6 +207,26 @@ PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
     default:
       return verdict;
   }
+}
+
+// TCP gets to more than media do: on this host only to what is listed. By our own relayed
+// addresses' names only what listens there for us is reached, and that is at relay ports.
+PeerVerdict EngineThread::check_stream_peer(RealmIndex realm, const Address& relayed,
+                                            const Endpoint& peer) {
+  const StreamPeers& streams = policy_->streams;
+  if (std::find(streams.own_host.begin(), streams.own_host.end(), peer) != streams.own_host.end())
+    return PeerVerdict::kAllowed;
+  const policy::PeerRules& peers = policy_->realms[realm].peers;
+  if (const PeerVerdict verdict = peers.judge(peer.address); verdict != PeerVerdict::kAllowed)
+    return verdict;
+  bool here = false;
+  if (peers.relays(peer.address)) {
+    here = peer.port < streams.port_min || peer.port > streams.port_max;
+  } else {
+    const flow::Reach reach = world_.next_hops.reach({relayed, peer.address});
+    here = reach == flow::Reach::kHost || reach == flow::Reach::kElsewhere;
+  }
+  return here ? PeerVerdict::kOwnHost : PeerVerdict::kAllowed;
 }
 
 bool EngineThread::is_on_link(const Address& relayed, const Address& peer) {

@@ -45,6 +45,7 @@ class EngineThread final : public ServerHost {
     const NonceKeeper& nonces;
     const TokenSealer& tokens;
     QuotaLedger& quotas;
+    PeerStreamPort* peers = nullptr;  // the shard's; nullptr: no TCP allocations
   };
   EngineThread(const ServerConfig& config, const World& world);
   ~EngineThread() override;
@@ -84,11 +85,16 @@ class EngineThread final : public ServerHost {
   IdentityVerdict judge_identity(const IdentityAttributes& attributes) override;
   std::uint32_t random_below(std::uint32_t bound) override;
   FlowSink& flows() override { return writer_; }
+  PeerStreams* peer_streams() override { return world_.peers; }
+  void put_off(RequestToken token) override;
+  PeerVerdict check_stream_peer(RealmIndex realm, const Address& relayed,
+                                const Endpoint& peer) override;
 
  private:
   void run();
   bool serve();  // whether there was anything to do
   bool heed_notices(Instant now);
+  bool heed_peers(Instant now);
   void heed(Instant now, const Notice& notice);
   void give_way(bool slept);
   void sleep(Instant next_tick);
@@ -99,6 +105,8 @@ class EngineThread final : public ServerHost {
   flow::TableWriter writer_;
   RandomSource random_;
   Server server_;
+  std::vector<PeerStreamEvent> events_;  // of peers, from next_event_ on
+  std::size_t next_event_ = 0;
   LoginNotes login_notes_;
   EndNotes end_notes_;
   std::uint64_t expired_for_s_ = 0;       // the credential that find_keys() refused last

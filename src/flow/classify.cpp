@@ -327,14 +327,23 @@ bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
   return true;
 }
 
+// What says which shard a request is for, beside its five-tuple.
+stun::Attribute Pipeline::names_shard(stun::Method method) {
+  switch (method) {
+    case stun::Method::kRefresh:
+      return stun::Attribute::kMobilityTicket;
+    case stun::Method::kConnectionBind:
+      return stun::Attribute::kConnectionId;
+    default:
+      return stun::Attribute::kReservationToken;
+  }
+}
+
 // To the engine, as long as its sender keeps to what clients have reason to ask.
 void Pipeline::admit(Instant now, Packet& packet, const stun::MessageView& message,
                      std::optional<AllocationSlot> known) {
   packet.lane = Lane::kRequest;
-  const auto brought = message.method() == stun::Method::kRefresh
-                           ? stun::Attribute::kMobilityTicket
-                           : stun::Attribute::kReservationToken;
-  if (const auto token = message.find(brought)) {
+  if (const auto token = message.find(names_shard(message.method()))) {
     packet.body = static_cast<std::uint16_t>(token->value.data() - packet.data);
     packet.body_size = static_cast<std::uint16_t>(token->value.size());
   }

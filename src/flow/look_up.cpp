@@ -309,7 +309,7 @@ void Pipeline::hairpin(Instant now, Packet& packet, const Endpoint& peer) {
 }
 
 // A mobility ticket names its shard, whoever brings it; a known five-tuple's is its allocation's; a
-// reservation token names its own; any other is hashed.
+// reservation token and a CONNECTION-ID, which differ in size, name their own; any other is hashed.
 void Pipeline::choose_shard(Packet& packet) {
   packet.verdict = Verdict::kEngine;
   counters_.to_engine.add();
@@ -324,7 +324,8 @@ void Pipeline::choose_shard(Packet& packet) {
     return;
   }
   packet.shard = tables_.home_shard(packet.listener, packet.source);
-  const auto content = tokens_.open(sealed);
+  auto content = tokens_.open(sealed);
+  if (!content) content = tokens_.open_connection(sealed);
   if (content && content->shard < setup_.shard_count) packet.shard = content->shard;
 }
 

@@ -85,7 +85,8 @@ struct alignas(64) Packet {
   std::uint16_t payload_size = 0;
   ListenerIndex listener = 0;  // lanes from clients
   // The application's bytes within the payload: what remains when TURN's framing is off. Of a
-  // request: its RESERVATION-TOKEN or, of a Refresh, its MOBILITY-TICKET, if it has one.
+  // request: its RESERVATION-TOKEN or, of a Refresh, its MOBILITY-TICKET, of a ConnectionBind its
+  // CONNECTION-ID, if it has one.
   std::uint16_t body = 0;  // offset from data
   std::uint16_t body_size = 0;
   ChannelNumber channel = 0;  // lane kPeer: 0 means a Data indication

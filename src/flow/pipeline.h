@@ -100,6 +100,7 @@ class Pipeline {
   void classify_dtls(Instant now, Packet& packet);
   void answer_hello(Instant now, Packet& packet, const wire::ClientHello& hello);
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
+  static stun::Attribute names_shard(stun::Method method);
   bool may_answer_stranger(Instant now, Packet& packet);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
              std::optional<AllocationSlot> known);

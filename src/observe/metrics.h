@@ -13,6 +13,7 @@
 
 #include "base/heartbeat.h"
 #include "base/host_counters.h"
+#include "base/peer_stream_counters.h"
 #include "flow/counters.h"
 #include "observe/conditions.h"
 #include "observe/http_server.h"
@@ -56,8 +57,9 @@ struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
   TransportCounters streams;
-  const HostCounters* host = nullptr;  // none: nobody on this host is served by UDP
-  std::vector<std::string> realms;     // names by RealmIndex; an empty one is nobody's
+  const PeerStreamCounters* peer_streams = nullptr;  // nullptr: there are no allocations of TCP's
+  const HostCounters* host = nullptr;                // none: nobody on this host is served by UDP
+  std::vector<std::string> realms;  // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;

@@ -141,6 +141,53 @@ void collect_streams(std::vector<MetricFamily>& out, const All& all) {
           &StreamCounters::lost_strange);
 }
 
+void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
+                          const std::vector<const ServerCounters*>& shards) {
+  const auto of_shards = [&shards](auto&& of) {
+    std::uint64_t total = 0;
+    for (const ServerCounters* shard : shards)
+      total += of(*shard).get();
+    return total;
+  };
+  FamilyWriter(out, MetricType::Gauge, "peer_relays",
+               "Relayed transport addresses of TCP now, to which peers connect")
+      .add({}, counters.relays.get());
+  FamilyWriter(out, MetricType::Gauge, "peer_connections",
+               "Connections with peers now, those under way among them")
+      .add({}, of_shards([](const ServerCounters& shard) -> const Counter& {
+             return shard.peer_connections;
+           }));
+  FamilyWriter(out, MetricType::Counter, "peer_connections_unbound_total",
+               "Connections with peers that ended because no ConnectionBind came")
+      .add({},
+           of_shards([](const ServerCounters& shard) -> const Counter& { return shard.unbound; }));
+  {
+    static constexpr std::array<const char*, static_cast<std::size_t>(PeerArrival::kCount)>
+        kResults{"offered", "no_permission", "no_room"};
+    FamilyWriter family(out, MetricType::Counter, "peer_arrivals_total",
+                        "Connections of peers to relayed addresses, by what became of them. "
+                        "offered: the client was told. no_permission, no_room: closed");
+    for (std::size_t i = 0; i < kResults.size(); ++i)
+      family.add({{"result", kResults[i]}},
+                 of_shards([i](const ServerCounters& shard) -> const Counter& {
+                   return shard.arrivals[i];
+                 }));
+  }
+  {
+    FamilyWriter family(out, MetricType::Counter, "peer_stream_bytes_total",
+                        "Bytes between clients and peers of TCP");
+    family.add({{"direction", "to_peer"}}, counters.bytes_to_peers.get());
+    family.add({{"direction", "to_client"}}, counters.bytes_to_clients.get());
+  }
+  std::string help = "Sockets to or from peers that came to nothing, by reason.";
+  for (const PeerStreamFailureInfo& info : kPeerStreamFailureInfo)
+    help.append(" ").append(info.label).append(": ").append(info.explanation).append(".");
+  FamilyWriter family(out, MetricType::Counter, "peer_stream_failures_total", help);
+  for (std::size_t i = 0; i < kPeerStreamFailureInfo.size(); ++i)
+    family.add({{"reason", std::string(kPeerStreamFailureInfo[i].label)}},
+               counters.failures[i].get());
+}
+
 void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {
   FamilyWriter(out, MetricType::Gauge, "own_host_sockets",
                "Relayed transport addresses with a kernel socket for peers on this host")

@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "base/host_counters.h"
+#include "base/peer_stream_counters.h"
 #include "base/stream_counters.h"
 #include "observe/family.h"
+#include "turnpike/counters.h"
 
 namespace turnpike::observe {
 
@@ -16,6 +18,9 @@ struct TransportCounters {
 };
 
 void collect_streams(std::vector<MetricFamily>& out, const TransportCounters& all);
+// Of allocations of TCP's, with what their shards have counted.
+void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
+                          const std::vector<const ServerCounters*>& shards);
 
 void collect_host(std::vector<MetricFamily>& out, const HostCounters& host);
 

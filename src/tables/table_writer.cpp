@@ -94,7 +94,6 @@ TableWriter::TableWriter(Tables& tables, std::uint8_t shard, Qsbr& qsbr, NextHop
 TableWriter::~TableWriter() = default;
 
 std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFlow& flow) {
-  assert(flow.relayed[0] || flow.relayed[1]);
   const auto slot = impl_->take(impl_->allocations);
   if (!slot) return std::nullopt;
 

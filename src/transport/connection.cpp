@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "turnpike/stun.h"
 #include "wire/headers.h"
@@ -19,6 +20,7 @@ constexpr int kReadsPerTurn = 4;  // of one connection, before the others have t
 // this alone.
 constexpr std::size_t kForAnswers = 65536;
 constexpr std::uint16_t kResponse = 0x0100;  // the class bit of success and error responses
+constexpr std::uint16_t kConnectionBind = 0x000B, kConnectionBindError = 0x011B;
 
 std::uint16_t type_of(stun::Bytes message) {
   return message.size() < stun::kHeaderSize || message[0] >= 0x40 ? std::uint16_t{0}
@@ -81,6 +83,7 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
     }
   }
   for (int reads = 0; reads < kReadsPerTurn; ++reads) {
+    if (binding_) return State::kOpen;
     // What a stop has left is cut before more is read.
     std::copy(rest_.begin(), rest_.end(), room.begin());
     std::size_t have = rest_.size();
@@ -102,7 +105,7 @@ Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_
     if (stopped_) break;
     if (has_read && !reads_to_end && !stream_->may_have_more()) return State::kOpen;
   }
-  return State::kAgain;
+  return binding_ ? State::kOpen : State::kAgain;
 }
 
 Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, std::size_t& used) {
@@ -115,6 +118,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
       used += now;
       continue;
     }
+    if (binding_) return Cut::kStopped;
     const wire::StreamMessage message = wire::first_message(bytes.subspan(used), life_.has_begun());
     if (message.state == Whole::kStrange) return Cut::kStrange;
     if (message.size > bounds_.message) {
@@ -126,6 +130,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
     if (!take(*this, bytes.subspan(used, message.size))) return Cut::kStopped;
     counters_.messages_in.add();
     life_.heard(now_ms_);
+    binding_ = type_of(bytes.subspan(used, message.size)) == kConnectionBind;
     skip_ = message.taken;  // the padding may come later
   }
   return Cut::kAll;
@@ -133,6 +138,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
 
 void Connection::send(stun::Bytes message) {
   life_.told(message, now_ms_);
+  if (type_of(message) == kConnectionBindError) binding_ = false;
   batch_.push_back(message);
 }
 
@@ -220,6 +226,24 @@ Connection::State Connection::write_waiting() {
     waiting_from_ = 0;
   }
   return state;
+}
+
+std::vector<std::uint8_t> Connection::become_data() {
+  return std::exchange(rest_, {});
+}
+
+Stream::Result Connection::read_data(std::span<std::uint8_t> into, std::size_t& got) {
+  const Stream::Result result = stream_->read(into, got);
+  if (result == Stream::Result::kDone) counters_.bytes_in[tls_].add(got);
+  return result;
+}
+
+Stream::Result Connection::write_data(std::span<const std::uint8_t> bytes, std::size_t& put) {
+  put = 0;
+  if (!waiting_.empty()) return Stream::Result::kAgain;
+  const Stream::Result result = stream_->write(bytes, put);
+  if (result == Stream::Result::kDone) counters_.bytes_out[tls_].add(put);
+  return result;
 }
 
 void Connection::close() {

@@ -56,8 +56,20 @@ class Connection {
   // Says to the client that nothing more comes.
   void close();
 
-  // The thread's own notes: whether it is to be served without being told of; whether it has ended,
-  // and is there for those alone who hold it in this round.
+  // A ConnectionBind (RFC 6062) is on its way: nothing more is read until its answer comes by,
+  // since what follows a success isn't STUN.
+  bool is_binding() const { return binding_; }
+  // Its success has been given to send(): what comes and goes from now on is data. Returns what has
+  // come of it already.
+  std::vector<std::uint8_t> become_data();
+  Stream::Result read_data(std::span<std::uint8_t> into, std::size_t& got);
+  // Nothing is taken while the answer still waits, which flush() sends.
+  Stream::Result write_data(std::span<const std::uint8_t> bytes, std::size_t& put);
+
+  // The thread's own notes: the peer's stream that it belongs to, as data; 0: none; whether it is
+  // to be served without being told of; whether it has ended, and is there for those alone who hold
+  // it in this round.
+  std::uint64_t peer = 0;
   bool waits_for_turn = false;
   bool has_ended = false;
   // The client has said that nothing more comes, and the socket doesn't tell of it again.
@@ -70,7 +82,10 @@ class Connection {
   // When it is to end if no more messages come: not while it has an allocation, as far as answers
   // have told.
   using Patience = Liveness::Patience;
-  std::uint64_t ends_at(const Patience& patience) const { return life_.ends_at(patience); }
+  // Never by itself, where it is a peer's data: its allocation's end is its own.
+  std::uint64_t ends_at(const Patience& patience) const {
+    return peer != 0 ? ~std::uint64_t{0} : life_.ends_at(patience);
+  }
   bool has_begun() const { return life_.has_begun(); }
 
  private:
@@ -95,6 +110,7 @@ class Connection {
   bool open_ = false;     // hands have been shaken
   bool tls_ = false;      // since then
   bool stopped_ = false;  // the taker had no room
+  bool binding_ = false;
   StreamEnd end_ = StreamEnd::kByClient;
   Liveness life_;
   std::uint64_t now_ms_ = 0;        // at the last call

@@ -16,6 +16,7 @@ namespace turnpike::transport {
 namespace {
 
 constexpr int kBacklog = 4096;
+constexpr int kPeersBacklog = 64;  // of one allocation
 // What a client may have sent ahead: enough for any call, and no more than is read in a moment.
 constexpr int kReceiveBuffer = 128 * 1024;
 constexpr int kDatagramBuffer = 1024 * 1024;
@@ -55,6 +56,36 @@ Endpoint read_address(const SocketAddress& from) {
       ntohs(from.v6.sin6_port)};
 }
 
+namespace {
+
+void set_options(int fd) {
+  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveAfterS);
+  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, kAliveEveryS);
+  set(fd, IPPROTO_TCP, TCP_KEEPCNT, kAliveTimes);
+  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+}
+
+// The one that listens and those that connect share their port.
+int bound_to(const Endpoint& endpoint) {
+  SocketAddress address;
+  const socklen_t size = write_address(endpoint, address);
+  const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set(fd, SOL_SOCKET, SO_RCVBUF, kReceiveBuffer);
+  if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (bind(fd, &address.any, size) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+}  // namespace
+
 int bind_datagrams(const Endpoint& endpoint) {
   SocketAddress address;
   const socklen_t size = write_address(endpoint, address);
@@ -91,13 +122,36 @@ int accept_on(int listening, Endpoint& client) {
   const int fd = accept4(listening, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return fd;
   client = read_address(address);
-  set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveAfterS);
-  set(fd, IPPROTO_TCP, TCP_KEEPINTVL, kAliveEveryS);
-  set(fd, IPPROTO_TCP, TCP_KEEPCNT, kAliveTimes);
-  set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUserTimeoutMs);
+  set_options(fd);
   return fd;
+}
+
+int listen_for_peers(const Endpoint& endpoint) {
+  const int fd = bound_to(endpoint);
+  if (fd < 0 || listen(fd, kPeersBacklog) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+int connect_from(const Endpoint& from, const Endpoint& peer) {
+  const int fd = bound_to(from);
+  if (fd < 0) return fd;
+  set_options(fd);
+  SocketAddress address;
+  const socklen_t size = write_address(peer, address);
+  if (connect(fd, &address.any, size) == 0 || errno == EINPROGRESS) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+int connect_result(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
 std::uint64_t raise_descriptor_limit(std::uint64_t wanted) {

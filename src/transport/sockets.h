@@ -43,6 +43,13 @@ int bind_datagrams(const Endpoint& endpoint);
 int listen_on(const Endpoint& endpoint);
 // The next connection, non-blocking, without delay, and kept alive; less than 0: errno says why.
 int accept_on(int listening, Endpoint& client);
+// Sockets of a relayed transport address (RFC 6062), which is `from` of many connections besides:
+// where peers connect to, and a connection on its way to `peer`, with the options that accept_on()
+// gives. Less than 0: errno says why.
+int listen_for_peers(const Endpoint& endpoint);
+int connect_from(const Endpoint& from, const Endpoint& peer);
+// What became of it, once it can be written: 0, or an errno.
+int connect_result(int fd);
 // How many descriptors the process may have, `wanted` if that can be had.
 std::uint64_t raise_descriptor_limit(std::uint64_t wanted);
 

@@ -25,7 +25,7 @@ constexpr int kAccepts = 64;          // of one listener, before others have the
 constexpr int kEvents = 256;
 constexpr int kHandshakesPerRound = 8;
 constexpr unsigned kBurst = 32;
-constexpr unsigned kBurstsPerRound = 32; // of each worker
+constexpr unsigned kBurstsPerRound = 32;  // of each worker
 constexpr std::uint64_t kLookMs = 500;
 constexpr std::uint64_t kMostWaitMs = 100;
 constexpr std::uint64_t kRetryMs = 1;  // frames, for want of which something waits
@@ -39,7 +39,8 @@ constexpr std::uint64_t kFirstConnection = 4096;  // no pointer is less
 }  // namespace
 
 Transport::Transport(const Config& config, dataplane::StreamPort& port,
-                     const policy::ClientRules& clients, std::uint64_t (*clock_ms)())
+                     const policy::ClientRules& clients, std::uint64_t (*clock_ms)(),
+                     PeerMail* mail)
     : config_(config),
       port_(port),
       clients_(clients),
@@ -60,10 +61,12 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
     epoll_event of_listener{.events = EPOLLIN | EPOLLET, .data = {.u64 = 1 + i}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, listening_[i].socket.fd(), &of_listener);
   }
-  const std::uint64_t descriptors = raise_descriptor_limit(config_.connections + kOtherDescriptors);
-  if (descriptors < config_.connections + kOtherDescriptors) {
-    most_connections_ = static_cast<std::uint32_t>(std::max(descriptors, kOtherDescriptors + 1) -
-                                                   kOtherDescriptors);
+  PeerSockets::Clients& of_peers = *this;
+  if (mail != nullptr) peers_.emplace(config_.peers, *mail, of_peers, epoll_, room_);
+  const std::uint64_t others = kOtherDescriptors + (peers_ ? config_.peers.sockets : 0);
+  const std::uint64_t descriptors = raise_descriptor_limit(config_.connections + others);
+  if (descriptors < config_.connections + others) {
+    most_connections_ = static_cast<std::uint32_t>(std::max(descriptors, others + 1) - others);
     warnings_.push_back("streams.connections: the process may have " + std::to_string(descriptors) +
                         " descriptors, which are enough for " + std::to_string(most_connections_) +
                         "; LimitNOFILE=, or ulimit -n");
@@ -113,6 +116,7 @@ void Transport::run() {
         accept_some(listening, woken_ms);
     }
     take_frames(woken_ms);
+    if (peers_) peers_->take_mail(woken_ms);
     if (woken_ms - looked_ms_ >= kLookMs) look_for_old(woken_ms);
     ended_.clear();
   }
@@ -128,14 +132,19 @@ void Transport::wait(std::uint64_t now_ms) {
     most_ms = std::min(most_ms, accepts_again_ms_ > now_ms ? accepts_again_ms_ - now_ms : 0);
   std::array<epoll_event, kEvents> events;
   int count = -1;
+  if (peers_ && peers_->has_more()) most_ms = 0;
   port_.bell().wait_by(
-      [this] { return port_.has_work(); },
+      [this] { return port_.has_work() || (peers_ && peers_->has_more()); },
       [&] { count = epoll_wait(epoll_, events.data(), kEvents, static_cast<int>(most_ms)); });
   if (count < 0) count = epoll_wait(epoll_, events.data(), kEvents, 0);
   const std::uint64_t woken_ms = clock_ms_();
   const auto told = std::span(events).first(static_cast<std::size_t>(std::max(count, 0)));
   for (const epoll_event& event : told) {
     if (event.data.u64 < kFirstConnection) continue;
+    if (PeerSockets::is_number(event.data.u64)) {
+      peers_->serve(event.data.u64, event.events, woken_ms);
+      continue;
+    }
     auto& connection = *reinterpret_cast<Connection*>(event.data.u64);
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.reads_to_end = true;
     serve(connection, woken_ms);
@@ -283,6 +292,7 @@ std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
 // All that its socket has told of, or may have.
 void Transport::serve(Connection& connection, std::uint64_t now_ms) {
   if (connection.has_ended) return;
+  if (connection.peer != 0) return peers_->serve_client(connection, now_ms);
   // What TLS costs most comes before anything is known of a client: a flood of it has to let others
   // have their turn.
   if (!connection.is_open() && ++handshakes_ > kHandshakesPerRound) return serve_later(connection);
@@ -354,8 +364,14 @@ unsigned Transport::take_burst(std::uint16_t worker) {
       continue;
     }
     Connection& connection = *found->second;
+    if (connection.peer != 0) {
+      counters_.lost_unowned.add();  // what goes to it is data
+      continue;
+    }
     if (!connection.has_to_send()) to_flush_.push_back(&connection);
+    const bool was_binding = connection.is_binding();
     connection.send(outgoing.message);
+    if (was_binding && !connection.is_binding()) serve_later(connection);
   }
   return n;
 }
@@ -369,6 +385,7 @@ void Transport::flush_all(std::uint64_t now_ms) {
 
 void Transport::end(Connection& connection, StreamEnd why) {
   const Connection::Ends ends = connection.ends();
+  if (connection.peer != 0) peers_->client_ends(connection);
   connection.close();
   counters_.ends[static_cast<std::size_t>(why)].add();
   if (connection.is_open()) {
@@ -403,6 +420,7 @@ void Transport::say_closed(const Connection::Ends& ends) {
 
 void Transport::look_for_old(std::uint64_t now_ms) {
   looked_ms_ = now_ms;
+  if (peers_) peers_->look(now_ms);
   std::vector<Connection*> old;
   for (const auto& [ends, connection] : connections_) {
     if (connection->ends_at(config_.patience) <= now_ms) old.push_back(connection.get());

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -19,6 +20,7 @@
 #include "dataplane/stream_port.h"
 #include "policy/client_rules.h"
 #include "transport/connection.h"
+#include "transport/peer_sockets.h"
 #include "transport/sockets.h"
 #include "transport/source_counts.h"
 #include "transport/tls_context.h"
@@ -29,7 +31,7 @@ namespace turnpike::transport {
 // What the streams of a listener are. kAuto: each what its first byte says.
 enum class Security : std::uint8_t { kPlain, kTls, kAuto };
 
-class Transport {
+class Transport final : private PeerSockets::Clients {
  public:
   struct Place {
     Endpoint endpoint;
@@ -44,14 +46,15 @@ class Transport {
     std::uint32_t connections_per_source = 0;    // an IPv4 address, an IPv6 /64; 0: no limit
     std::uint32_t waiting_bytes = 0;             // of each, for a client that doesn't read
     Connection::Patience patience{};
-    HashKey key{};  // random
+    HashKey key{};                // random
+    PeerSockets::Config peers{};  // of TCP allocations, where there are any
   };
 
   // Opens the listening sockets. Throws std::runtime_error: which address, what is wrong. All else
-  // outlives it; `clock_ms` is monotonic.
+  // outlives it; `clock_ms` is monotonic. `mail`: nullptr where there are no TCP allocations.
   Transport(const Config& config, dataplane::StreamPort& port, const policy::ClientRules& clients,
-            std::uint64_t (*clock_ms)());
-  ~Transport();
+            std::uint64_t (*clock_ms)(), PeerMail* mail = nullptr);
+  ~Transport() override;
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
@@ -65,6 +68,8 @@ class Transport {
   std::vector<std::string> reload();
   // Any thread.
   const StreamCounters& counters() const { return counters_; }
+  // nullptr: there are no TCP allocations.
+  const PeerStreamCounters* peer_counters() const { return peers_ ? &peers_->counters() : nullptr; }
   const Heartbeat& heartbeat() const { return heartbeat_; }
 
  private:
@@ -74,6 +79,11 @@ class Transport {
     Place place;
     Socket socket;
   };
+
+  // transport_peers.cpp
+  Connection* find(const FiveTuple& five_tuple) override;
+  void say(Connection& connection, stun::Bytes message) override;
+  void end(Connection& connection, StreamEnd why) override;
 
   void run();
   void wait(std::uint64_t now_ms);
@@ -90,7 +100,6 @@ class Transport {
   void take_frames(std::uint64_t now_ms);
   unsigned take_burst(std::uint16_t worker);
   void flush_all(std::uint64_t now_ms);
-  void end(Connection& connection, StreamEnd why);
   void say_closed(const Connection::Ends& ends);
   void look_for_old(std::uint64_t now_ms);
   std::uint16_t worker_of(const Connection::Ends& ends) const;
@@ -111,6 +120,7 @@ class Transport {
   Connections connections_;
   SourceCounts of_source_;
   std::vector<std::uint8_t> room_;
+  std::optional<PeerSockets> peers_;
   std::vector<Connection*> to_flush_;
   int handshakes_ = 0;                              // in this round
   std::vector<Connection*> unread_;                 // to be read though nothing is told of them

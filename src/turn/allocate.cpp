@@ -12,6 +12,7 @@ using stun::Class;
 using stun::MessageView;
 using stun::MessageWriter;
 
+constexpr std::uint8_t kTcp = 6;
 constexpr std::uint8_t kUdp = 17;
 constexpr std::uint8_t kIpv4Octet = 1;
 constexpr std::uint8_t kIpv6Octet = 2;
@@ -56,6 +57,7 @@ struct Server::Impl::Claim {
   Address reserved_from;                  // who made it
   std::optional<std::uint32_t> reserved;  // the one that this makes
   std::optional<UserLimits> limits;       // of the user, where they aren't everybody's
+  bool streams = false;                   // it is TCP's
 
   const Address* redeemed_from() const { return redeemed ? &reserved_from : nullptr; }
 };
@@ -78,6 +80,8 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
     // RFC 8656 §7.2: 437 whoever asks; 441 is for other requests (§5), and ends a client's attempt.
     if (existing->created_by == message.transaction_id() &&
         existing->owner.username == request.user.username) {
+      if (existing->streams && existing->streams->asked)
+        return discard(request.token, Discard::kDuplicateParked);
       return answer_allocate(request, *existing);
     }
     return refuse(request, kFiveTupleInUse);
@@ -93,7 +97,11 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
                                ? Refusal{400, "Requested Transport Malformed"}
                                : Refusal{400, "Requested Transport Missing"});
   }
-  if (*transport != kUdp) return refuse(request, {442});
+  const bool streams = *transport == kTcp;
+  if (*transport != kUdp && !streams) return refuse(request, {442});
+  if (streams) {
+    if (const Refusal refusal = streams_refused(request)) return refuse(request, refusal);
+  }
   if (message.has(Attribute::kLifetime) && !message.u32(Attribute::kLifetime))
     return refuse(request, {400, "Lifetime Malformed"});
   if (const auto ticket = message.find(Attribute::kMobilityTicket)) {
@@ -107,12 +115,14 @@ void Server::Impl::allocate(Request& request, Allocation* existing) {
   Claim claimed;
   claimed.limits = identity.limits;
   if (const Refusal refusal = claim(request, claimed)) return refuse(request, refusal);
-  const Allocation* made = establish(request, claimed);
+  claimed.streams = streams;
+  Allocation* const made = establish(request, claimed);
   if (made == nullptr) {
     abandon(request, claimed);
     return refuse(request, {508, {}, Limit::kAllocations});
   }
-  answer_allocate(request, *made);
+  if (!streams) return answer_allocate(request, *made);
+  await_relays(request, *made);
 }
 
 // The name is the one that the keys were found for: USERHASH, and other ways to write the same
@@ -183,6 +193,7 @@ Allocation* Server::Impl::establish(const Request& request, const Claim& claimed
     if (made.relayed[family]) made.expires_s[family] = expiry_s(request.now, made.lifetime_s);
   }
   if (request.message.has(Attribute::kMobilityTicket)) made.mobility = new_mobility();
+  if (claimed.streams) made.streams.emplace();
   if (claimed.reserved) made.token = tokens_.seal({config_.shard, *claimed.reserved});
   Allocation* kept = book_.add(std::move(made));
   if (kept != nullptr && claimed.redeemed) book_.take_up(*claimed.redeemed, request.five_tuple);
@@ -277,6 +288,12 @@ Refusal Server::Impl::claim_ports(const Request& request, const std::array<bool,
 
 void Server::Impl::answer_allocate(const Request& request, const Allocation& allocation) {
   MessageWriter writer = begin(request, Class::kSuccess);
+  write_success(writer, allocation, request.five_tuple.client);
+  send(request, writer, 0, true);
+}
+
+void Server::Impl::write_success(MessageWriter& writer, const Allocation& allocation,
+                                 const Endpoint& client) {
   for (const auto& relayed : allocation.relayed) {
     if (relayed)
       writer.add_xor_address(Attribute::kXorRelayedAddress,
@@ -291,8 +308,7 @@ void Server::Impl::answer_allocate(const Request& request, const Allocation& all
     writer.add_address_error_code(allocation.address_error->first,
                                   allocation.address_error->second);
   }
-  writer.add_xor_address(Attribute::kXorMappedAddress, request.five_tuple.client);
-  send(request, writer, 0, true);
+  writer.add_xor_address(Attribute::kXorMappedAddress, client);
 }
 
 }  // namespace turnpike

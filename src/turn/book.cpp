@@ -15,6 +15,8 @@ constexpr std::array<Family, 2> kFamilies{Family::kIpv4, Family::kIpv6};
 constexpr std::size_t kReservedShare = 4;
 constexpr std::uint32_t kReservationIds = 1U << 24;  // as many as a token holds
 
+}  // namespace
+
 HashKey random_key(ServerHost& host) {
   HashKey key{};
   for (std::uint64_t& word : key) {
@@ -23,8 +25,6 @@ HashKey random_key(ServerHost& host) {
   }
   return key;
 }
-
-}  // namespace
 
 std::size_t FiveTupleHash::operator()(const FiveTuple& five_tuple) const {
   const auto words = [](const Address& address) {
@@ -84,9 +84,13 @@ const Tombstone* Book::tombstone(const FiveTuple& five_tuple) const {
 }
 
 Allocation* Book::add(Allocation&& allocation) {
-  const auto slot = host_.flows().publish_allocation({allocation.five_tuple, allocation.relayed,
-                                                      allocation.expires_s,
-                                                      quotas_.number(allocation.owner.account)});
+  AllocationFlow flow{.five_tuple = allocation.five_tuple,
+                      .user = quotas_.number(allocation.owner.account)};
+  if (!allocation.streams) {
+    flow.relayed = allocation.relayed;
+    flow.expires_s = allocation.expires_s;
+  }
+  const auto slot = host_.flows().publish_allocation(flow);
   if (!slot) return nullptr;
   allocation.slot = *slot;
   const auto [place, is_new] = allocations_.try_emplace(*slot, std::move(allocation));
@@ -127,7 +131,10 @@ void Book::end_family(Allocation& allocation, Family family, std::uint32_t now_s
     withdraw(allocation, entry.second);
     return true;
   });
-  host_.flows().withdraw_relayed(allocation.slot, family);
+  if (allocation.streams)
+    end_relay(allocation, family);
+  else
+    host_.flows().withdraw_relayed(allocation.slot, family);
   release(*relayed, now_s);
   relayed.reset();
   allocation.expires_s[family_index(family)] = 0;
@@ -263,16 +270,19 @@ void Book::give_room(const Allocation& allocation, std::size_t permissions) {
 }
 
 Permission* Book::open(Allocation& allocation, const NewPermission& made, std::uint32_t expires_s) {
-  const auto slot = host_.flows().publish_permission({allocation.slot, made.peer, expires_s});
-  if (!slot) return nullptr;
+  std::optional<PermissionSlot> slot;
+  if (!allocation.streams) {
+    slot = host_.flows().publish_permission({allocation.slot, made.peer, expires_s});
+    if (!slot) return nullptr;
+  }
   counters_.permissions.add();
   if (made.on_link) ++allocation.on_link;
-  return &(allocation.permissions[made.peer] = {*slot, expires_s, 0, made.on_link});
+  return &(allocation.permissions[made.peer] = {slot, expires_s, 0, made.on_link});
 }
 
 void Book::extend(Permission& permission, std::uint32_t expires_s) {
   permission.expires_s = expires_s;
-  host_.flows().extend_permission(permission.slot, expires_s);
+  if (permission.slot) host_.flows().extend_permission(*permission.slot, expires_s);
 }
 
 void Book::close(Allocation& allocation, const Address& peer) {
@@ -284,7 +294,7 @@ void Book::close(Allocation& allocation, const Address& peer) {
 // All but its place in the list.
 void Book::withdraw(Allocation& allocation, const Permission& permission) {
   if (permission.on_link) --allocation.on_link;
-  host_.flows().withdraw_permission(permission.slot);
+  if (permission.slot) host_.flows().withdraw_permission(*permission.slot);
   give_room(allocation, 1);
   counters_.permissions.set(counters_.permissions.get() - 1);
 }
@@ -301,7 +311,7 @@ bool Book::bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint
                 std::uint32_t expires_s) {
   Permission& permission = allocation.permissions.at(peer.address);
   const auto slot =
-      host_.flows().publish_channel({allocation.slot, permission.slot, number, peer, expires_s});
+      host_.flows().publish_channel({allocation.slot, *permission.slot, number, peer, expires_s});
   if (!slot) return false;
   allocation.channels.push_back({*slot, number, peer, expires_s});
   ++permission.channels;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/keyed_hash.h"
+#include "turn/peer_connections.h"
 #include "turn/port_pool.h"
 #include "turnpike/counters.h"
 #include "turnpike/limit.h"
@@ -27,7 +28,7 @@
 namespace turnpike {
 
 struct Permission {
-  PermissionSlot slot{};
+  std::optional<PermissionSlot> slot;  // none: an allocation of TCP's
   std::uint32_t expires_s = 0;
   // Channels to its address. While there are any, it stays, closed by its expiry: they name its
   // slot, and a new permission for the address must open what comes back to them.
@@ -87,6 +88,7 @@ struct Allocation {
   std::optional<TokenSealer::Token> token;
   std::optional<std::pair<Family, std::uint16_t>> address_error;
   std::optional<Mobility> mobility;
+  std::optional<StreamAllocation> streams;  // of TCP's: workers know nothing of what hangs on it
 
   bool is_over() const { return !relayed[0] && !relayed[1]; }
 };
@@ -105,6 +107,8 @@ struct Reservation {
   Address client;     // from where
   std::uint32_t expires_s = 0;
 };
+
+HashKey random_key(ServerHost& host);
 
 class FiveTupleHash {
  public:
@@ -223,6 +227,27 @@ class Book {
   // It was never shown.
   void cancel(std::uint32_t id);
 
+  // What hangs on allocations of TCP's (RFC 6062). Its relayed addresses begin to listen; false:
+  // nothing has changed. There is one host for them.
+  bool open_relays(Allocation& allocation);
+  // nullptr: none (any more).
+  Allocation* at(StreamRelay relay);
+  PeerConnection* connection(std::uint32_t id);
+  std::optional<std::uint32_t> id_of(PeerStream stream) const;
+  PeerStream new_stream() { return PeerStream{new_number()}; }
+  // Room for one more, of the allocation's and of its user's. kNone: it has been taken.
+  Limit take_connection(const Allocation& allocation);
+  void give_connection(const Allocation& allocation);
+  // Room for it has been taken, and its peer has no other. Returns its id.
+  std::uint32_t add(Allocation& allocation, PeerConnection&& connection);
+  void enter(std::uint32_t id, PeerConnection::State state, std::uint32_t due_s);
+  // `said`: its stream is over already, and who has it knows.
+  void end_connection(std::uint32_t id, bool said = false);
+  // The first whose time is up.
+  std::optional<std::uint32_t> connection_due(std::uint32_t now_s) const {
+    return connections_due_.due(now_s);
+  }
+
   // Ends what is due, but no more than `most`; returns how much that was. Nothing hangs on
   // promptness: workers read expiries, and who asks for an allocation finds only what lives.
   std::size_t tick(std::uint32_t now_s, std::size_t most);
@@ -262,6 +287,9 @@ class Book {
   PortPool& pool_of(const Address& relayed);
   void end_reservation(std::uint32_t id, std::uint32_t now_s);
   void forget_reservation(std::uint32_t id);
+  std::uint64_t new_number();
+  void end_relay(Allocation& allocation, Family family);
+  void count_connections();
 
   const ServerConfig& config_;
   ServerHost& host_;
@@ -277,6 +305,11 @@ class Book {
   std::map<std::uint32_t, Reservation> reservations_;
   Schedule<std::uint32_t> reservations_due_;
   std::size_t reservations_max_ = 1;
+  std::unordered_map<StreamRelay, AllocationSlot> relays_;
+  std::map<std::uint32_t, PeerConnection> connections_;  // by id
+  std::unordered_map<PeerStream, std::uint32_t> ids_;    // of connections
+  Schedule<std::uint32_t> connections_due_;              // those that aren't bound
+  std::uint64_t last_number_ = 0;
   std::vector<PortPool> pools_;                         // by relayed address, as config_.relayed
   std::array<std::vector<std::size_t>, 2> relayed_of_;  // by family: places in config_.relayed
 };

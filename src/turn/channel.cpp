@@ -17,6 +17,7 @@ Refusal too_many(Limit limit) {
 }  // namespace
 
 void Server::Impl::channel_bind(Request& request, Allocation& allocation) {
+  if (allocation.streams) return refuse(request, {400, "Allocation Is TCP"});
   const auto number = request.message.channel_number();
   const auto given = request.message.xor_address(Attribute::kXorPeerAddress);
   if (!number) {

@@ -29,9 +29,14 @@ Mobility Server::Impl::new_mobility() const {
   return mobility;
 }
 
-// Whose request it is: a ticket says it, whatever five-tuple brings it.
+// Whose request it is: a ticket or a CONNECTION-ID says it, whatever five-tuple brings it.
 Allocation* Server::Impl::meant(const Request& request) {
   const std::uint32_t seconds = now_s(request.now);
+  if (request.message.method() == Method::kConnectionBind) {
+    std::uint32_t id = 0;
+    const PeerConnection* named = named_connection(request, id);
+    return named == nullptr ? nullptr : book_.find(named->allocation, seconds);
+  }
   const auto ticket = request.message.find(Attribute::kMobilityTicket);
   if (request.message.method() != Method::kRefresh || !ticket)
     return book_.find(request.five_tuple, seconds);

@@ -21,11 +21,14 @@ Refusal too_many(Limit limit) {
 Refusal Server::Impl::judge_peer(const Allocation& allocation, const Address& peer) {
   const auto& relayed = allocation.relayed[family_index(peer.family)];
   if (!relayed) return {443};
-  const auto verdict = static_cast<std::size_t>(
-      host_.check_peer(allocation.owner.account.realm, relayed->address, peer));
-  counters.peers[verdict].add();
-  if (verdict == static_cast<std::size_t>(PeerVerdict::kAllowed)) return {};
-  return {403, kPeerVerdictInfo[verdict].reason};
+  return refused_by(host_.check_peer(allocation.owner.account.realm, relayed->address, peer));
+}
+
+Refusal Server::Impl::refused_by(PeerVerdict verdict) {
+  const auto number = static_cast<std::size_t>(verdict);
+  counters.peers[number].add();
+  if (verdict == PeerVerdict::kAllowed) return {};
+  return {403, kPeerVerdictInfo[number].reason};
 }
 
 // One that would be new, of a peer that has been judged.

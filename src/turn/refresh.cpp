@@ -43,7 +43,8 @@ void Server::Impl::refresh(Request& request, Allocation& allocation,
       book_.end_family(allocation, family, now_s(request.now));
     } else {
       allocation.expires_s[index] = expiry_s(request.now, granted);
-      host_.flows().extend_relayed(allocation.slot, family, allocation.expires_s[index]);
+      if (!allocation.streams)
+        host_.flows().extend_relayed(allocation.slot, family, allocation.expires_s[index]);
     }
   }
   book_.settle(allocation, now_s(request.now));  // the new end may be earlier than the old one

@@ -29,7 +29,8 @@ Server::Impl::Impl(const ServerConfig& config, ServerHost& host, const NonceKeep
       nonces_(nonces),
       tokens_(tokens),
       quotas_(quotas),
-      book_(config_, host, quotas, counters) {
+      book_(config_, host, quotas, counters),
+      connects_(random_key(host)) {
   parked_.reserve(config_.max_parked);
 }
 
@@ -58,7 +59,8 @@ bool Server::Impl::end(Instant now, AllocationSlot slot) {
 }
 
 bool Server::Impl::tick(Instant now) {
-  const bool more = book_.tick(now_s(now), kEndsPerTick) == kEndsPerTick;
+  bool more = book_.tick(now_s(now), kEndsPerTick) == kEndsPerTick;
+  more |= end_connections(now, kEndsPerTick) == kEndsPerTick;
   give_up_parked(now);
   return more;
 }
@@ -70,6 +72,7 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   const Method method = request.message.method();
   if (method == Method::kRefresh && request.message.has(Attribute::kMobilityTicket))
     return move(request, allocation);
+  if (method == Method::kConnectionBind) return connection_bind(request);
   // RFC 8656 §5: the whole username, whichever way it was given.
   if (method != Method::kAllocate && allocation != nullptr &&
       allocation->owner.username != request.user.username) {
@@ -82,6 +85,7 @@ void Server::Impl::dispatch(Request& request, Allocation* allocation) {
   if (allocation == nullptr) return refuse(request, {437, "No Allocation Here"});
   if (method == Method::kRefresh) return refresh(request, *allocation);
   if (method == Method::kCreatePermission) return create_permission(request, *allocation);
+  if (method == Method::kConnect) return connect(request, *allocation);
   channel_bind(request, *allocation);
 }
 
@@ -89,24 +93,32 @@ MessageWriter Server::Impl::begin(const Request& request, Class message_class) {
   return {answer_, message_class, request.message.method(), request.message.transaction_id()};
 }
 
+MessageWriter Server::Impl::begin(const Question& question, Class message_class) {
+  return {answer_, message_class, question.method, question.transaction};
+}
+
 void Server::Impl::send(const Request& request, MessageWriter& writer, std::uint16_t result,
                         bool sign) {
-  if (!policy_->software.empty()) writer.add_text(Attribute::kSoftware, policy_->software);
-  if (sign && request.signing_key.sha256)
-    writer.add_message_integrity_sha256(request.signing_key.key.view());
-  if (sign && !request.signing_key.sha256)
-    writer.add_message_integrity(request.signing_key.key.view());
-  if (request.message.has_fingerprint()) writer.add_fingerprint();
-  const stun::Bytes answer = writer.finish();
-  // Too long only with a monstrous realm or list of alternates.
+  const stun::Bytes answer = finish(request.question(), writer, result, sign);
   if (answer.empty()) return discard(request.token, Discard::kMalformed);
-  count(request, result);
   host_.reply(request.token, answer);
 }
 
-void Server::Impl::count(const Request& request, std::uint16_t result) {
-  const auto method =
-      std::find(kMethods.begin(), kMethods.end(), request.message.method()) - kMethods.begin();
+// Nothing: it is too long, which only a monstrous realm or list of alternates makes it.
+stun::Bytes Server::Impl::finish(const Question& question, MessageWriter& writer,
+                                 std::uint16_t result, bool sign) {
+  if (!policy_->software.empty()) writer.add_text(Attribute::kSoftware, policy_->software);
+  const stun::Bytes key = question.signing_key.key.view();
+  if (sign && question.signing_key.sha256) writer.add_message_integrity_sha256(key);
+  if (sign && !question.signing_key.sha256) writer.add_message_integrity(key);
+  if (question.fingerprint) writer.add_fingerprint();
+  const stun::Bytes answer = writer.finish();
+  if (!answer.empty()) count(question.method, result);
+  return answer;
+}
+
+void Server::Impl::count(Method asked, std::uint16_t result) {
+  const auto method = std::find(kMethods.begin(), kMethods.end(), asked) - kMethods.begin();
   const auto column = std::find(kResults.begin(), kResults.end(), result) - kResults.begin();
   counters.requests[static_cast<std::size_t>(method)][static_cast<std::size_t>(column)].add();
 }
@@ -134,12 +146,16 @@ void Server::Impl::refuse_unsigned(const Request& request, const Refusal& refusa
 void Server::Impl::send_refusal(const Request& request, const Refusal& refusal, bool sign) {
   if (refusal.limit != Limit::kNone) count(refusal.limit);
   MessageWriter writer = begin(request, Class::kError);
+  add_refusal(writer, refusal);
+  send(request, writer, refusal.code, sign);
+}
+
+void Server::Impl::add_refusal(MessageWriter& writer, const Refusal& refusal) {
   if (refusal.cause.empty()) {
     writer.add_error_code(refusal.code);
   } else {
     writer.add_error_code(refusal.code, refusal.cause);
   }
-  send(request, writer, refusal.code, sign);
 }
 
 void Server::Impl::refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown) {
@@ -184,6 +200,10 @@ void Server::data_came(Instant now, AllocationSlot slot, std::uint16_t move) {
 
 void Server::stream_ended(Instant now, AllocationSlot slot, std::uint16_t move) {
   impl_->stream_ended(now, slot, move);
+}
+
+void Server::heed(Instant now, const PeerStreamEvent& event) {
+  impl_->heed(now, event);
 }
 
 bool Server::tick(Instant now) {

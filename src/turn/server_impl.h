@@ -19,12 +19,6 @@
 
 namespace turnpike {
 
-// How the answer is to be signed: what authentication found out.
-struct SigningKey {
-  stun::Key key;
-  bool sha256 = false;  // MESSAGE-INTEGRITY-SHA256, else MESSAGE-INTEGRITY
-};
-
 // Why not: the code, and the cause in the words that stand in place of the code's own phrase
 // (RFC 8489 §14.8 leaves them free); and by which limit, where it is one. A code of 0 is no
 // refusal.
@@ -44,6 +38,10 @@ struct Request {
   stun::MessageView message;
   SigningKey signing_key;
   Identity user;
+
+  Question question() const {
+    return {message.method(), message.transaction_id(), message.has_fingerprint(), signing_key};
+  }
 };
 
 class Server::Impl {
@@ -59,6 +57,7 @@ class Server::Impl {
   bool end(Instant now, AllocationSlot slot);
   void data_came(Instant now, AllocationSlot slot, std::uint16_t move);
   void stream_ended(Instant now, AllocationSlot slot, std::uint16_t move);
+  void heed(Instant now, const PeerStreamEvent& event);
   bool tick(Instant now);
 
   ServerCounters counters;
@@ -72,8 +71,12 @@ class Server::Impl {
   void refuse_unknown(const Request& request, std::span<const std::uint16_t> unknown);
   void send_refusal(const Request& request, const Refusal& refusal, bool sign);
   stun::MessageWriter begin(const Request& request, stun::Class message_class);
+  stun::MessageWriter begin(const Question& question, stun::Class message_class);
   void send(const Request& request, stun::MessageWriter& writer, std::uint16_t result, bool sign);
-  void count(const Request& request, std::uint16_t result);
+  stun::Bytes finish(const Question& question, stun::MessageWriter& writer, std::uint16_t result,
+                     bool sign);
+  static void add_refusal(stun::MessageWriter& writer, const Refusal& refusal);
+  void count(stun::Method method, std::uint16_t result);
   void count(Limit limit) { counters.limits[static_cast<std::size_t>(limit)].add(); }
   void discard(RequestToken token, Discard reason);
 
@@ -109,6 +112,8 @@ class Server::Impl {
   void abandon(const Request& request, const Claim& claimed);
   Allocation* establish(const Request& request, const Claim& claimed);
   void answer_allocate(const Request& request, const Allocation& allocation);
+  void write_success(stun::MessageWriter& writer, const Allocation& allocation,
+                     const Endpoint& client);
   std::uint32_t lifetime(const stun::MessageView& message) const;
   Address public_of(const Address& relayed) const;
 
@@ -131,6 +136,7 @@ class Server::Impl {
   // permission.cpp
   void create_permission(Request& request, Allocation& allocation);
   Refusal judge_peer(const Allocation& allocation, const Address& peer);
+  Refusal refused_by(PeerVerdict verdict);
   NewPermission as_new(const Allocation& allocation, const Address& peer);
 
   // channel.cpp
@@ -138,6 +144,23 @@ class Server::Impl {
   Refusal bind(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer, Instant now);
   Refusal bind_new(Allocation& allocation, ChannelNumber number, const PeerEndpoint& peer,
                    Instant now);
+
+  // connect.cpp: allocations of TCP's (RFC 6062).
+  Refusal streams_refused(const Request& request) const;
+  void await_relays(const Request& request, Allocation& allocation);
+  bool tell(const FiveTuple& client, const Question& question, const Refusal& refusal);
+  void opened(Instant now, Allocation& allocation, bool well);
+  void connect(Request& request, Allocation& allocation);
+  Refusal may_connect(const Request& request, const Allocation& allocation,
+                      const PeerEndpoint& peer);
+  Endpoint wire_of(const PeerEndpoint& peer) const;
+  void connected(Instant now, std::uint32_t id);
+  void not_connected(std::uint32_t id, const Refusal& refusal, bool said);
+  void arrived(Instant now, const PeerStreamEvent& event);
+  PeerArrival offer(Instant now, const PeerStreamEvent& event);
+  void connection_bind(Request& request);
+  PeerConnection* named_connection(const Request& request, std::uint32_t& id);
+  std::size_t end_connections(Instant now, std::size_t most);
 
   const ServerConfig config_;
   const ServerPolicy* policy_ = &config_;
@@ -147,6 +170,7 @@ class Server::Impl {
   QuotaLedger& quotas_;
 
   Book book_;
+  ConnectRates connects_;
   std::vector<Parked> parked_;
 
   // More than the longest realm, software and list of alternates together.

@@ -16,9 +16,15 @@ constexpr MethodSet kSend = 1 << 3;
 constexpr MethodSet kData = 1 << 4;
 constexpr MethodSet kPermission = 1 << 5;
 constexpr MethodSet kChannel = 1 << 6;
-constexpr MethodSet kTurn = kAllocate | kRefresh | kPermission | kChannel;  // requests of RFC 8656
+constexpr MethodSet kConnect = 1 << 7;
+constexpr MethodSet kConnectionBind = 1 << 8;
+constexpr MethodSet kConnectionAttempt = 1 << 9;
+constexpr std::size_t kMethodBits = 10;
+// Requests of RFC 8656, and of RFC 6062.
+constexpr MethodSet kTurn =
+    kAllocate | kRefresh | kPermission | kChannel | kConnect | kConnectionBind;
 constexpr MethodSet kAnswered = kBinding | kTurn;
-constexpr MethodSet kAll = kAnswered | kSend | kData;
+constexpr MethodSet kAll = kAnswered | kSend | kData | kConnectionAttempt;
 
 constexpr std::uint16_t kAny = 0xFFFF;
 // RFC 8489 §14.3: USERNAME is made of fewer than 509 bytes, but up to 763 must be understood.
@@ -54,7 +60,8 @@ constexpr std::array kRules{
     AttributeRule{Attribute::kLifetime, "LIFETIME", 4, 4, may(kAllocate | kRefresh),
                   must(kAllocate | kRefresh), kNowhere},
     AttributeRule{Attribute::kXorPeerAddress, "XOR-PEER-ADDRESS", 8, 20,
-                  must(kSend | kData | kPermission | kChannel), kNowhere, kNowhere},
+                  must(kSend | kData | kPermission | kChannel | kConnect | kConnectionAttempt),
+                  kNowhere, kNowhere},
     // A Data indication that reports an ICMP error has none (RFC 8656 §18.4).
     AttributeRule{Attribute::kData, "DATA", 0, kAny, may_must(kData, kSend), kNowhere, kNowhere},
     AttributeRule{Attribute::kRealm, "REALM", 1, kTextMax, may(kAnswered), kNowhere,
@@ -97,6 +104,8 @@ constexpr std::array kRules{
     AttributeRule{Attribute::kOrigin, "ORIGIN", 1, kTextMax, may(kAnswered), kNowhere, kNowhere},
     AttributeRule{Attribute::kMobilityTicket, "MOBILITY-TICKET", 0, kTextMax,
                   may(kAllocate | kRefresh), may(kAllocate | kRefresh), kNowhere},
+    AttributeRule{Attribute::kConnectionId, "CONNECTION-ID", 4, 4,
+                  must(kConnectionBind | kConnectionAttempt), must(kConnect), kNowhere},
 };
 
 MethodSet bit_of(Method method) {
@@ -115,6 +124,12 @@ MethodSet bit_of(Method method) {
       return kPermission;
     case Method::kChannelBind:
       return kChannel;
+    case Method::kConnect:
+      return kConnect;
+    case Method::kConnectionBind:
+      return kConnectionBind;
+    case Method::kConnectionAttempt:
+      return kConnectionAttempt;
   }
   return kNone;
 }
@@ -155,11 +170,11 @@ const AttributeRule* find_attribute_rule(std::uint16_t type) {
 
 std::uint32_t must_have(Method method, Class message_class) {
   static constexpr auto kMust = [] {
-    std::array<std::array<std::uint32_t, 8>, 3> must{};
+    std::array<std::array<std::uint32_t, kMethodBits>, 3> must{};
     for (std::size_t i = 0; i < kRules.size(); ++i) {
       const Placement* columns[] = {&kRules[i].request, &kRules[i].success, &kRules[i].error};
       for (std::size_t column = 0; column < 3; ++column) {
-        for (std::size_t bit = 0; bit < 8; ++bit)
+        for (std::size_t bit = 0; bit < kMethodBits; ++bit)
           must[column][bit] |= (columns[column]->must >> bit & 1U) << i;
       }
     }

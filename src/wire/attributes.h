@@ -20,7 +20,7 @@ enum class Presence : std::uint8_t {
 };
 
 // A set of methods, one bit for each.
-using MethodSet = std::uint8_t;
+using MethodSet = std::uint16_t;
 
 struct Placement {
   MethodSet may = 0;  // which includes those of `must`

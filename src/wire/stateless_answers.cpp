@@ -23,10 +23,11 @@ using stun::Method;
 constexpr std::size_t kUnknownMax = stun::kAttributesMax;
 static_assert(stun::kHeaderSize + 4 + 4 + 20 + 4 + 2 * kUnknownMax + 8 <= kAnswerMax);
 
-// Send and Data are never requests (RFC 8656 §17).
+// Send, Data (RFC 8656 §17) and ConnectionAttempt (RFC 6062 §6.1) are never requests.
 bool is_request_method(std::uint16_t raw_method) {
   const auto method = static_cast<Method>(raw_method);
-  return stun::is_known_method(raw_method) && method != Method::kSend && method != Method::kData;
+  return stun::is_known_method(raw_method) && method != Method::kSend && method != Method::kData &&
+         method != Method::kConnectionAttempt;
 }
 
 // RFC 8489 §9.2.4, second check; a value of an impossible size names nobody either.

@@ -198,6 +198,10 @@ std::string_view reason_phrase(std::uint16_t code) {
       return "Unsupported Transport Protocol";
     case 443:
       return "Peer Address Family Mismatch";
+    case 446:
+      return "Connection Already Exists";
+    case 447:
+      return "Connection Timeout or Failure";
     case 486:
       return "Allocation Quota Reached";
     case 500:

@@ -44,8 +44,9 @@ Result read(stun::Bytes bytes, std::size_t piece) {
     return true;
   };
   auto state = Connection::State::kAgain;
-  while (state == Connection::State::kAgain ||
-         (state == Connection::State::kOpen && !script.incoming.empty()))
+  while (
+      state == Connection::State::kAgain ||
+      (state == Connection::State::kOpen && !script.incoming.empty() && !connection.is_binding()))
     state = connection.receive(room, 1, take);
   result.strange = state == Connection::State::kOver;
   return result;

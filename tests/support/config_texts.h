@@ -67,6 +67,7 @@ inline std::vector<std::string> every_key() {
                                   "[[listener]]",
                                   "[[relay]]",
                                   "[streams]",
+                                  "[tcp_relay]",
                                   "[[certificate]]",
                                   "[own_host]",
                                   "[relay_ports]",

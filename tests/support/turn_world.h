@@ -153,6 +153,8 @@ class World : public ServerHost {
     return static_cast<std::uint32_t>((state >> 33) % bound);
   }
   FlowSink& flows() override { return sink; }
+  PeerStreams* peer_streams() override { return streams; }
+  void put_off(RequestToken token) override { EXPECT_TRUE(put_offs.insert(token).second); }
 
   // 0 for a success.
   std::uint16_t code_of(RequestToken token) const {
@@ -162,6 +164,8 @@ class World : public ServerHost {
   }
 
   Sink sink;
+  PeerStreams* streams = nullptr;
+  std::set<RequestToken> put_offs;
   KeyState unknown = KeyState::kUnknown;  // of whom there are no keys
   std::vector<Unauthorized> refused;
   std::map<RequestToken, std::vector<std::uint8_t>> replies;

@@ -47,7 +47,7 @@ TEST(AttributeTable, KnownButUnexpectedIsUnderstood) {
   EXPECT_FALSE(is_understood(0x0024, Method::kBinding));   // ICE's PRIORITY
   EXPECT_FALSE(is_understood(0x001B, Method::kAllocate));  // ACCESS-TOKEN (docs/protocol.md 36)
   EXPECT_FALSE(is_known_method(0x002));                    // Shared Secret
-  EXPECT_FALSE(is_known_method(0x00A));                    // RFC 6062
+  EXPECT_FALSE(is_known_method(0x00D));                    // RFC 6062
   EXPECT_TRUE(is_known_method(0x009));
 }
 

@@ -62,7 +62,8 @@ std::map<std::string, Change> all_changes() {
       of_users{{"auth.users", kLive}}, of_peers{{"peers", kLive}},
       of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}},
       of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}},
-      of_identity{{"identity", kLive}}, of_streams{{"streams", kRestart}};
+      of_identity{{"identity", kLive}}, of_streams{{"streams", kRestart}},
+      of_tcp_relay{{"tcp_relay", kRestart}};
   const std::string list = testing::TempDir() + "difference-list";
   std::ofstream(list) << "10.0.0.0/8\n";
   const auto rule = [](const std::string& text) {
@@ -143,6 +144,18 @@ std::map<std::string, Change> all_changes() {
        {"certificate = [{ chain = \"a.pem\", key = \"a.key\" }]", {{"certificate", kRestart}}}},
       {"certificate.key",
        {"certificate = [{ chain = \"a.pem\", key = \"b.key\" }]", {{"certificate", kRestart}}}},
+      {"tcp_relay.enabled", {"tcp_relay.enabled = true", of_tcp_relay}},
+      {"tcp_relay.sockets", {"tcp_relay.sockets = 50", of_tcp_relay}},
+      {"tcp_relay.connections_per_allocation",
+       {"tcp_relay.connections_per_allocation = 50", of_tcp_relay}},
+      {"tcp_relay.connections_per_user", {"tcp_relay.connections_per_user = 50", of_tcp_relay}},
+      {"tcp_relay.connecting_per_allocation",
+       {"tcp_relay.connecting_per_allocation = 50", of_tcp_relay}},
+      {"tcp_relay.connects_per_user_per_second",
+       {"tcp_relay.connects_per_user_per_second = 50", of_tcp_relay}},
+      {"tcp_relay.connects_per_user_burst",
+       {"tcp_relay.connects_per_user_burst = 50", of_tcp_relay}},
+      {"tcp_relay.own_host_peers", {"tcp_relay.own_host_peers = [\"192.0.2.1:80\"]", of_tcp_relay}},
       {"streams.connections", {"streams.connections = 50", of_streams}},
       {"streams.connections_per_source", {"streams.connections_per_source = 50", of_streams}},
       {"streams.waiting_kib", {"streams.waiting_kib = 50", of_streams}},
@@ -259,7 +272,8 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
                                      "test",        "other_realm",   "other_realm.peers",
                                      "streams",     "own_host",      "certificate",
                                      "clients",     "payload",       "payload.rule",
-                                     "identity",    "identity.rule", "identity.class"};
+                                     "identity",    "identity.rule", "identity.class",
+                                     "tcp_relay"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;

@@ -55,5 +55,22 @@ TEST(Streams, LimitsAreWithinBounds) {
                        ":5: streams.connections: expected an integer from 1 to 1000000"));
 }
 
+TEST(TcpRelay, IsOffUnlessItIsAskedFor) {
+  EXPECT_FALSE(accepted(kEnough).tcp_relay.enabled);
+  EXPECT_TRUE(accepted(kEnough + "tcp_relay.enabled = true\n").tcp_relay.enabled);
+}
+
+TEST(TcpRelay, PeersOnTheOwnHostAreNamedWhole) {
+  const Config read =
+      accepted(kEnough + "tcp_relay.own_host_peers = [\"192.0.2.1:80\", \"[2001:db8::1]:81\"]\n");
+  EXPECT_EQ(read.tcp_relay.own_host_peers,
+            (std::vector<Endpoint>{{Address::v4(192, 0, 2, 1), 80},
+                                   {*Address::parse("2001:db8::1"), 81}}));
+  for (const char* wrong : {"192.0.2.1", "192.0.2.1:0", "192.0.2.0/24", "localhost:80"})
+    EXPECT_TRUE(contains(problem("tcp_relay.own_host_peers = [\"" + std::string(wrong) + "\"]\n"),
+                         ":4: tcp_relay.own_host_peers[0]: expected an address and port"))
+        << wrong;
+}
+
 }  // namespace
 }  // namespace turnpike::config

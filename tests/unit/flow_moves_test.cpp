@@ -167,6 +167,24 @@ TEST_F(Tickets, ChooseTheirShardWhoeverBringsThem) {
   EXPECT_TRUE(known.has_allocation) << "and is known by it, for what it may ask";
 }
 
+// Of a ConnectionBind (RFC 6062), which comes from another five-tuple than the allocation's.
+TEST_F(Tickets, ConnectionIdsChooseTheirShardToo) {
+  world_.setup_.shard_count = 3;
+  const auto run_id = [&](std::uint8_t shard, stun::Method method) {
+    const auto id = world_.tokens_.seal_connection({shard, 77});
+    const ClientEndpoint own = world_.client_;
+    world_.client_ = kNew4;
+    const auto frame = frame_of(authenticated(
+        world_, method, [&](MessageWriter& writer) { writer.add(Attribute::kConnectionId, id); }));
+    world_.client_ = own;
+    return world_.run(frame).shard;
+  };
+  for (const std::uint8_t shard : {0, 1, 2})
+    EXPECT_EQ(run_id(shard, stun::Method::kConnectionBind), shard);
+  EXPECT_EQ(run_id(3, stun::Method::kConnectionBind), 0) << "there is no such shard";
+  EXPECT_EQ(run_id(2, stun::Method::kConnect), 0) << "it means nothing there";
+}
+
 TEST_F(Tickets, OfNobodysMakingChooseNone) {
   world_.setup_.shard_count = 3;
   auto forged = ticket_of(2);

@@ -63,6 +63,33 @@ TEST_F(MetricsText, CountMovesOfAllShards) {
   EXPECT_TRUE(says("turnpike_moves_total 3"));
 }
 
+TEST_F(MetricsText, TellOfTcpRelayingWhereThereIsAny) {
+  EXPECT_FALSE(says("turnpike_peer_relays 0"));
+  PeerStreamCounters peers;
+  source.peer_streams = &peers;
+  ServerCounters other;
+  source.shards.push_back(&other);
+  peers.relays.set(2);
+  peers.bytes_to_peers.add(7);
+  peers.bytes_to_clients.add(8);
+  peers.count(PeerStreamFailure::kOwnHost);
+  shard.peer_connections.set(3);
+  other.peer_connections.set(4);
+  shard.unbound.add(5);
+  other.arrivals[static_cast<std::size_t>(PeerArrival::kNoPermission)].add(6);
+  shard.requests[4][14].add(9);  // Connect, 447
+  EXPECT_TRUE(says("turnpike_peer_relays 2"));
+  EXPECT_TRUE(says("turnpike_peer_connections 7"));
+  EXPECT_TRUE(says("turnpike_peer_connections_unbound_total 5"));
+  EXPECT_TRUE(says(R"(turnpike_peer_arrivals_total{result="no_permission"} 6)"));
+  EXPECT_TRUE(says(R"(turnpike_peer_arrivals_total{result="offered"} 0)"));
+  EXPECT_TRUE(says(R"(turnpike_peer_stream_bytes_total{direction="to_peer"} 7)"));
+  EXPECT_TRUE(says(R"(turnpike_peer_stream_bytes_total{direction="to_client"} 8)"));
+  EXPECT_TRUE(says(R"(turnpike_peer_stream_failures_total{reason="own_host"} 1)"));
+  EXPECT_TRUE(says(R"(turnpike_requests_total{method="connect",result="447"} 9)"));
+  EXPECT_TRUE(says(R"(turnpike_requests_total{method="connection_bind",result="success"} 0)"));
+}
+
 TEST_F(MetricsText, CountAllocationsByWhatTheirClientsSpeak) {
   ServerCounters other;
   source.shards.push_back(&other);
