@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kSuites =
     "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!MD5:!SHA1";
 constexpr int kWarnDays = 14;
+constexpr std::size_t kReadAhead = 65536;
 
 [[noreturn]] void fail(const std::string& file, const std::string& what) {
   std::array<char, 256> why{};
@@ -112,6 +113,7 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
                              SSL_MODE_RELEASE_BUFFERS);
   // All that the socket has in one call, instead of two for each record.
   SSL_CTX_set_read_ahead(made, 1);
+  SSL_CTX_set_default_read_buffer_len(made, kReadAhead);
   // Two tickets are for browsers that open several connections at once.
   SSL_CTX_set_num_tickets(made, 1);
   SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
@@ -165,7 +167,8 @@ int TlsContext::use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP
                            EVP_MAC_CTX* mac, int encrypts) {
   auto* const tickets = static_cast<TicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
   const int used = tickets->use(name, iv, cipher, mac, encrypts != 0);
-  // By TLS 1.3 a ticket is for one connection (RFC 8446 §C.4): who has none left comes anew in full.
+  // By TLS 1.3 a ticket is for one connection (RFC 8446 §C.4): who has none left comes anew in
+  // full.
   return used == 1 && encrypts == 0 && SSL_version(ssl) == TLS1_3_VERSION ? 2 : used;
 }
 
