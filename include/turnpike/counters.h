@@ -42,7 +42,8 @@ struct ServerCounters {
   Counter moves;  // allocations that have gone on by another five-tuple
   // Now.
   Counter allocations;
-  std::array<Counter, kMostRealms> realm_allocations;  // of them, by RealmIndex
+  std::array<Counter, kMostRealms> realm_allocations;      // of them, by RealmIndex
+  std::array<Counter, kTransports> transport_allocations;  // of them, by Transport of the client
   Counter permissions;
   Counter channels;
   Counter reservations;

@@ -76,7 +76,7 @@ enum class Unauthorized : std::uint8_t {
 enum class PeerVerdict : std::uint8_t {
   kAllowed,
   kForbidden,
-  kOwnHost,  // the rules allow it, but it is on the relay's own host, where no packet gets to
+  kOwnHost,  // the rules allow it, but it is on the relay's own host, which is not to be reached
   kCount,
 };
 

@@ -23,6 +23,7 @@ namespace turnpike {
   X(kFull, "full", "refused: there are as many as there may be (streams.connections)")       \
   X(kSource, "source", "refused: its source has as many as it may (connections_per_source)") \
   X(kDenied, "denied", "refused: its address is no client's ([clients])")                    \
+  X(kReplaced, "replaced", "DTLS: the client has begun anew from the same address and port") \
   X(kProxy, "proxy", "a proxy's header is missing, or can't be used (streams.proxies)")      \
   X(kShutdown, "shutdown", "the node stops")
 
@@ -79,12 +80,14 @@ constexpr std::size_t tls_alert(std::uint8_t number) {
   return place;
 }
 
+inline constexpr std::size_t kStreamKinds = 3;  // TCP, TLS, DTLS
+inline constexpr std::size_t kDtlsKind = 2;
+
 struct StreamCounters {
   Counter accepted, connections;
-  // By kind: 0 plain, 1 TLS.
-  std::array<Counter, 2> open;  // now, and done with their handshake
+  std::array<Counter, kStreamKinds> open;  // now, and done with their handshake
   std::array<Counter, static_cast<std::size_t>(StreamEnd::kCount)> ends;
-  std::array<Counter, 2> bytes_in, bytes_out;  // as the kernel's sockets have them, without TLS
+  std::array<Counter, kStreamKinds> bytes_in, bytes_out;  // without what TLS adds
   Counter messages_in, messages_out;
   Counter writes;         // each of one or more messages
   Counter lost_to_slow;   // messages for readers that are too slow
@@ -92,7 +95,10 @@ struct StreamCounters {
   Counter lost_unowned;   // messages for connections that are no more
   Counter stalls;         // reads put off, since no frame was left
   Counter out_of_descriptors;
-  std::array<Counter, 2> handshakes;  // TLS 1.2 and 1.3
+  // Of DTLS, which loses what can't go on at once.
+  Counter lost_no_frame;  // messages and datagrams
+  Counter lost_strange;   // datagrams of nobody whose hands were shaken, or are being
+  std::array<Counter, 3> handshakes;  // TLS 1.2 and 1.3, DTLS 1.2
   Counter resumed;
   // From clients, and to them, by place in kTlsAlerts.
   std::array<std::array<Counter, kTlsAlerts.size()>, 2> alerts;

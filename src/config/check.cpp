@@ -184,19 +184,23 @@ class Checker {
              "expected a listening address ([[listener]] address = \"192.0.2.1:3478\", or "
              "--listen): only a single af_xdp or af_packet port has one by default; found none");
     }
-    std::set<std::pair<Endpoint, bool>> seen;
+    std::set<std::pair<Endpoint, Transport>> seen;
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
       const ListenerConfig& listener = config_.listeners[i];
-      const bool udp = listener.transport == ListenerTransport::kUdp;
-      const bool tls = !udp && listener.transport != ListenerTransport::kTcp;
-      if (!seen.emplace(listener.endpoint, udp).second) {
-        refuse(at("listener", i, ".address"), "expected each listening address once" +
-                                                  std::string(udp ? "" : " for TCP") + ", found " +
-                                                  listener.endpoint.to_string() + " again");
+      const Transport transport = transport_of(listener.transport);
+      const bool tls = listener.transport != ListenerTransport::kUdp &&
+                       listener.transport != ListenerTransport::kTcp;
+      if (!seen.emplace(listener.endpoint, transport).second) {
+        const std::string of = transport == Transport::kTcp    ? " for TCP"
+                               : transport == Transport::kDtls ? " for DTLS"
+                                                               : "";
+        refuse(at("listener", i, ".address"), "expected each listening address once" + of +
+                                                  ", found " + listener.endpoint.to_string() +
+                                                  " again");
       }
       if (tls && config_.certificates.empty()) {
         refuse(at("listener", i, ".transport"),
-               "expected a [[certificate]] with its chain and key for TLS, found none");
+               "expected a [[certificate]] with its chain and key for TLS and DTLS, found none");
       }
       if (listener.stun_only && listener.turn_only) {
         refuse(at("listener", i, ".turn_only"),
@@ -379,9 +383,7 @@ void fill_alternates(Config& config) {
     for (const ListenerConfig& other : config.listeners) {
       if (!other.anycast && !other.stun_only && other.alternates.empty() &&
           other.endpoint.address.family == listener.endpoint.address.family &&
-          (other.transport == listener.transport ||
-           (other.transport != ListenerTransport::kUdp &&
-            listener.transport != ListenerTransport::kUdp))) {
+          transport_of(other.transport) == transport_of(listener.transport)) {
         listener.alternates.push_back(other.endpoint);
       }
     }

@@ -175,6 +175,13 @@ struct RelayPortsSection {
   friend bool operator==(const RelayPortsSection&, const RelayPortsSection&) = default;
 };
 
+// Clients and peers on the relay's own host, and behind interfaces of it that are no ports.
+struct OwnHostSection {
+  bool udp = true;
+
+  friend bool operator==(const OwnHostSection&, const OwnHostSection&) = default;
+};
+
 struct MetricsSection {
   Endpoint address{Address::v4(127, 0, 0, 1), 9641};
   bool enabled = true;
@@ -224,6 +231,7 @@ struct Config {
   PayloadSection payload;
   IdentitySection identity;
   StreamsSection streams;
+  OwnHostSection own_host;
   std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;
   MetricsSection metrics;
@@ -236,8 +244,11 @@ struct Config {
   bool turn_enabled() const;
   // Whether any of them has the node's own realm.
   bool own_realm_used() const;
-  // Whether clients come to any of them by TCP.
-  bool streams_used() const;
+  // Whether clients come to any of them by it.
+  bool is_used(Transport transport) const;
+  // Whether kernel sockets serve clients and peers on this host: some port has routes of the
+  // kernel.
+  bool own_host_used() const;
 
   // All realms by RealmIndex: the node's own, then the others. Good as long as this is.
   struct RealmView {

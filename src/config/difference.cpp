@@ -147,6 +147,7 @@ constexpr Key kKeys[] = {
     {"payload", kLive, same<&Config::payload>},
     {"identity", kLive, same<&Config::identity>},
     {"streams", kRestart, same<&Config::streams>},
+    {"own_host", kRestart, same<&Config::own_host>},
     {"certificate", kRestart, same<&Config::certificates>},
     {"relay_ports", kRestart, same<&Config::relay_ports>},
     {"metrics", kRestart, same<&Config::metrics>},

@@ -154,10 +154,16 @@ void warn_of_idle_realms(Config& config) {
 
 }  // namespace
 
-bool Config::streams_used() const {
-  return std::any_of(listeners.begin(), listeners.end(), [](const ListenerConfig& listener) {
-    return listener.transport != ListenerTransport::kUdp;
-  });
+bool Config::is_used(Transport transport) const {
+  return std::any_of(listeners.begin(), listeners.end(),
+                     [transport](const ListenerConfig& listener) {
+                       return transport_of(listener.transport) == transport;
+                     });
+}
+
+bool Config::own_host_used() const {
+  return own_host.udp && std::any_of(ports.begin(), ports.end(),
+                                     [](const PortConfig& port) { return !port.static_next_hop; });
 }
 
 bool Config::turn_enabled() const {

@@ -62,8 +62,8 @@ Take read_listener(ListenerConfig& listener) {
   return Take([&listener](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
         {"address", parsed(listener.endpoint, parse_server, kServerExpected)},
-        {"transport",
-         parsed(listener.transport, parse_transport, "\"udp\", \"tcp\", \"tls\" or \"auto\"")},
+        {"transport", parsed(listener.transport, parse_transport,
+                             "\"udp\", \"tcp\", \"tls\", \"auto\" or \"dtls\"")},
         {"stun_only", boolean(listener.stun_only)},
         {"turn_only", boolean(listener.turn_only)},
         {"anycast", boolean(listener.anycast)},
@@ -300,6 +300,13 @@ Take read_relay_ports(Config& config) {
   });
 }
 
+Take read_own_host(Config& config) {
+  return Take([&config](Reader& reader, const Value& value, const std::string& path) {
+    const Field fields[] = {{"udp", boolean(config.own_host.udp)}};
+    reader.read_table(value, path, fields);
+  });
+}
+
 Take read_metrics(Config& config) {
   return Take([&config](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
@@ -359,6 +366,7 @@ Take read_root(Config& config) {
         {"listener", list(config.listeners, read_listener, "[[listener]] tables")},
         {"relay", read_relays(config.relayed)},
         {"streams", read_streams(config.streams)},
+        {"own_host", read_own_host(config)},
         {"certificate", list(config.certificates, read_certificate, "[[certificate]] tables")},
         {"relay_ports", read_relay_ports(config)},
         {"auth", read_auth(config)},

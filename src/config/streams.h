@@ -11,9 +11,21 @@
 namespace turnpike::config {
 
 // What clients speak to a listener: kAuto tells TCP from TLS by what comes first.
-enum class ListenerTransport : std::uint8_t { kUdp, kTcp, kTls, kAuto };
+enum class ListenerTransport : std::uint8_t { kUdp, kTcp, kTls, kAuto, kDtls };
 
-// Files of a certificate of TLS listeners: the first is for clients that ask for none by name.
+constexpr Transport transport_of(ListenerTransport spoken) {
+  switch (spoken) {
+    case ListenerTransport::kUdp:
+      return Transport::kUdp;
+    case ListenerTransport::kDtls:
+      return Transport::kDtls;
+    default:
+      return Transport::kTcp;
+  }
+}
+
+// Files of a certificate of TLS and DTLS listeners: the first is for clients that ask for none by
+// name.
 struct CertificateConfig {
   std::string chain;  // PEM, the server's own first
   std::string key;    // PEM

@@ -135,6 +135,7 @@ std::optional<ListenerTransport> parse_transport(std::string_view text) {
   if (text == "tcp") return ListenerTransport::kTcp;
   if (text == "tls") return ListenerTransport::kTls;
   if (text == "auto") return ListenerTransport::kAuto;
+  if (text == "dtls") return ListenerTransport::kDtls;
   return std::nullopt;
 }
 

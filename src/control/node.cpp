@@ -25,6 +25,7 @@
 #include "control/service.h"
 #include "control/settings.h"
 #include "control/timers.h"
+#include "control/transports.h"
 #include "control/watch.h"
 #include "dataplane/clock.h"
 #include "dataplane/dataplane.h"
@@ -37,7 +38,6 @@
 #include "log/log.h"
 #include "observe/conditions.h"
 #include "observe/metrics.h"
-#include "transport/transport.h"
 #include "turnpike/nonce.h"
 #include "turnpike/quota.h"
 #include "turnpike/reservation_token.h"
@@ -57,8 +57,7 @@ constexpr std::uint64_t kNotesMs = 10'000;  // a line of each shard in that time
 // An interface that gets an XDP program may go down for a moment, and the kernel tells late that it
 // is up.
 constexpr std::uint64_t kLinksFirstMs = 3000;
-constexpr int kRoundMs = 5;           // control's round, where nothing is passed to the kernel
-constexpr int kExceptionRoundMs = 1;  // and where it is
+constexpr int kRoundMs = 5;  // control's round
 
 class Node {
  public:
@@ -106,8 +105,8 @@ class Node {
   std::optional<flow::SharedMeters> meters_;  // where something is limited at the start
   flow::Setup setup_;
   std::vector<std::unique_ptr<engine::EngineThread>> engines_;
-  std::unique_ptr<transport::Transport> transport_;  // none: no client comes by TCP
-  Heartbeat heartbeat_;                              // control: wo, metrics: ro
+  std::optional<Transports> transports_;
+  Heartbeat heartbeat_;  // control: wo, metrics: ro
   observe::Conditions conditions_;
   std::optional<Watch> watch_;
   std::uint32_t routes_told_ = 0;  // the epoch that engines were last woken for
@@ -141,10 +140,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
-  if (config_.streams_used())
-    transport_ = std::make_unique<transport::Transport>(transport_config(config_),
-                                                        dataplane_->stream_port(0),
-                                                        prefixes_.clients, dataplane::real_ms);
+  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get()});
   config::forget_secrets(config_);
@@ -152,7 +148,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
 
 Node::~Node() {
   metrics_.reset();
-  if (transport_) transport_->stop();
+  if (transports_) transports_->stop();
   // Engines first: what workers still have in their rings is drained, not answered.
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->stop();
@@ -226,7 +222,7 @@ observe::MetricsSource Node::metrics_source() {
     source.workers.push_back(&dataplane_->counters(worker));
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     source.shards.push_back(&engine->counters());
-  if (transport_) source.streams.push_back(&transport_->counters());
+  transports_->tell(source);
   for (const config::Config::RealmView& realm : config_.realms())
     source.realms.push_back(realm.name);
   source.tables = &tables_;
@@ -237,7 +233,9 @@ observe::MetricsSource Node::metrics_source() {
       hearts.push_back({"worker " + std::to_string(worker), &dataplane_->heartbeat(worker)});
     for (std::size_t shard = 0; shard < engines_.size(); ++shard)
       hearts.push_back({"engine " + std::to_string(shard), &engines_[shard]->heartbeat()});
-    if (transport_) hearts.push_back({"transport", &transport_->heartbeat()});
+    if (const Heartbeat* const exceptions = dataplane_->exception_heartbeat())
+      hearts.push_back({"exceptions", exceptions});
+    transports_->add_hearts(hearts);
     return hearts;
   };
   source.ports = [this] {
@@ -286,6 +284,8 @@ std::string spoken_at(const config::ListenerConfig& listener) {
       return ", TLS";
     case config::ListenerTransport::kAuto:
       return ", TCP and TLS";
+    case config::ListenerTransport::kDtls:
+      return ", DTLS";
     case config::ListenerTransport::kUdp:
       break;
   }
@@ -301,10 +301,8 @@ void Node::say_what_runs() const {
   log::info("memory of DPDK: " + dataplane_->memory());
   for (const std::string& warning : dataplane_->warnings())
     log::warning(warning);
-  if (transport_) {
-    for (const std::string& warning : transport_->warnings())
-      log::warning(warning);
-  }
+  for (const std::string& warning : transports_->warnings())
+    log::warning(warning);
   for (std::size_t i = 0; i < config_.ports.size(); ++i) {
     const config::PortConfig& port = config_.ports[i];
     if (port.driver == config::PortDriver::kAfXdp && next_hops_.has_vlans(i) &&
@@ -401,13 +399,7 @@ Timers Node::chores() {
 // Certificates alone, as yet.
 void Node::reload() {
   log::warning("SIGHUP: certificates are read again; all else is read at the start only");
-  if (!transport_) return;
-  try {
-    for (const std::string& warning : transport_->reload())
-      log::warning(warning);
-  } catch (const std::runtime_error& error) {
-    log::error(std::string(error.what()) + "; the certificates from before stay");
-  }
+  transports_->reload();
 }
 
 // While the process has the capability that their priority takes.
@@ -429,7 +421,7 @@ void Node::run(const Signals& signals) {
   dataplane_->start(setup_, tables_, next_hops_, policy_.part<&Policy::worker>(), tokens_, qsbr_);
   for (const std::unique_ptr<engine::EngineThread>& engine : engines_)
     engine->start();
-  if (transport_) transport_->start();
+  transports_->start();
   heartbeat_.beat(dataplane::real_ms());
   start_metrics();
   say_what_runs();
@@ -438,21 +430,16 @@ void Node::run(const Signals& signals) {
   log::info("ready");
   notify_manager("READY=1");
 
-  const bool exceptions =
-      std::any_of(config_.ports.begin(), config_.ports.end(), [](const config::PortConfig& port) {
-        return !config::is_kernel_shared(port.driver) && port.exception_name != "none";
-      });
   Timers timers = chores();
   pollfd waits[] = {
       {signals.fd(), POLLIN, 0}, {next_hops_.fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
   for (;;) {
-    poll(waits, std::size(waits), exceptions ? kExceptionRoundMs : kRoundMs);
+    poll(waits, std::size(waits), kRoundMs);
     const Signals::Wish wish = signals.take();
     if (wish == Signals::Wish::kEnd) break;
     if (wish == Signals::Wish::kReload) reload();
     next_hops_.poll();
     tell_routes();
-    dataplane_->poll_exceptions();
     if (addresses_.poll()) tell_addresses();
     const std::uint64_t now = dataplane::real_ms();
     heartbeat_.beat(now);

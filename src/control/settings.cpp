@@ -105,10 +105,8 @@ ServerPolicy server_policy(const config::Config& config, const std::vector<Realm
   policy.mobility = config.mobility;
   for (const config::ListenerConfig& listener : config.listeners) {
     if (!listener.alternates.empty())
-      policy.redirects.push_back({listener.endpoint, listener.alternates,
-                                  listener.transport == config::ListenerTransport::kUdp
-                                      ? Transport::kUdp
-                                      : Transport::kTcp});
+      policy.redirects.push_back(
+          {listener.endpoint, listener.alternates, config::transport_of(listener.transport)});
   }
   return policy;
 }
@@ -153,19 +151,38 @@ flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAn
   return policy;
 }
 
+std::vector<transport::CertificateFiles> certificates_of(const config::Config& config) {
+  std::vector<transport::CertificateFiles> files;
+  for (const config::CertificateConfig& one : config.certificates)
+    files.push_back({one.chain, one.key});
+  return files;
+}
+
+transport::Liveness::Patience patience_of(const config::Config& config) {
+  return {std::uint64_t{config.streams.handshake_s} * 1000,
+          std::uint64_t{config.streams.idle_s} * 1000};
+}
+
 }  // namespace
 
 std::vector<Listener> listeners(const config::Config& config) {
   std::vector<Listener> all;
   for (const config::ListenerConfig& listener : config.listeners)
     all.push_back({.endpoint = listener.endpoint,
-                   .transport = listener.transport == config::ListenerTransport::kUdp
-                                    ? Transport::kUdp
-                                    : Transport::kTcp,
+                   .transport = config::transport_of(listener.transport),
                    .stun_only = listener.stun_only,
                    .turn_only = listener.turn_only,
                    .realm = config.realm_of(listener).value()});
   return all;
+}
+
+std::vector<Transport> stream_ports(const config::Config& config) {
+  std::vector<Transport> ports;
+  for (const Transport transport : {Transport::kTcp, Transport::kDtls}) {
+    if (config.is_used(transport)) ports.push_back(transport);
+  }
+  if (config.own_host_used()) ports.push_back(Transport::kUdp);
+  return ports;
 }
 
 dataplane::Options dataplane_options(const config::Config& config) {
@@ -188,13 +205,11 @@ dataplane::Options dataplane_options(const config::Config& config) {
   options.workers = config.workers;
   options.worker_cores = config.worker_cores;
   options.shards = config.shards;
-  if (config.streams_used()) options.stream_ports.push_back(Transport::kTcp);
+  options.stream_ports = stream_ports(config);
   options.hugepages = config.hugepages;
   options.idle_sleep_us = config.idle_sleep_us;
   options.test_time_scale = config.test.time_scale;
-  for (const Listener& listener : listeners(config)) {
-    if (listener.transport == Transport::kUdp) options.listeners.push_back(listener.endpoint);
-  }
+  options.listeners = datagram_listeners(config);
   options.relayed = config.relayed;
   options.relay_ports = {config.relay_ports.min, config.relay_ports.max};
   return options;
@@ -268,26 +283,49 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
   return server;
 }
 
+std::vector<Endpoint> datagram_listeners(const config::Config& config) {
+  std::vector<Endpoint> endpoints;
+  for (const Listener& listener : listeners(config)) {
+    const bool known =
+        std::find(endpoints.begin(), endpoints.end(), listener.endpoint) != endpoints.end();
+    if (listener.transport != Transport::kTcp && !known) endpoints.push_back(listener.endpoint);
+  }
+  return endpoints;
+}
+
 transport::Transport::Config transport_config(const config::Config& config) {
   using Kind = config::ListenerTransport;
   transport::Transport::Config made;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const config::ListenerConfig& listener = config.listeners[i];
-    if (listener.transport == Kind::kUdp) continue;
+    if (config::transport_of(listener.transport) != Transport::kTcp) continue;
     made.places.push_back({listener.endpoint, static_cast<ListenerIndex>(i),
                            listener.transport == Kind::kTcp   ? transport::Security::kPlain
                            : listener.transport == Kind::kTls ? transport::Security::kTls
                                                               : transport::Security::kAuto});
   }
-  for (const config::CertificateConfig& one : config.certificates)
-    made.certificates.push_back({one.chain, one.key});
+  made.certificates = certificates_of(config);
   made.proxies = config.streams.proxies;
   made.connections = config.streams.connections;
   made.connections_per_source = config.streams.connections_per_source;
   made.waiting_bytes = config.streams.waiting_kib * 1024;
-  made.patience = {std::uint64_t{config.streams.handshake_s} * 1000,
-                   std::uint64_t{config.streams.idle_s} * 1000};
+  made.patience = patience_of(config);
   made.key = random_bytes<HashKey>();
+  return made;
+}
+
+transport::DtlsThread::Config dtls_config(const config::Config& config, const flow::Setup& setup) {
+  transport::DtlsThread::Config made;
+  for (std::size_t i = 0; i < setup.listeners.size(); ++i) {
+    if (setup.listeners[i].transport == Transport::kDtls)
+      made.places.push_back({setup.listeners[i].endpoint, static_cast<ListenerIndex>(i)});
+  }
+  made.certificates = certificates_of(config);
+  made.server = {.associations = config.streams.connections,
+                 .associations_per_source = config.streams.connections_per_source,
+                 .patience = patience_of(config),
+                 .key = random_bytes<HashKey>(),
+                 .cookies = setup.cookie_key};
   return made;
 }
 
@@ -338,6 +376,7 @@ flow::Setup flow_setup(const config::Config& config) {
   setup.strangers.key = random_bytes<HashKey>();
   setup.requests.key = random_bytes<HashKey>();
   setup.transaction_key = random_bytes<TransactionIds::Key>();
+  setup.cookie_key = random_bytes<wire::DtlsCookies::Key>();
   return setup;
 }
 

@@ -102,8 +102,8 @@ void Watch::look_at_peers() {
       });
   if (!asked || std::exchange(said_own_host_, true)) return;
   log::warning(
-      "a client asked for a peer on the relay's own host, which no packet of the relay reaches: "
-      "refused (403), as all such will be, without another line here");
+      "a client asked for a peer on the relay's own host, which no packet of the relay reaches "
+      "(own_host.udp): refused (403), as all such will be, without another line here");
 }
 
 // Engines enter theirs as they start, and not before control goes on.

@@ -58,6 +58,11 @@ bool has_jumbo(const Options& options) {
   });
 }
 
+bool has_dtls(const Options& options) {
+  return std::find(options.stream_ports.begin(), options.stream_ports.end(), Transport::kDtls) !=
+         options.stream_ports.end();
+}
+
 // What may be held at once: in engines' rings, both those of known clients and of strangers, and
 // those on their way back; among the fragments that wait; in the rings to other workers; in bursts
 // and caches; and what lies in the queues it serves (af_xdp has twice the descriptors on each
@@ -66,6 +71,7 @@ std::vector<Buffers> buffers_by_worker(const Options& options) {
   const auto ports = static_cast<unsigned>(options.ports.size());
   const unsigned held = options.shards * EngineRings::kMostInFlight + Reassembly::kMostWaiting +
                         options.stream_ports.size() * StreamPort::kMostHeld + ports * kHandoffs +
+                        (has_dtls(options) ? DatagramRings::kMostHeld : 0) +
                         (options.workers - 1U) * kFragmentRing + 2047;
   std::vector<Buffers> buffers(options.workers, {held, 0});
   for (std::size_t port = 0; port < options.ports.size(); ++port) {
@@ -220,6 +226,11 @@ void Dataplane::Impl::make_ports() {
         std::make_unique<ExceptionPath>(i, port.spec().exception_name, port.info().mac,
                                         port.info().mtu, exception_pool.get(), options.workers);
   }
+  std::vector<ExceptionPath*> paths;
+  for (const std::unique_ptr<ExceptionPath>& path : fabric.exceptions) {
+    if (path) paths.push_back(path.get());
+  }
+  if (!paths.empty()) fabric.exception_thread = std::make_unique<ExceptionThread>(paths);
 }
 
 void Dataplane::Impl::make_rings() {
@@ -231,6 +242,9 @@ void Dataplane::Impl::make_rings() {
     fabric.streams.push_back(std::make_unique<StreamPort>(number, options.workers));
     fabric.exceptions.emplace_back();  // all that comes there is the relay's
     infos.push_back({.mac = {0x02}, .mtu = UINT16_MAX, .messages_of = transport});
+    if (transport == Transport::kDtls)
+      fabric.sessions =
+          std::make_unique<DatagramRings>(options.workers, fabric.streams.back()->bell());
   }
   fabric.handed_over = std::vector<Fabric::HandedOver>(options.workers);
   for (std::size_t port = 0; port < fabric.ports.size(); ++port) {
@@ -341,6 +355,7 @@ void Dataplane::start(const flow::Setup& setup, const flow::Tables& tables,
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     port->start();
   impl_->running = true;
+  if (impl_->fabric.exception_thread) impl_->fabric.exception_thread->start();
   for (const std::unique_ptr<Worker>& worker : impl_->workers) {
     worker->start(setup, tables, next_hops, policy, tokens, qsbr);
   }
@@ -351,12 +366,14 @@ void Dataplane::stop() {
   impl_->running = false;
   for (const std::unique_ptr<Worker>& worker : impl_->workers)
     worker->stop();
+  if (impl_->fabric.exception_thread) impl_->fabric.exception_thread->stop();
   for (const std::unique_ptr<Port>& port : impl_->fabric.ports)
     port->stop();
   for (const std::unique_ptr<EngineRings>& engine : impl_->fabric.engines)
     engine->drain();
   for (const std::unique_ptr<StreamPort>& streams : impl_->fabric.streams)
     streams->drain();
+  if (impl_->fabric.sessions) impl_->fabric.sessions->drain();
   for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
     if (path) path->drain();
   }
@@ -366,18 +383,25 @@ void Dataplane::stop() {
     empty(fragments->from);
 }
 
-StreamPort& Dataplane::stream_port(unsigned number) {
-  return *impl_->fabric.streams[number];
+StreamPort* Dataplane::stream_port(Transport transport) {
+  const std::vector<Transport>& all = impl_->options.stream_ports;
+  const auto found = std::find(all.begin(), all.end(), transport);
+  return found == all.end()
+             ? nullptr
+             : impl_->fabric.streams[static_cast<std::size_t>(found - all.begin())].get();
+}
+
+DatagramRings& Dataplane::datagram_rings() {
+  return *impl_->fabric.sessions;
 }
 
 EnginePort& Dataplane::engine_port(std::uint8_t shard) {
   return *impl_->fabric.engines[shard];
 }
 
-void Dataplane::poll_exceptions() {
-  for (const std::unique_ptr<ExceptionPath>& path : impl_->fabric.exceptions) {
-    if (path) path->poll();
-  }
+const Heartbeat* Dataplane::exception_heartbeat() const {
+  const ExceptionThread* const thread = impl_->fabric.exception_thread.get();
+  return thread == nullptr ? nullptr : &thread->heartbeat();
 }
 
 void Dataplane::count_losses() {

@@ -20,6 +20,7 @@
 
 namespace turnpike::dataplane {
 
+class DatagramRings;
 class StreamPort;
 
 enum class Driver : std::uint8_t { kPci, kAfXdp, kAfPacket, kTap, kMemif };
@@ -93,10 +94,13 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
-  StreamPort& stream_port(unsigned number);
+  // The one whose clients speak it; nullptr: there is none.
+  StreamPort* stream_port(Transport transport);
+  // Of DTLS, where it is among Options::stream_ports; it rings that one's bell.
+  DatagramRings& datagram_rings();
 
-  // Moves frames between rings and exception interfaces; control's thread calls it often.
-  void poll_exceptions();
+  // Of the thread of exception interfaces; nullptr: there are none.
+  const Heartbeat* exception_heartbeat() const;
 
   const flow::WorkerCounters& counters(std::uint16_t worker) const;
   // In real_ms() (clock.h).

@@ -21,11 +21,6 @@ void put(rte_ring* ring, rte_mbuf* mbuf) {
   assert(result == 0);
 }
 
-// For the one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
-bool has_none(const rte_ring* ring) {
-  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
-}
-
 }  // namespace
 
 FrameNotes& notes_of(rte_mbuf* mbuf) {

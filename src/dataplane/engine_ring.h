@@ -24,6 +24,10 @@ struct FrameNotes {
   std::uint64_t since_ms = 0;    // when it began to wait for a neighbour
   std::uint32_t generation = 0;  // of its next hop, then
   flow::VlanTags tags;           // those taken off; valid where Packet::tag_bytes isn't 0
+  // From a transport thread: a client's datagram that goes out as it is, by `port`, with `tags`;
+  // no message of his.
+  bool goes_out = false;
+  std::uint16_t port = 0;
 };
 FrameNotes& notes_of(rte_mbuf* mbuf);
 const FrameNotes& notes_of(const rte_mbuf* mbuf);
@@ -36,6 +40,11 @@ using Ring = std::unique_ptr<rte_ring, RingDeleter>;
 // throws std::runtime_error when memory is short.
 Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size,
                unsigned element = sizeof(void*));
+
+// For its one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
+inline bool has_none(const rte_ring* ring) {
+  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
+}
 
 class EngineRings final : public EnginePort {
  public:

@@ -9,6 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -18,7 +21,7 @@ namespace turnpike::dataplane {
 namespace {
 
 constexpr unsigned kDownSize = 512;
-constexpr int kFramesPerPoll = 64;
+constexpr unsigned kFramesPerMove = 64;
 
 // All workers' together hold some 2,048 frames, however many workers there are.
 unsigned up_size(unsigned workers) {
@@ -112,26 +115,50 @@ void ExceptionPath::set_carrier(bool up) {
   if (ioctl(fd_, TUNSETCARRIER, &carrier) == 0) carrier_ = up;
 }
 
-void ExceptionPath::poll() {
+bool ExceptionPath::has_work() const {
+  return std::any_of(up_.begin(), up_.end(),
+                     [](const Ring& ring) { return !has_none(ring.get()); });
+}
+
+bool ExceptionPath::has_room() const {
+  return rte_ring_full(down_.get()) == 0;
+}
+
+bool ExceptionPath::move() {
+  bool more = false;
   for (const Ring& ring : up_) {
-    void* frame = nullptr;
-    for (int i = 0; i < kFramesPerPoll && rte_ring_sc_dequeue(ring.get(), &frame) == 0; ++i) {
-      auto* mbuf = static_cast<rte_mbuf*>(frame);
+    std::array<rte_mbuf*, kFramesPerMove> frames;
+    const unsigned n = rte_ring_sc_dequeue_burst(
+        ring.get(), reinterpret_cast<void**>(frames.data()), kFramesPerMove, nullptr);
+    for (unsigned i = 0; i < n; ++i) {
       // A full TAP loses the frame, as a full queue of a NIC does.
       [[maybe_unused]] const ssize_t written =
-          write(fd_, rte_pktmbuf_mtod(mbuf, char*), rte_pktmbuf_data_len(mbuf));
-      rte_pktmbuf_free(mbuf);
+          write(fd_, rte_pktmbuf_mtod(frames[i], char*), rte_pktmbuf_data_len(frames[i]));
     }
+    rte_pktmbuf_free_bulk(frames.data(), n);
+    more |= n == kFramesPerMove;
   }
-  for (int i = 0; i < kFramesPerPoll; ++i) {
-    rte_mbuf* mbuf = rte_pktmbuf_alloc(pool_);
-    if (mbuf == nullptr) return;
-    const ssize_t size = read(fd_, rte_pktmbuf_mtod(mbuf, char*), rte_pktmbuf_tailroom(mbuf));
-    if (size <= 0) return rte_pktmbuf_free(mbuf);
-    mbuf->data_len = static_cast<std::uint16_t>(size);
-    mbuf->pkt_len = mbuf->data_len;
-    if (rte_ring_sp_enqueue(down_.get(), mbuf) != 0) return rte_pktmbuf_free(mbuf);
+  unsigned read_frames = 0;
+  while (read_frames < kFramesPerMove && has_room() && read_one())
+    ++read_frames;
+  return more || read_frames == kFramesPerMove;
+}
+
+// Into the ring, which has room.
+bool ExceptionPath::read_one() {
+  rte_mbuf* const frame = rte_pktmbuf_alloc(pool_);
+  if (frame == nullptr) return false;
+  const ssize_t size = read(fd_, rte_pktmbuf_mtod(frame, char*), rte_pktmbuf_tailroom(frame));
+  if (size <= 0) {
+    gone_ = size < 0 && errno != EAGAIN && errno != EINTR;
+    rte_pktmbuf_free(frame);
+    return false;
   }
+  frame->data_len = static_cast<std::uint16_t>(size);
+  frame->pkt_len = frame->data_len;
+  [[maybe_unused]] const int put = rte_ring_sp_enqueue(down_.get(), frame);
+  assert(put == 0);
+  return true;
 }
 
 void ExceptionPath::drain() {

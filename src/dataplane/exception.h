@@ -35,15 +35,27 @@ class ExceptionPath {
   // for which there was no buffer.
   unsigned from_kernel(rte_mempool* pool, rte_mbuf** out, unsigned most, unsigned& lost);
 
-  // Control side: whether the port's link is up, which routing daemons see.
+  // Control's thread: whether the port's link is up, which routing daemons see.
   void set_carrier(bool up);
-  // Control side: moves what waits, both ways.
-  void poll();
+
+  // The exception thread's side.
+  // Moves some of what waits, both ways; true: there may be more.
+  bool move();
+  // Whether workers have something for the kernel; and whether there is room for what it has.
+  bool has_work() const;
+  bool has_room() const;
+  // For poll(2): readable when the kernel has something. Less than 0: the interface is gone.
+  int fd() const { return gone_ ? -1 : fd_; }
+
+  // After all threads have ended.
   void drain();
 
  private:
+  bool read_one();
+
   std::string name_;
   int fd_ = -1;
+  bool gone_ = false;  // the interface; exception thread: rw
   bool carrier_ = true;
   rte_mempool* pool_;
   std::vector<Ring> up_;  // by worker

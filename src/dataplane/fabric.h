@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "base/keyed_hash.h"
+#include "dataplane/datagram_rings.h"
 #include "dataplane/engine_ring.h"
 #include "dataplane/exception.h"
+#include "dataplane/exception_thread.h"
 #include "dataplane/port.h"
 #include "dataplane/stream_port.h"
 
@@ -26,8 +28,10 @@ inline constexpr unsigned kFragmentRing = 256;
 struct Fabric {
   std::vector<std::unique_ptr<Port>> ports;
   std::vector<std::unique_ptr<ExceptionPath>> exceptions;  // by port; empty: none
+  std::unique_ptr<ExceptionThread> exception_thread;       // of all of them; none: there are none
   std::vector<std::unique_ptr<EngineRings>> engines;       // by shard
   std::vector<std::unique_ptr<StreamPort>> streams;        // ports behind the others
+  std::unique_ptr<DatagramRings> sessions;                 // none: nobody speaks DTLS here
   // handoffs[port][from worker]: frames for a port none of whose queues is the worker's; taken by
   // queue_owner(port, from).
   std::vector<std::vector<Ring>> handoffs;

@@ -11,11 +11,6 @@ namespace {
 constexpr unsigned kBurstSize = 32;
 constexpr unsigned kMostOut = 2 * StreamPort::kFrames + 1;  // what a ring of `read` holds
 
-// For the one consumer. rte_ring_empty() reads without an atomic what the producer writes with one.
-bool has_none(const rte_ring* ring) {
-  return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
-}
-
 bool is_large(const rte_mbuf* frame) {
   return frame->buf_len >= kLargeRoom;
 }
@@ -51,8 +46,10 @@ void StreamPort::lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned
   while (lent < most) {
     const unsigned count = std::min(most - lent, kBurstSize);
     if (rte_pktmbuf_alloc_bulk(pool, frames.data(), count) != 0) return;
-    for (unsigned i = 0; i < count; ++i)
+    for (unsigned i = 0; i < count; ++i) {
       notes_of(frames[i]).tags.size = 0;
+      notes_of(frames[i]).goes_out = false;
+    }
     [[maybe_unused]] const unsigned put =
         rte_ring_sp_enqueue_bulk(ring, pointers(frames.data()), count, nullptr);
     assert(put == count);

@@ -49,7 +49,8 @@ class StreamPort {
   // An empty frame for a message of at most kMostMessage bytes; nullptr: none is left for now. It
   // goes back by submit().
   rte_mbuf* take(std::uint16_t worker, std::size_t message_size);
-  // A frame that has been filled. There is always room.
+  // A frame that has been filled: a client's message or, if its notes say so, a datagram that goes
+  // out. There is always room.
   void submit(std::uint16_t worker, rte_mbuf* frame);
   // What goes to clients: read, and then given back.
   unsigned collect(std::uint16_t worker, rte_mbuf** out, unsigned most);

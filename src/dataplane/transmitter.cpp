@@ -49,30 +49,32 @@ bool Transmitter::transmit(flow::Packet& packet) {
   if ((mac & flow::kMacResolved) == 0) return false;
   outgoing_[hop.port].mac.write_behind(mac, packet.data);
   sync(packet);
-  const std::uint16_t mtu = std::min(hop.mtu, packet.path_mtu);
-  if (packet.length - packet.l3 <= mtu) [[likely]] {
-    enqueue_to(hop, mbuf_of(packet));
-  } else {
-    transmit_pieces(hop, packet, mtu);
-  }
+  transmit_by({hop.port, &hop.tags}, packet, std::min(hop.mtu, packet.path_mtu));
   return true;
 }
 
-void Transmitter::transmit_pieces(const flow::NextHop& hop, const flow::Packet& packet,
-                                  std::size_t mtu) {
-  fragment_hop_ = &hop;
+void Transmitter::transmit_by(std::uint16_t port, const flow::VlanTags& tags,
+                              flow::Packet& packet) {
+  sync(packet);
+  transmit_by({port, &tags}, packet, std::min(fabric_.ports[port]->info().mtu, packet.path_mtu));
+}
+
+void Transmitter::transmit_by(const Way& way, const flow::Packet& packet, std::size_t mtu) {
+  if (packet.length - packet.l3 <= mtu) [[likely]]
+    return enqueue_to(way, mbuf_of(packet));
+  fragment_way_ = way;
   out_of_buffers_ = false;
   if (!flow::fragment(packet, mtu, next_fragment_id(), *this))
     count_drop(out_of_buffers_ ? flow::Drop::kNoMbuf : flow::Drop::kTooBig);
   rte_pktmbuf_free(mbuf_of(packet));
 }
 
-void Transmitter::enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf) {
-  if (hop.tags.size != 0 && !put_tags_on(mbuf, hop.tags)) [[unlikely]] {
+void Transmitter::enqueue_to(const Way& way, rte_mbuf* mbuf) {
+  if (way.tags->size != 0 && !put_tags_on(mbuf, *way.tags)) [[unlikely]] {
     count_drop(flow::Drop::kNoHeadroom);
     return rte_pktmbuf_free(mbuf);
   }
-  enqueue(hop.port, mbuf);
+  enqueue(way.port, mbuf);
 }
 
 void Transmitter::flush(std::size_t port) {
@@ -117,7 +119,7 @@ std::span<std::uint8_t> Transmitter::take(std::size_t size) {
 void Transmitter::done(std::size_t size) {
   fragment_->data_len = static_cast<std::uint16_t>(size);
   fragment_->pkt_len = fragment_->data_len;
-  enqueue_to(*fragment_hop_, fragment_);
+  enqueue_to(fragment_way_, fragment_);
 }
 
 bool Transmitter::take_handoffs() {

@@ -47,6 +47,8 @@ class Transmitter final : private flow::FragmentSink {
   // To the packet's next hop, in pieces where its path takes no more. False while that one's
   // address is unknown: the packet stays the caller's.
   bool transmit(flow::Packet& packet);
+  // A whole frame but for its VLAN tags, by a port, in pieces where its path takes no more.
+  void transmit_by(std::uint16_t port, const flow::VlanTags& tags, flow::Packet& packet);
   // A whole frame, by a port.
   void enqueue(std::size_t port, rte_mbuf* mbuf) {
     Outgoing& out = outgoing_[port];
@@ -73,8 +75,13 @@ class Transmitter final : private flow::FragmentSink {
     rte_ring* ring;
   };
 
-  void transmit_pieces(const flow::NextHop& hop, const flow::Packet& packet, std::size_t mtu);
-  void enqueue_to(const flow::NextHop& hop, rte_mbuf* mbuf);
+  // Where a frame goes when it is whole.
+  struct Way {
+    std::uint16_t port;
+    const flow::VlanTags* tags;
+  };
+  void transmit_by(const Way& way, const flow::Packet& packet, std::size_t mtu);
+  void enqueue_to(const Way& way, rte_mbuf* mbuf);
   void flush(std::size_t port);
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   std::span<std::uint8_t> take(std::size_t size) override;
@@ -88,7 +95,7 @@ class Transmitter final : private flow::FragmentSink {
   std::vector<Inbox> inboxes_;      // of those alone who have to give us theirs
   flow::NextHop* next_hops_ = nullptr;
   std::uint32_t fragment_id_;
-  const flow::NextHop* fragment_hop_ = nullptr;
+  Way fragment_way_{};
   rte_mbuf* fragment_ = nullptr;  // being filled
   bool out_of_buffers_ = false;   // the last take() had none
 };

@@ -181,6 +181,7 @@ bool Worker::round(Instant now) {
   transmitter_.flush();
   if (received_at_ != 0) counters_.burst_time.record(rte_rdtsc() - received_at_);
   if (asked_engines_) wake_engines();
+  if (std::exchange(told_kernel_, false)) fabric_.exception_thread->bell().ring();
   ring_streams();
   return true;
 }
@@ -276,6 +277,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       return transmitter_.enqueue(packet.port, mbuf_of(packet));
     case flow::Verdict::kEngine:
       return to_engine(packet);
+    case flow::Verdict::kSession:
+      return to_session(packet);
     case flow::Verdict::kKernel:
       return to_kernel(packet);
     case flow::Verdict::kReassemble:
@@ -410,6 +413,7 @@ bool Worker::give_up_waiting() {
 
 void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
+  told_kernel_ |= path != nullptr;
   counters_.to_kernel.add();
   const FrameNotes& notes = notes_of(mbuf_of(packet));
   const bool plain = packet.family == Family::kIpv6 ||

@@ -10,6 +10,7 @@
 #include <future>
 #include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -87,7 +88,10 @@ class Worker {
   unsigned collect_replies(Instant now, EngineRings& engine);
   bool take_exceptions();
   bool take_streams(Instant now);
+  void take_streams(Instant now, std::size_t port, std::span<rte_mbuf*> frames);
   void ring_streams();
+  void send_out(Instant now, rte_mbuf* frame);
+  void to_session(flow::Packet& packet);
   void count_drop(flow::Drop reason, std::uint64_t n = 1);
   void housekeeping();
   bool rest();
@@ -106,6 +110,7 @@ class Worker {
   Qsbr* qsbr_ = nullptr;
   std::vector<rte_mbuf*> closed_;  // tell of streams that are no more, and wait for a place
   bool asked_engines_ = false;     // in this round
+  bool told_kernel_ = false;       // likewise, by an exception path
   std::uint64_t received_at_ = 0;  // when this round's first burst was there; 0: none
   std::array<std::uint64_t, flow::kStallBounds.size()> stall_cycles_{};
   alignas(64) Heartbeat heartbeat_;  // worker: wo, others: ro

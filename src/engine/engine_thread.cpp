@@ -178,10 +178,16 @@ PeerVerdict EngineThread::check_peer(RealmIndex realm, const Address& relayed,
                                      const Address& peer) {
   const policy::PeerRules& peers = policy_->realms[realm].peers;
   const PeerVerdict verdict = peers.judge(peer);
-  if (verdict != PeerVerdict::kAllowed || peers.relays(peer)) return verdict;
+  if (verdict == PeerVerdict::kForbidden || peers.relays(peer)) return verdict;
   // A container behind a bridge, for one. A peer without any route may get one yet.
-  return world_.next_hops.reach({relayed, peer}) == flow::Reach::kElsewhere ? PeerVerdict::kOwnHost
-                                                                            : verdict;
+  switch (world_.next_hops.reach({relayed, peer})) {
+    case flow::Reach::kHost:
+      return PeerVerdict::kAllowed;
+    case flow::Reach::kElsewhere:
+      return PeerVerdict::kOwnHost;
+    default:
+      return verdict;
+  }
 }
 
 bool EngineThread::is_on_link(const Address& relayed, const Address& peer) {

@@ -7,6 +7,7 @@
 #include "flow/frame.h"
 #include "flow/pipeline.h"
 #include "wire/checksum.h"
+#include "wire/dtls_records.h"
 #include "wire/headers.h"
 
 namespace turnpike::flow {
@@ -70,17 +71,6 @@ bool parse_ipv6(Packet& packet, std::size_t have, IpHeader& out) {
   packet.source.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kSource);
   packet.destination.address = Address::from_bytes(Family::kIpv6, ip + ipv6::kDestination);
   return true;
-}
-
-// Whether the UDP checksum is right, or rightly not there.
-bool udp_checksum_holds(const Packet& packet) {
-  const std::uint8_t* header = packet.data + packet.l4;
-  const std::size_t udp_size = udp::kSize + packet.payload_size;
-  const std::uint16_t checksum = load_be16(header + udp::kChecksum);
-  if (packet.checksum == Checksum::kGood || checksum == 0) return true;
-  const std::uint16_t pseudo = pseudo_sum(packet, udp_size);
-  if (packet.checksum == Checksum::kMaybePartial && checksum == pseudo) return true;
-  return udp_checksum_good(pseudo, header, udp_size);
 }
 
 // Reads the packet's payload as STUN; drops it if it isn't any.
@@ -200,7 +190,11 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   const Here::Place* place = here.find(packet.destination.address);
   const std::uint32_t listener =
       place != nullptr ? here.listener(*place, packet.destination.port) : Here::kNoListener;
-  if (listener == Here::kNoListener && (place == nullptr || place->relayed == Here::kNotRelayed)) {
+  const std::optional<ListenerIndex> dtls = has_dtls_ && !setup_.ports[packet.port].messages_of
+                                                ? dtls_here_.listener_at(packet.destination)
+                                                : std::nullopt;
+  if (listener == Here::kNoListener && !dtls &&
+      (place == nullptr || place->relayed == Here::kNotRelayed)) {
     packet.verdict = Verdict::kKernel;
     return;
   }
@@ -216,6 +210,13 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   if (packet.family == Family::kIpv6 && load_be16(header + udp::kChecksum) == 0) {
     return drop(packet, Drop::kBadUdpChecksum);
   }
+  // On a port that plain UDP has too, by the first byte (RFC 7983 §7).
+  const bool for_dtls = listener == Here::kNoListener ||
+                        (packet.payload_size != 0 && may_be_dtls(packet.data[packet.payload]));
+  if (dtls && for_dtls) {
+    packet.listener = *dtls;
+    return classify_dtls(now, packet);
+  }
   if (listener != Here::kNoListener) {
     packet.listener = static_cast<ListenerIndex>(listener);
     return classify_from_client(now, packet);
@@ -224,6 +225,9 @@ void Pipeline::classify_udp(Instant now, Packet& packet, std::size_t l4_size) {
   packet.body = packet.payload;
   packet.body_size = packet.payload_size;
   packet.peer = packet.source;
+  // Of this host's: permissions are kept by the public address of our own addresses.
+  if (setup_.ports[packet.port].messages_of)
+    packet.peer.address = here_.public_of(packet.source.address);
 }
 
 // By the first byte (RFC 8489 §5, RFC 8656 §12, RFC 7983).
@@ -249,7 +253,7 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
     packet.lane = Lane::kSend;
     return;
   }
-  if (!is_answerable(packet.source.address)) return drop(packet, Drop::kUnanswerable);
+  if (!is_answerable(packet)) return drop(packet, Drop::kUnanswerable);
   if (!policy_->clients.answer(packet.source.address)) return drop(packet, Drop::kClientDenied);
   if (size >= stun::kHeaderSize && load_be32(payload + 4) != stun::kMagicCookie)
     return answer_classic(now, packet);
@@ -258,9 +262,13 @@ void Pipeline::classify_from_client(Instant now, Packet& packet) {
 }
 
 // Whether an answer to such a source can only go to one host, and not to ourselves: who forges it
-// would have us flood a network, or talk to ourselves.
-bool Pipeline::is_answerable(const Address& source) const {
-  return is_one_host(source) && here_.find(source) == nullptr && !policy_->broadcasts.has(source);
+// would have us flood a network, or talk to ourselves. Clients on this host have its addresses, and
+// the kernel has seen to it that they are who they say.
+bool Pipeline::is_answerable(const Packet& packet) const {
+  const Address& source = packet.source.address;
+  const bool may_be_ours = setup_.ports[packet.port].messages_of.has_value();
+  return is_one_host(source) && (may_be_ours || here_.find(source) == nullptr) &&
+         !policy_->broadcasts.has(source);
 }
 
 // RFC 3489 (docs/protocol.md 34).

@@ -34,6 +34,7 @@ struct alignas(64) WorkerCounters {
   std::array<Traffic, 2> peer_out;    // to peers
   Counter binding_success;
   Counter answered_400, answered_401, answered_420, answered_438;
+  Counter cookies_sent, cookies_shown;  // of DTLS
   Counter to_engine;
   Counter to_kernel;
   Counter hairpin;

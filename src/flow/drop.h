@@ -26,6 +26,8 @@ namespace turnpike::flow {
   X(kFragmentCrowded, "fragment_crowded",                                                         \
     "fragment that waited for the rest of its datagram: others needed the place more")            \
   X(kNotStun, "not_stun", "to a listener, but neither STUN nor ChannelData")                      \
+  X(kNotDtls, "not_dtls", "to a listener of DTLS alone, but not DTLS")                            \
+  X(kBadHello, "bad_hello", "DTLS's ClientHello cut short, or in fragments")                      \
   X(kKeepalive, "keepalive", "CRLF or empty keepalive to a listener")                             \
   X(kBadStun, "bad_stun", "STUN with a bad length, attribute or fingerprint")                     \
   X(kSharedSecret, "shared_secret", "Shared Secret request of RFC 3489")                          \
@@ -71,6 +73,10 @@ namespace turnpike::flow {
     "more requests without an allocation from one address (IPv6: /64) than it may send")          \
   X(kEngineRingFull, "engine_ring_full", "requests come faster than the engine answers")          \
   X(kEngineDiscard, "engine_discard", "the engine gave the request up without an answer")         \
+  X(kSessionRingFull, "session_ring_full",                                                        \
+    "DTLS of clients with an allocation comes faster than its thread reads")                      \
+  X(kHandshakeRingFull, "handshake_ring_full",                                                    \
+    "DTLS of all others, handshakes first of all, comes faster than its thread reads")            \
   X(kExceptionRingFull, "exception_ring_full",                                                    \
     "more for the kernel than the exception path takes")                                          \
   X(kIcmpUnrelated, "icmp_unrelated",                                                             \

@@ -85,6 +85,16 @@ void put_on(Packet& packet, Carried carried, const Endpoint& source, const Endpo
   packet.body = static_cast<std::uint16_t>(body - frame);
 }
 
+bool udp_checksum_holds(const Packet& packet) {
+  const std::uint8_t* header = packet.data + packet.l4;
+  const std::size_t udp_size = udp::kSize + packet.payload_size;
+  const std::uint16_t checksum = load_be16(header + udp::kChecksum);
+  if (packet.checksum == Checksum::kGood || checksum == 0) return true;
+  const std::uint16_t pseudo = pseudo_sum(packet, udp_size);
+  if (packet.checksum == Checksum::kMaybePartial && checksum == pseudo) return true;
+  return udp_checksum_good(pseudo, header, udp_size);
+}
+
 void turn_round(Packet& packet, std::size_t payload_size) {
   std::array<std::uint8_t, ethernet::kAddressSize> mac;
   std::memcpy(mac.data(), packet.data + ethernet::kDestination, mac.size());

@@ -28,6 +28,9 @@ bool room_for(const Packet& packet, Family family, std::size_t framing_size, std
 // Sum of the UDP pseudo-header for what stands at packet.l3, over a datagram of `udp_size` bytes.
 std::uint16_t pseudo_sum(const Packet& packet, std::size_t udp_size);
 
+// Whether the UDP checksum is right, or rightly not there.
+bool udp_checksum_holds(const Packet& packet);
+
 // Writes IP and UDP headers anew, with whole checksums, for a datagram that is answered: source and
 // destination change places, Ethernet's too. `payload_size` bytes of payload are in place.
 void turn_round(Packet& packet, std::size_t payload_size);

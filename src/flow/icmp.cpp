@@ -111,9 +111,14 @@ void Pipeline::classify_icmp(Packet& packet, std::size_t l4_size) {
   const Endpoint from{quote.source, load_be16(quote.l4 + udp::kSourcePort)};
   const Endpoint to{quote.destination, load_be16(quote.l4 + udp::kDestinationPort)};
   packet.path_mtu = told_mtu(v4, icmp, quote);
-  if (const auto listener = here_.listener_at(from)) {
+  // Where both are, the larger packets are whose an allocation has them.
+  const auto udp_listener = here_.listener_at(from);
+  const auto dtls_listener = has_dtls_ ? dtls_here_.listener_at(from) : std::nullopt;
+  if (udp_listener || dtls_listener) {
     if (packet.path_mtu == PathMtu::kNone) return;
-    packet.listener = *listener;
+    const bool by_dtls =
+        dtls_listener && (!udp_listener || tables_.find_client(*dtls_listener, to));
+    packet.listener = by_dtls ? *dtls_listener : *udp_listener;
     packet.destination = to;
     packet.lane = Lane::kTooBig;
   } else if (here_.is_relayed(quote.source)) {

@@ -270,7 +270,13 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
   named.peer = {packet.source.address, wire::load_be16(header + wire::udp::kSourcePort)};
   const Endpoint to{packet.destination.address,
                     wire::load_be16(header + wire::udp::kDestinationPort)};
-  if (const auto listener = here_.listener_at(to)) return allocation_of(*listener, named.peer);
+  const auto listener = here_.listener_at(to);
+  if (listener) {
+    if (const auto owner = allocation_of(*listener, named.peer)) return owner;
+  }
+  const auto dtls_listener = has_dtls_ ? dtls_here_.listener_at(to) : std::nullopt;
+  if (dtls_listener) return allocation_of(*dtls_listener, named.peer);
+  if (listener) return std::nullopt;
   const auto relay = tables_.find_relay(to.address, to.port);
   if (!relay) return std::nullopt;
   named.allocation = *relay;
@@ -283,11 +289,16 @@ std::optional<AllocationSlot> Pipeline::owner_of_fragment(Instant now, const Pac
 // the peers' lane here, once, as if it had come from our public address. As its client's it is
 // judged before that; as a peer's, it will be with all others.
 void Pipeline::hairpin(Instant now, Packet& packet, const Endpoint& peer) {
+  const auto target = tables_.find_relay(peer.address, peer.port);
+  if (!target && packet.next_hop != kNoNextHop) {
+    // A socket of this host's, on an address that is relayed, too.
+    packet.peer = {tables_.internal_of(peer.address), peer.port};
+    return;
+  }
   if (police_.watches()) {
     const Drop refused = judge(now, packet, false);
     if (refused != Drop::kNone) return drop(packet, refused);
   }
-  const auto target = tables_.find_relay(peer.address, peer.port);
   if (!target) return drop(packet, Drop::kNoRelay);
   packet.hairpin = true;
   packet.lane = Lane::kPeer;

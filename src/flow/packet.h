@@ -24,6 +24,7 @@ enum class Verdict : std::uint8_t {
   kTransmitBack,  // likewise, but Ethernet addresses are already swapped: out of the port it came
                   // from
   kEngine,        // STUN request for shard `shard`; the frame is untouched
+  kSession,       // bytes of DTLS for the thread that has its keys; the frame is untouched
   kKernel,        // not ours: exception path (or dropped where the kernel sees the frame itself)
   kReassemble,    // fragment for us
   kWait,          // a drop, unless the answer to a request of its five-tuple opens a way for it
@@ -38,6 +39,7 @@ enum class Lane : std::uint8_t {
   kRequest,      // STUN request to a listener
   kIcmp,         // ICMP error that may quote a packet to a peer
   kTooBig,       // ICMP "too big" that may quote a packet to a client
+  kSession,      // a datagram of DTLS to a listener
 };
 
 enum class Checksum : std::uint8_t {

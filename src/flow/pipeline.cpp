@@ -2,6 +2,7 @@
 // nearly all packets are: what it leaves goes this way.
 #include "flow/pipeline.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "flow/frame.h"
@@ -15,6 +16,9 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       here_(setup),
       tcp_here_(setup, Transport::kTcp),
       dtls_here_(setup, Transport::kDtls),
+      has_dtls_(std::any_of(setup.listeners.begin(), setup.listeners.end(),
+                            [](const Listener& one) { return one.transport == Transport::kDtls; })),
+      cookies_(setup.cookie_key),
       tables_(tables),
       next_hops_(next_hops),
       own_arrivals_(next_hops.arrivals() == nullptr ? setup.ports.size() : 0),

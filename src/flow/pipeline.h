@@ -4,7 +4,7 @@
 //
 // The worker (dataplane/worker.cpp) receives and transmits; the stages between are here, each over
 // the whole burst. After process() every packet's verdict is one of kTransmit, kTransmitBack,
-// kEngine, kKernel, kReassemble, kWait or kDrop.
+// kEngine, kSession, kKernel, kReassemble, kWait or kDrop.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,8 @@
 #include "tables/tables.h"
 #include "turnpike/reservation_token.h"
 #include "turnpike/server.h"
+#include "wire/dtls_cookie.h"
+#include "wire/dtls_records.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
@@ -67,6 +69,10 @@ class Pipeline {
   // to say answered() if its opens_way is set, when it has come back.
   BehindRequests& behind_requests() { return behind_requests_; }
 
+  // What a transport thread has made for a client is a datagram but for what it doesn't know: its
+  // identification, and in path_mtu what its path takes.
+  void complete_datagram(Instant now, Packet& packet);
+
   // A client's stream to a listener is no more: its allocation's shard is to be told, by police().
   // False: too much waits to be told; it is the caller's to say again.
   bool stream_closed(ListenerIndex listener, const Endpoint& client);
@@ -88,7 +94,11 @@ class Pipeline {
   void open_send(Packet& packet);
   void answer_classic(Instant now, Packet& packet);
   void answer(Packet& packet, std::span<const std::uint8_t> bytes);
-  bool is_answerable(const Address& source) const;
+  bool is_answerable(const Packet& packet) const;
+
+  // classify_dtls.cpp
+  void classify_dtls(Instant now, Packet& packet);
+  void answer_hello(Instant now, Packet& packet, const wire::ClientHello& hello);
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   bool may_answer_stranger(Instant now, Packet& packet);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
@@ -131,6 +141,8 @@ class Pipeline {
   const Setup& setup_;
   const Here here_;
   const Here tcp_here_, dtls_here_;
+  const bool has_dtls_;
+  const wire::DtlsCookies cookies_;
   const Tables& tables_;
   NextHopResolver& next_hops_;
   std::vector<Arrivals> own_arrivals_;  // where the resolver tells of none

@@ -51,6 +51,7 @@ void Pipeline::rewrite(Instant now, std::span<Packet> burst) {
         break;
       case Lane::kRequest:
       case Lane::kTooBig:
+      case Lane::kSession:
       case Lane::kNone:
         packet.verdict = Verdict::kKernel;
         break;
@@ -130,7 +131,13 @@ std::uint32_t Pipeline::ttl_left(std::uint32_t ttl, std::uint32_t hops) const {
 // comes from IPv4 and may be cut, by RFC 7915 §4.1. Path and translation yield to a packet that
 // would come to too many pieces: they are guesses, and a forged error must not stop anybody.
 std::size_t Pipeline::mtu_of(Packet& packet, Family family, std::size_t udp_size) const {
-  const std::size_t link = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)].mtu;
+  const NextHop& hop = next_hops_.table()[static_cast<std::uint32_t>(packet.next_hop)];
+  // A message has no path: what carries it to its client is another's to cut.
+  if (setup_.ports[hop.port].messages_of) {
+    packet.path_mtu = PathMtu::kNone;
+    return hop.mtu;
+  }
+  const std::size_t link = hop.mtu;
   if (packet.may_fragment && packet.family == Family::kIpv4 && family == Family::kIpv6)
     packet.path_mtu = std::min(packet.path_mtu, policy_->translated_mtu);
   if (packet.path_mtu < link && packet.may_fragment &&
@@ -160,10 +167,10 @@ bool Pipeline::fits(Instant now, Packet& packet, Family family, std::size_t udp_
   // DONT-FRAGMENT counts only from IPv4 to IPv4 (RFC 8656 §13). An IPv6 sender can't go below what
   // every link takes, whatever it is told (RFC 8201 §4), so what framing adds to that is ours to
   // carry.
-  const bool asks_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0 ||
-                       (packet.dont_fragment && family == Family::kIpv4);
-  packet.may_fragment =
-      packet.reassembled || (v4 ? !asks_df : old_length <= PathMtu::least(Family::kIpv6));
+  const bool has_df = (load_be16(ip + ipv4::kFlagsFragment) & ipv4::kDontFragment) != 0;
+  const bool asks_df = packet.dont_fragment && v4 && family == Family::kIpv4;
+  packet.may_fragment = !asks_df && (packet.reassembled ||
+                                     (v4 ? !has_df : old_length <= PathMtu::least(Family::kIpv6)));
   const std::size_t mtu = mtu_of(packet, family, udp_size);
   if (length <= mtu || packet.may_fragment) return true;
   drop(packet, Drop::kTooBig);

@@ -11,6 +11,7 @@
 #include "base/keyed_hash.h"
 #include "turnpike/listener.h"
 #include "turnpike/server.h"
+#include "wire/dtls_cookie.h"
 #include "wire/transaction_ids.h"
 
 namespace turnpike::flow {
@@ -39,6 +40,7 @@ struct Setup {
   std::uint8_t shard_count = 1;
   SourceTable strangers, requests;
   TransactionIds::Key transaction_key{};  // secret: of indications' transaction ids
+  wire::DtlsCookies::Key cookie_key{};    // secret
   SharedMeters* meters = nullptr;         // none: nothing is metered
   bool fast_lane = true;                  // false: to measure or test the general stages alone
 };

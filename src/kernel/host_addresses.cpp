@@ -49,6 +49,17 @@ struct Found {
   bool operator==(const Found&) const = default;
 };
 
+// To which the kernel broadcasts even if no address says so.
+std::optional<Address> last_of_network(const ifaddrs& one) {
+  auto last = address_of(one.ifa_addr);
+  const auto mask = address_of(one.ifa_netmask);
+  if (!last || !mask || last->family != Family::kIpv4 || mask->bytes[3] >= 0xFE)
+    return std::nullopt;
+  for (std::size_t i = 0; i < last->size(); ++i)
+    last->bytes[i] |= static_cast<std::uint8_t>(~mask->bytes[i]);
+  return last;
+}
+
 std::optional<Found> read_all() {
   ifaddrs* all = nullptr;
   if (getifaddrs(&all) != 0) return std::nullopt;
@@ -57,8 +68,12 @@ std::optional<Found> read_all() {
     if (const auto address = address_of(one->ifa_addr))
       found.addresses.push_back({*address, one->ifa_name});
     if ((one->ifa_flags & IFF_BROADCAST) == 0) continue;
+    // Where an address has no broadcast one of its own, this is the address itself.
     const auto broadcast = address_of(one->ifa_broadaddr);
-    if (broadcast && broadcast->family == Family::kIpv4) found.broadcast.push_back(*broadcast);
+    if (broadcast && broadcast->family == Family::kIpv4 && broadcast != address_of(one->ifa_addr)) {
+      found.broadcast.push_back(*broadcast);
+    }
+    if (const auto last = last_of_network(*one)) found.broadcast.push_back(*last);
   }
   freeifaddrs(all);
   std::sort(found.broadcast.begin(), found.broadcast.end());

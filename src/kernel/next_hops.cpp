@@ -94,11 +94,13 @@ struct NextHops::Impl final : KernelDialogue::Listener {
   HopTable::Key through(std::size_t port, const LinkStack::Way& way) const;
   MacWord mac_of(const HopTable::Key& key) const;
   NextHopIndex resolve(const flow::Journey& journey);
-  NextHopIndex resolve_stream(const FiveTuple& client);
+  NextHopIndex by_messages_of(Transport transport);
+  flow::Reach reach(const flow::Journey& journey) const;
   void change() { epoch.fetch_add(1, std::memory_order_release); }
 
   const std::vector<Port> ports;
   std::vector<std::string> names;  // of the ports' interfaces
+  flow::HostDoor* door = nullptr;  // none: nothing goes to this host itself
 
   mutable std::mutex mutex;  // guards these two; shards resolve while control updates
   Mirror mirror;
@@ -355,6 +357,7 @@ NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
       return acquire(key);
     }
   }
+  if (reach(journey) == flow::Reach::kHost) return by_messages_of(Transport::kUdp);
   // A port that needs no routes: everything goes to one MAC.
   for (std::size_t port = 0; port < ports.size(); ++port) {
     if (ports[port].static_next_hop && !ports[port].messages_of) return acquire(through(port, {}));
@@ -362,9 +365,28 @@ NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
   return flow::kNoNextHop;
 }
 
-NextHopIndex NextHops::Impl::resolve_stream(const FiveTuple& client) {
+flow::Reach NextHops::Impl::reach(const flow::Journey& journey) const {
+  using flow::Reach;
+  // Everything has a way through a port that needs no routes.
+  for (const Port& port : ports) {
+    if (port.static_next_hop && !port.messages_of) return Reach::kPort;
+  }
+  const auto [target, length] = mirror.routes.find_with_length(journey.source, journey.destination);
+  if (target == nullptr || target->kind == RouteTarget::Kind::kForbids) return Reach::kNowhere;
+  const Reach elsewhere = door != nullptr ? Reach::kHost : Reach::kElsewhere;
+  if (target->kind != RouteTarget::Kind::kLeads) return elsewhere;
+  // The kernel takes a link's IPv4 routes with it, and tells only of the link.
+  if (mirror.links.find(target->interface) == nullptr) return Reach::kNowhere;
+  const auto way =
+      mirror.links.way_down(target->interface, mirror.ends, spread_of(journey.destination));
+  if (way) return target->gateway ? Reach::kPort : Reach::kOnLink;
+  // A default route by a NIC for management says nothing of where the destination is.
+  return length == 0 ? Reach::kNowhere : elsewhere;
+}
+
+NextHopIndex NextHops::Impl::by_messages_of(Transport transport) {
   for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (ports[port].messages_of != client.transport) continue;
+    if (ports[port].messages_of != transport) continue;
     const HopTable::Key key = through(port, {});
     return hops.acquire(key, 0, [&] { return mac_of(key); });
   }
@@ -410,27 +432,24 @@ NextHopIndex NextHops::resolve(const flow::Journey& journey) {
 
 NextHopIndex NextHops::resolve_stream(const FiveTuple& client) {
   const std::scoped_lock lock(impl_->mutex);
-  return impl_->resolve_stream(client);
+  return impl_->by_messages_of(client.transport);
 }
 
 flow::Reach NextHops::reach(const flow::Journey& journey) const {
   const std::scoped_lock lock(impl_->mutex);
-  // Everything has a way through a port that needs no routes.
-  for (const Port& port : impl_->ports) {
-    if (port.static_next_hop && !port.messages_of) return flow::Reach::kPort;
-  }
-  const auto [target, length] =
-      impl_->mirror.routes.find_with_length(journey.source, journey.destination);
-  if (target == nullptr || target->kind == RouteTarget::Kind::kForbids)
-    return flow::Reach::kNowhere;
-  if (target->kind != RouteTarget::Kind::kLeads) return flow::Reach::kElsewhere;
-  // The kernel takes a link's IPv4 routes with it, and tells only of the link.
-  if (impl_->mirror.links.find(target->interface) == nullptr) return flow::Reach::kNowhere;
-  const auto way = impl_->mirror.links.way_down(target->interface, impl_->mirror.ends,
-                                                spread_of(journey.destination));
-  if (way) return target->gateway ? flow::Reach::kPort : flow::Reach::kOnLink;
-  // A default route by a NIC for management says nothing of where the destination is.
-  return length == 0 ? flow::Reach::kNowhere : flow::Reach::kElsewhere;
+  return impl_->reach(journey);
+}
+
+void NextHops::set_host_door(flow::HostDoor& door) {
+  impl_->door = &door;
+}
+
+// Its place in the table is the caller's while he holds it, so that it says the same as when it was
+// made.
+flow::HostDoor* NextHops::host_door(NextHopIndex hop) {
+  if (impl_->door == nullptr || hop == flow::kNoNextHop) return nullptr;
+  const NextHop& way = impl_->hops.data()[static_cast<std::uint32_t>(hop)];
+  return impl_->ports[way.port].messages_of == Transport::kUdp ? impl_->door : nullptr;
 }
 
 void NextHops::release(NextHopIndex hop) {

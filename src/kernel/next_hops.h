@@ -52,6 +52,11 @@ class NextHops : public flow::NextHopResolver {
   // none now. Control's thread.
   std::uint32_t interface_index(std::size_t port) const;
 
+  // Peers on this host, and behind its interfaces that are no ports, are reached by the port of
+  // messages of kUdp from now on. Before anything is resolved.
+  void set_host_door(flow::HostDoor& door);
+  flow::HostDoor* host_door(flow::NextHopIndex hop) override;
+
   std::uint32_t in_use() const;
   std::uint32_t capacity() const;
 

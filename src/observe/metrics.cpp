@@ -174,6 +174,9 @@ void collect_workers(std::vector<MetricFamily>& out, const MetricsSource& source
       {"bursts_total", "Receive bursts that were not empty", &Worker::bursts},
       {"received_packets_total", "Frames received", &Worker::received_packets},
       {"transmitted_packets_total", "Frames sent", &Worker::transmitted_packets},
+      {"dtls_cookies_sent_total", "DTLS hellos without a good cookie, which were answered with one",
+       &Worker::cookies_sent},
+      {"dtls_cookies_shown_total", "DTLS hellos with a good cookie", &Worker::cookies_shown},
       {"to_engine_total", "Requests handed to an engine", &Worker::to_engine},
       {"to_kernel_total",
        "Frames that weren't the relay's: handed to the kernel by the port's exception interface; "
@@ -225,6 +228,18 @@ void collect_shards(std::vector<MetricFamily>& out, const MetricsSource& source)
            {"result", kResults[result] == 0 ? "success" : std::to_string(kResults[result])}},
           sum);
     }
+  }
+}
+
+void collect_clients(std::vector<MetricFamily>& out, const MetricsSource& source) {
+  static constexpr std::array<const char*, kTransports> kNames{"udp", "tcp", "dtls"};
+  FamilyWriter family(out, MetricType::Gauge, "client_allocations",
+                      "Allocations now, by what their clients speak; TLS's are TCP's");
+  for (std::size_t transport = 0; transport < kTransports; ++transport) {
+    std::uint64_t sum = 0;
+    for (const ServerCounters* shard : source.shards)
+      sum += shard->transport_allocations[transport].get();
+    family.add({{"transport", kNames[transport]}}, sum);
   }
 }
 
@@ -402,6 +417,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   std::vector<MetricFamily> out;
   out.reserve(96);  // a FamilyWriter keeps a reference into it
   collect_shards(out, source);
+  collect_clients(out, source);
   collect_realms(out, source);
   collect_unauthorized(out, source);
   collect_moves(out, source);
@@ -413,7 +429,9 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   collect_answers(out, source);
   collect_drops(out, source);
   if (source.ports) collect_ports(out, source.ports());
-  if (!source.streams.empty()) collect_streams(out, source.streams);
+  if (!source.streams.tcp.empty() || !source.streams.udp.empty())
+    collect_streams(out, source.streams);
+  if (source.host != nullptr) collect_host(out, *source.host);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());
   if (source.identity_rules) collect_identity_rules(out, source.identity_rules());

@@ -12,10 +12,11 @@
 #include <vector>
 
 #include "base/heartbeat.h"
-#include "base/stream_counters.h"
+#include "base/host_counters.h"
 #include "flow/counters.h"
 #include "observe/conditions.h"
 #include "observe/http_server.h"
+#include "observe/stream_metrics.h"
 #include "tables/tables.h"
 #include "turnpike/address.h"
 #include "turnpike/counters.h"
@@ -54,8 +55,9 @@ struct Use {
 struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
-  std::vector<const StreamCounters*> streams;  // by thread; none: no client comes by TCP
-  std::vector<std::string> realms;             // names by RealmIndex; an empty one is nobody's
+  TransportCounters streams;
+  const HostCounters* host = nullptr;  // none: nobody on this host is served by UDP
+  std::vector<std::string> realms;     // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;

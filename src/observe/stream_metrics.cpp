@@ -1,19 +1,40 @@
 // Sums over the threads: which of them a connection is at is nobody's matter.
 #include "observe/stream_metrics.h"
 
+#include <iterator>
+
 namespace turnpike::observe {
 namespace {
 
-constexpr const char* kKinds[] = {"tcp", "tls"};
+constexpr const char* kKinds[] = {"tcp", "tls", "dtls"};
+constexpr const char* kVersions[] = {"1.2", "1.3", "dtls1.2"};
 
-using All = std::vector<const StreamCounters*>;
+using All = TransportCounters;
+
+template <typename Of>
+std::uint64_t sum(const std::vector<const StreamCounters*>& threads, Of&& of) {
+  std::uint64_t total = 0;
+  for (const StreamCounters* counters : threads)
+    total += of(*counters).get();
+  return total;
+}
 
 template <typename Of>
 std::uint64_t sum(const All& all, Of&& of) {
-  std::uint64_t total = 0;
-  for (const StreamCounters* counters : all)
-    total += of(*counters).get();
-  return total;
+  return sum(all.tcp, of) + sum(all.udp, of);
+}
+
+// A value for what runs over TCP and one for what runs over UDP, where there is such.
+template <typename Of>
+void add_each(FamilyWriter& family, const All& all, const Labels& labels, Of&& of) {
+  const auto add = [&](const char* over, const std::vector<const StreamCounters*>& threads) {
+    if (threads.empty()) return;
+    Labels whole{{"over", over}};
+    whole.insert(whole.end(), labels.begin(), labels.end());
+    family.add(std::move(whole), sum(threads, of));
+  };
+  add("tcp", all.tcp);
+  add("udp", all.udp);
 }
 
 void collect_ends(std::vector<MetricFamily>& out, const All& all) {
@@ -22,8 +43,8 @@ void collect_ends(std::vector<MetricFamily>& out, const All& all) {
     help.append(" ").append(info.label).append(": ").append(info.explanation).append(".");
   FamilyWriter family(out, MetricType::Counter, "stream_ends_total", help);
   for (std::size_t i = 0; i < kStreamEndInfo.size(); ++i) {
-    family.add({{"reason", std::string(kStreamEndInfo[i].label)}},
-               sum(all, [i](const StreamCounters& one) -> const Counter& { return one.ends[i]; }));
+    add_each(family, all, {{"reason", std::string(kStreamEndInfo[i].label)}},
+             [i](const StreamCounters& one) -> const Counter& { return one.ends[i]; });
   }
 }
 
@@ -34,11 +55,12 @@ void collect_lost(std::vector<MetricFamily>& out, const All& all) {
   };
   static constexpr Lost kLost[] = {{"slow", &StreamCounters::lost_to_slow},
                                    {"too_long", &StreamCounters::lost_too_long},
-                                   {"no_connection", &StreamCounters::lost_unowned}};
+                                   {"no_connection", &StreamCounters::lost_unowned},
+                                   {"no_frame", &StreamCounters::lost_no_frame}};
   FamilyWriter family(out, MetricType::Counter, "stream_lost_messages_total",
                       "Messages lost whole. slow: the client reads more slowly than it is sent to. "
-                      "too_long: from a client, longer than a frame holds. no_connection: for one "
-                      "that has ended");
+                      "too_long: longer than a frame, or a record of DTLS, holds. no_connection: "
+                      "for one that has ended. no_frame: of DTLS, since no frame was left");
   for (const Lost& lost : kLost)
     family.add(
         {{"reason", lost.reason}},
@@ -46,9 +68,9 @@ void collect_lost(std::vector<MetricFamily>& out, const All& all) {
 }
 
 void collect_by_kind(std::vector<MetricFamily>& out, const All& all) {
-  using Member = std::array<Counter, 2> StreamCounters::*;
+  using Member = std::array<Counter, kStreamKinds> StreamCounters::*;
   const auto each = [&](FamilyWriter& family, Member member, const char* direction) {
-    for (std::size_t kind = 0; kind < 2; ++kind) {
+    for (std::size_t kind = 0; kind < kStreamKinds; ++kind) {
       Labels labels{{"kind", kKinds[kind]}};
       if (direction != nullptr) labels.push_back({"direction", direction});
       family.add(std::move(labels), sum(all, [&](const StreamCounters& one) -> const Counter& {
@@ -83,12 +105,10 @@ void collect_streams(std::vector<MetricFamily>& out, const All& all) {
   {
     FamilyWriter messages(out, MetricType::Counter, "stream_messages_total",
                           "STUN messages and ChannelData of connections");
-    messages.add({{"direction", "in"}}, sum(all, [](const StreamCounters& one) -> const Counter& {
-                   return one.messages_in;
-                 }));
-    messages.add({{"direction", "out"}}, sum(all, [](const StreamCounters& one) -> const Counter& {
-                   return one.messages_out;
-                 }));
+    add_each(messages, all, {{"direction", "in"}},
+             [](const StreamCounters& one) -> const Counter& { return one.messages_in; });
+    add_each(messages, all, {{"direction", "out"}},
+             [](const StreamCounters& one) -> const Counter& { return one.messages_out; });
   }
   counter("stream_writes_total", "Writes to connections, each of one or more messages",
           &StreamCounters::writes);
@@ -98,25 +118,54 @@ void collect_streams(std::vector<MetricFamily>& out, const All& all) {
           &StreamCounters::out_of_descriptors);
   {
     FamilyWriter handshakes(out, MetricType::Counter, "tls_handshakes_total",
-                            "TLS handshakes that succeeded, by version");
-    for (std::size_t i = 0; i < 2; ++i)
+                            "Handshakes of TLS and DTLS that succeeded, by version");
+    for (std::size_t i = 0; i < std::size(kVersions); ++i)
       handshakes.add(
-          {{"version", i == 0 ? "1.2" : "1.3"}},
+          {{"version", kVersions[i]}},
           sum(all, [i](const StreamCounters& one) -> const Counter& { return one.handshakes[i]; }));
   }
   {
     FamilyWriter alerts(out, MetricType::Counter, "tls_alerts_total",
-                        "TLS alerts, by whom they are and what they say (RFC 8446 §6)");
+                        "Alerts of TLS and DTLS, by whom they are and what they say (RFC 8446 §6)");
     for (std::size_t from = 0; from < 2; ++from) {
       for (std::size_t i = 0; i < kTlsAlerts.size(); ++i)
-        alerts.add(
+        add_each(
+            alerts, all,
             {{"from", from == 0 ? "client" : "relay"}, {"alert", std::string(kTlsAlerts[i].label)}},
-            sum(all, [from, i](const StreamCounters& one) -> const Counter& {
-              return one.alerts[from][i];
-            }));
+            [from, i](const StreamCounters& one) -> const Counter& { return one.alerts[from][i]; });
     }
   }
-  counter("tls_resumed_total", "Of these, those that resumed a session", &StreamCounters::resumed);
+  counter("tls_resumed_total", "Handshakes that resumed a session", &StreamCounters::resumed);
+  counter("dtls_strange_datagrams_total",
+          "Datagrams of DTLS that are of no client's: none was known, or a cookie was not good",
+          &StreamCounters::lost_strange);
+}
+
+void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {
+  FamilyWriter(out, MetricType::Gauge, "own_host_sockets",
+               "Relayed transport addresses with a kernel socket for peers on this host")
+      .add({}, host.sockets.get());
+  FamilyWriter(out, MetricType::Counter, "own_host_no_socket_total",
+               "Relayed transport addresses whose peers on this host can't be reached: no kernel "
+               "socket could be had")
+      .add({}, host.no_socket.get());
+  {
+    FamilyWriter datagrams(out, MetricType::Counter, "own_host_datagrams_total",
+                           "Datagrams of clients and peers on this host, and to them");
+    datagrams.add({{"direction", "in"}}, host.in.get());
+    datagrams.add({{"direction", "out"}}, host.out.get());
+  }
+  FamilyWriter lost(out, MetricType::Counter, "own_host_lost_total",
+                    "Datagrams of clients and peers on this host, or to them, that were lost. "
+                    "no_frame: workers had no room. too_long: no "
+                    "frame holds it. no_socket: the relayed transport address has none. "
+                    "own_service: from or to a transport address of the relay itself. refused: the "
+                    "kernel didn't take it");
+  lost.add({{"reason", "no_frame"}}, host.lost_no_frame.get());
+  lost.add({{"reason", "too_long"}}, host.lost_too_long.get());
+  lost.add({{"reason", "no_socket"}}, host.lost_no_socket.get());
+  lost.add({{"reason", "own_service"}}, host.lost_own_service.get());
+  lost.add({{"reason", "refused"}}, host.lost_refused.get());
 }
 
 }  // namespace turnpike::observe

@@ -3,11 +3,20 @@
 
 #include <vector>
 
+#include "base/host_counters.h"
 #include "base/stream_counters.h"
 #include "observe/family.h"
 
 namespace turnpike::observe {
 
-void collect_streams(std::vector<MetricFamily>& out, const std::vector<const StreamCounters*>& all);
+// By thread; none of one kind: no client comes by it.
+struct TransportCounters {
+  std::vector<const StreamCounters*> tcp;  // and TLS
+  std::vector<const StreamCounters*> udp;  // DTLS
+};
+
+void collect_streams(std::vector<MetricFamily>& out, const TransportCounters& all);
+
+void collect_host(std::vector<MetricFamily>& out, const HostCounters& host);
 
 }  // namespace turnpike::observe

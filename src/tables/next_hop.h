@@ -74,9 +74,19 @@ struct Journey {
 };
 
 // Where the kernel's routes lead to: by a port, to a gateway or to what is on the link itself; to
-// this host itself, or to a network behind an interface that is no port; or not at all, as where a
-// default route leads to no port.
-enum class Reach : std::uint8_t { kPort, kOnLink, kElsewhere, kNowhere };
+// this host itself, or to a network behind an interface that is no port, by kernel sockets where
+// there are some (kHost), else not; or not at all, as where a default route leads to no port.
+enum class Reach : std::uint8_t { kPort, kOnLink, kHost, kElsewhere, kNowhere };
+
+// Opens kernel sockets for peers on this host. A shard's thread.
+class HostDoor {
+ public:
+  virtual ~HostDoor() = default;
+  // What they send to the relayed transport address comes to workers from now on, until close(),
+  // which is to be called once for each open() that returned true. False: there is no room.
+  virtual bool open(const Endpoint& relayed) = 0;
+  virtual void close(const Endpoint& relayed) = 0;
+};
 
 struct Arrivals;
 
@@ -89,6 +99,8 @@ class NextHopResolver {
   virtual NextHopIndex resolve(const Journey& journey) = 0;
   // To a client whose messages a transport thread has; kNoNextHop: there is none.
   virtual NextHopIndex resolve_stream(const FiveTuple& /*client*/) { return kNoNextHop; }
+  // Through which peers get packets by this hop; nullptr: it leads to none of this host.
+  virtual HostDoor* host_door(NextHopIndex /*hop*/) { return nullptr; }
   // Without a next hop, and so without a share of anything.
   virtual Reach reach(const Journey& /*journey*/) const { return Reach::kPort; }
   // The caller has unlinked what led workers to it.

@@ -47,6 +47,18 @@ void TableWriter::Impl::close_port(RelayPort relay, std::uint32_t slot) {
         ~(std::uint64_t{1} << relay.port % 64), std::memory_order_release);
   }
   cell.store(0, std::memory_order_release);
+  const Address& address = parts.relayed[relay.relayed].address.internal;
+  HostDoor*& opened = at_door[slot - allocations.first()][family_index(address.family)];
+  if (opened != nullptr) opened->close({address, relay.port});
+  opened = nullptr;
+}
+
+// Once for each relayed transport address; for want of room, again with its next peer.
+void TableWriter::Impl::open_door(HostDoor& door, RelayPort relay, std::uint32_t allocation) {
+  const RelayedAddress& relayed = parts.relayed[relay.relayed].address;
+  HostDoor*& opened =
+      at_door[allocation - allocations.first()][family_index(relayed.internal.family)];
+  if (opened == nullptr && door.open({relayed.internal, relay.port})) opened = &door;
 }
 
 void TableWriter::Impl::link_client(std::uint32_t slot) {

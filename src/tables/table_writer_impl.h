@@ -27,7 +27,8 @@ struct TableWriter::Impl {
         permissions(index * parts.limits.permissions_per_shard, parts.limits.permissions_per_shard),
         channels(index * parts.limits.channels_per_shard, parts.limits.channels_per_shard),
         moves(allocations.first(), allocations.size()),
-        moving(allocations.size()) {}
+        moving(allocations.size()),
+        at_door(allocations.size()) {}
 
   std::optional<std::uint32_t> take(SlotPool& pool) {
     if (const auto slot = pool.take()) return slot;
@@ -46,13 +47,23 @@ struct TableWriter::Impl {
     return static_cast<std::uint32_t>(
         next_hops.resolve({listener.endpoint.address, entry.client.address, allocation}));
   }
-  // A hairpinned packet takes the next hop of the client it ends at.
+  // A hairpinned packet takes the next hop of the client it ends at; one to a socket of this
+  // host's, on an address that is relayed too, takes the peer's.
   std::uint32_t resolve_peer(std::uint32_t allocation, const Address& peer, bool to_ourselves) {
-    if (to_ourselves) return static_cast<std::uint32_t>(kNoNextHop);
     const RelayPort relay = parts.allocations[allocation].relayed[family_index(peer.family)];
     const Address& from = parts.relayed[relay.relayed].address.internal;
-    return static_cast<std::uint32_t>(next_hops.resolve({from, peer, allocation}));
+    const Address& to =
+        to_ourselves ? parts.relayed[parts.relayed_index(peer)].address.internal : peer;
+    const NextHopIndex hop = next_hops.resolve({from, to, allocation});
+    if (HostDoor* const door = next_hops.host_door(hop)) {
+      open_door(*door, relay, allocation);
+    } else if (to_ourselves) {
+      release_hop(static_cast<std::uint32_t>(hop));
+      return static_cast<std::uint32_t>(kNoNextHop);
+    }
+    return static_cast<std::uint32_t>(hop);
   }
+  void open_door(HostDoor& door, RelayPort relay, std::uint32_t allocation);
   // The new one is stored with release: the reader that sees its index sees the next hop behind it.
   void exchange_hop(std::atomic<std::uint32_t>& word, std::uint32_t hop) {
     const std::uint32_t old = word.load(std::memory_order_relaxed);
@@ -125,6 +136,8 @@ struct TableWriter::Impl {
   SlotPool channels;
   SlotPool moves;
   std::vector<Moving> moving;  // by allocation
+  // By allocation and family_index(): where its relayed transport address has a kernel socket, too.
+  std::vector<std::array<HostDoor*, 2>> at_door;
   struct Awaited {
     std::uint32_t slot;
     Qsbr::Token token;

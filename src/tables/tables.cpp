@@ -203,6 +203,10 @@ std::optional<AllocationSlot> Tables::find_relay(const Address& relayed, std::ui
   return AllocationSlot{cell - 1};
 }
 
+const Address& Tables::internal_of(const Address& relayed) const {
+  return impl_->relayed[impl_->relayed_index(relayed)].address.internal;
+}
+
 std::optional<ChannelSlot> Tables::find_channel(AllocationSlot allocation,
                                                 ChannelNumber number) const {
   return find_one<ChannelSlot>(ByNumber{*impl_}, NumberKey{allocation, number});

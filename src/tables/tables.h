@@ -270,6 +270,8 @@ class Tables {
   std::optional<MoveSlot> find_move(ListenerIndex listener, const Endpoint& client) const;
   // By internal or external address.
   std::optional<AllocationSlot> find_relay(const Address& relayed, std::uint16_t port) const;
+  // Of a relayed address of this node, in either form.
+  const Address& internal_of(const Address& relayed) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, ChannelNumber number) const;
   std::optional<ChannelSlot> find_channel(AllocationSlot allocation, const Endpoint& peer) const;
   std::optional<PermissionSlot> find_permission(AllocationSlot allocation,

@@ -19,7 +19,6 @@ constexpr int kReadsPerTurn = 4;  // of one connection, before the others have t
 // this alone.
 constexpr std::size_t kForAnswers = 65536;
 constexpr std::uint16_t kResponse = 0x0100;  // the class bit of success and error responses
-constexpr std::uint16_t kAllocateSuccess = 0x0103, kRefreshSuccess = 0x0104;
 
 std::uint16_t type_of(stun::Bytes message) {
   return message.size() < stun::kHeaderSize || message[0] >= 0x40 ? std::uint16_t{0}
@@ -37,8 +36,7 @@ Connection::Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream,
       bounds_(bounds),
       counters_(counters),
       awaits_proxy_(proxied),
-      since_ms_(now_ms),
-      heard_ms_(now_ms) {}
+      life_(now_ms) {}
 
 void Connection::rename(const Ends& ends) {
   ends_ = ends;
@@ -117,7 +115,7 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
       used += now;
       continue;
     }
-    const wire::StreamMessage message = wire::first_message(bytes.subspan(used), begun_);
+    const wire::StreamMessage message = wire::first_message(bytes.subspan(used), life_.has_begun());
     if (message.state == Whole::kStrange) return Cut::kStrange;
     if (message.size > bounds_.message) {
       counters_.lost_too_long.add();
@@ -127,25 +125,15 @@ Connection::Cut Connection::cut_messages(stun::Bytes bytes, const Taker& take, s
     if (message.state == Whole::kMore) break;
     if (!take(*this, bytes.subspan(used, message.size))) return Cut::kStopped;
     counters_.messages_in.add();
-    begun_ = true;
-    heard_ms_ = now_ms_;
+    life_.heard(now_ms_);
     skip_ = message.taken;  // the padding may come later
   }
   return Cut::kAll;
 }
 
 void Connection::send(stun::Bytes message) {
-  const std::uint16_t type = type_of(message);
-  if (type == kAllocateSuccess || type == kRefreshSuccess) look_at_response(message);
+  life_.told(message, now_ms_);
   batch_.push_back(message);
-}
-
-// Who has an allocation may be silent for as long as he has it.
-void Connection::look_at_response(stun::Bytes message) {
-  stun::MessageView view;
-  if (stun::MessageView::parse(message, view) != stun::ParseError::kNone) return;
-  if (const auto lifetime = view.u32(stun::Attribute::kLifetime))
-    allocated_until_ms_ = now_ms_ + std::uint64_t{*lifetime} * 1000;
 }
 
 Connection::State Connection::flush(std::span<std::uint8_t> room, std::uint64_t now_ms) {
@@ -206,7 +194,7 @@ Connection::State Connection::write(stun::Bytes bytes, std::size_t& put) {
 Connection::State Connection::make_wait(stun::Bytes message) {
   const std::size_t size = wire::size_in_stream(message);
   const bool answer = (type_of(message) & kResponse) != 0;
-  const std::size_t media = allocated_until_ms_ != 0 ? bounds_.waiting : 0;
+  const std::size_t media = life_.was_allocated() ? bounds_.waiting : 0;
   const std::size_t most = media + (answer ? kForAnswers : 0);
   if (waiting_.size() - waiting_from_ + size > most) {
     if (answer) return over(StreamEnd::kSlow);
@@ -236,11 +224,6 @@ Connection::State Connection::write_waiting() {
 
 void Connection::close() {
   stream_->close();
-}
-
-std::uint64_t Connection::ends_at(const Patience& patience) const {
-  if (!begun_) return since_ms_ + patience.handshake_ms;
-  return std::max(allocated_until_ms_, heard_ms_ + patience.idle_ms);
 }
 
 }  // namespace turnpike::transport

@@ -10,23 +10,16 @@
 #include <vector>
 
 #include "base/stream_counters.h"
+#include "transport/ends.h"
 #include "transport/frames.h"
+#include "transport/liveness.h"
 #include "transport/stream.h"
-#include "turnpike/listener.h"
 
 namespace turnpike::transport {
 
 class Connection {
  public:
-  struct Ends {
-    Endpoint client;
-    Endpoint server;
-    ListenerIndex listener = 0;
-
-    friend bool operator==(const Ends& one, const Ends& other) {
-      return one.client == other.client && one.server == other.server;
-    }
-  };
+  using Ends = transport::Ends;
   // Who takes a client's messages, in their order. False: it can't now; the rest waits.
   using Taker = std::function<bool(const Connection&, stun::Bytes message)>;
 
@@ -76,11 +69,9 @@ class Connection {
   StreamEnd end() const { return end_; }
   // When it is to end if no more messages come: not while it has an allocation, as far as answers
   // have told.
-  struct Patience {
-    std::uint64_t handshake_ms, idle_ms;
-  };
-  std::uint64_t ends_at(const Patience& patience) const;
-  bool has_begun() const { return begun_; }
+  using Patience = Liveness::Patience;
+  std::uint64_t ends_at(const Patience& patience) const { return life_.ends_at(patience); }
+  bool has_begun() const { return life_.has_begun(); }
 
  private:
   enum class Cut : std::uint8_t { kAll, kStopped, kStrange };
@@ -88,7 +79,6 @@ class Connection {
   State over(StreamEnd why);
   State over(Stream::Result result);
   Cut cut_messages(stun::Bytes bytes, const Taker& take, std::size_t& used);
-  void look_at_response(stun::Bytes message);
   State write_batch(std::span<std::uint8_t> room, std::size_t& next);
   State write(stun::Bytes bytes, std::size_t& put);
   State make_wait(stun::Bytes message);
@@ -105,14 +95,11 @@ class Connection {
   bool open_ = false;     // hands have been shaken
   bool tls_ = false;      // since then
   bool stopped_ = false;  // the taker had no room
-  bool begun_ = false;    // a STUN message has come
   StreamEnd end_ = StreamEnd::kByClient;
-  const std::uint64_t since_ms_;          // when it was made
-  std::uint64_t heard_ms_;                // the last whole message
-  std::uint64_t allocated_until_ms_ = 0;  // as answers have told
-  std::uint64_t now_ms_ = 0;              // at the last call
-  std::vector<std::uint8_t> rest_;        // of a message that isn't all there
-  std::size_t skip_ = 0;  // bytes to come that are nobody's: padding, too long a message
+  Liveness life_;
+  std::uint64_t now_ms_ = 0;        // at the last call
+  std::vector<std::uint8_t> rest_;  // of a message that isn't all there
+  std::size_t skip_ = 0;            // bytes to come that are nobody's: padding, too long a message
   std::vector<stun::Bytes> batch_;
   std::vector<std::uint8_t> waiting_;  // for the socket, from waiting_from_ on
   std::size_t waiting_from_ = 0;

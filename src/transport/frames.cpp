@@ -1,4 +1,4 @@
-// TTL is the default's (RFC 8656 §15), and one more: the relay is a hop.
+// Fixed parts are written once, and lengths and checksums for each message.
 #include "transport/frames.h"
 
 #include <cstring>
@@ -11,7 +11,6 @@ namespace {
 
 using namespace wire;
 
-constexpr std::uint8_t kTtl = 64 + 1;
 constexpr std::size_t kIp = ethernet::kSize;
 
 std::size_t ip_size(Family family) {
@@ -20,8 +19,8 @@ std::size_t ip_size(Family family) {
 
 }  // namespace
 
-FrameHeader::FrameHeader(const Endpoint& client, const Endpoint& server)
-    : size_(kIp + ip_size(client.address.family) + udp::kSize), family_(client.address.family) {
+FrameHeader::FrameHeader(const Endpoint& source, const Endpoint& destination, std::uint8_t ttl)
+    : size_(kIp + ip_size(source.address.family) + udp::kSize), family_(source.address.family) {
   std::uint8_t* const ip = bytes_.data() + kIp;
   const bool v4 = family_ == Family::kIpv4;
   // Any Ethernet addresses do.
@@ -29,21 +28,21 @@ FrameHeader::FrameHeader(const Endpoint& client, const Endpoint& server)
   store_be16(bytes_.data() + ethernet::kType, v4 ? ether_type::kIpv4 : ether_type::kIpv6);
   if (v4) {
     ip[ipv4::kVersionIhl] = 0x45;
-    ip[ipv4::kTtl] = kTtl;
+    ip[ipv4::kTtl] = ttl;
     ip[ipv4::kProtocol] = ip_protocol::kUdp;
   } else {
     ip[0] = 0x60;
     ip[ipv6::kNextHeader] = ip_protocol::kUdp;
-    ip[ipv6::kHopLimit] = kTtl;
+    ip[ipv6::kHopLimit] = ttl;
   }
-  const std::size_t size = client.address.size();
-  std::uint8_t* const source = ip + (v4 ? ipv4::kSource : ipv6::kSource);
-  std::memcpy(source, client.address.bytes.data(), size);
-  std::memcpy(source + size, server.address.bytes.data(), size);
-  addresses_sum_ = fold(std::uint32_t{sum_bytes(source, 2 * size)} + ip_protocol::kUdp);
+  const std::size_t size = source.address.size();
+  std::uint8_t* const addresses = ip + (v4 ? ipv4::kSource : ipv6::kSource);
+  std::memcpy(addresses, source.address.bytes.data(), size);
+  std::memcpy(addresses + size, destination.address.bytes.data(), size);
+  addresses_sum_ = fold(std::uint32_t{sum_bytes(addresses, 2 * size)} + ip_protocol::kUdp);
   std::uint8_t* const header = ip + ip_size(family_);
-  store_be16(header + udp::kSourcePort, client.port);
-  store_be16(header + udp::kDestinationPort, server.port);
+  store_be16(header + udp::kSourcePort, source.port);
+  store_be16(header + udp::kDestinationPort, destination.port);
 }
 
 void FrameHeader::write(std::uint8_t* frame, std::size_t message_size) const {

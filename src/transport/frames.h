@@ -11,12 +11,16 @@
 
 namespace turnpike::transport {
 
-// The headers in front of a client's messages.
+// The headers in front of a client's messages, or of datagrams to him.
 class FrameHeader {
  public:
   static constexpr std::size_t kMostSize = 14 + 40 + 8;
 
-  FrameHeader(const Endpoint& client, const Endpoint& server);
+  // TTL is the default's (RFC 8656 §15); for workers one more, since the relay is a hop.
+  static constexpr std::uint8_t kTtlOfDatagrams = 64, kTtlOfMessages = kTtlOfDatagrams + 1;
+
+  FrameHeader(const Endpoint& source, const Endpoint& destination,
+              std::uint8_t ttl = kTtlOfMessages);
   std::size_t size() const { return size_; }
   // In front of `message_size` bytes (at most 65,000) that stand at `frame` + size() already.
   void write(std::uint8_t* frame, std::size_t message_size) const;

@@ -18,22 +18,19 @@ namespace {
 constexpr int kBacklog = 4096;
 // What a client may have sent ahead: enough for any call, and no more than is read in a moment.
 constexpr int kReceiveBuffer = 128 * 1024;
+constexpr int kDatagramBuffer = 1024 * 1024;
 // A client that is gone without a word is noticed within half a minute, whether there is something
 // to say to it or not.
 constexpr int kAliveAfterS = 15, kAliveEveryS = 5, kAliveTimes = 3;
 constexpr int kUserTimeoutMs = 30'000;
 
-union SocketAddress {
-  sockaddr any;
-  sockaddr_in v4;
-  sockaddr_in6 v6;
-};
-
 void set(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof value);
 }
 
-socklen_t write(const Endpoint& endpoint, SocketAddress& out) {
+}  // namespace
+
+socklen_t write_address(const Endpoint& endpoint, SocketAddress& out) {
   out = {};
   if (endpoint.address.family == Family::kIpv4) {
     out.v4.sin_family = AF_INET;
@@ -47,7 +44,7 @@ socklen_t write(const Endpoint& endpoint, SocketAddress& out) {
   return sizeof out.v6;
 }
 
-Endpoint read(const SocketAddress& from) {
+Endpoint read_address(const SocketAddress& from) {
   if (from.any.sa_family == AF_INET) {
     return {Address::from_bytes(Family::kIpv4,
                                 reinterpret_cast<const std::uint8_t*>(&from.v4.sin_addr)),
@@ -58,11 +55,24 @@ Endpoint read(const SocketAddress& from) {
       ntohs(from.v6.sin6_port)};
 }
 
-}  // namespace
+int bind_datagrams(const Endpoint& endpoint) {
+  SocketAddress address;
+  const socklen_t size = write_address(endpoint, address);
+  const int fd = socket(address.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fd;
+  set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+  set(fd, SOL_SOCKET, SO_RCVBUF, kDatagramBuffer);
+  if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (bind(fd, &address.any, size) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
 
 int listen_on(const Endpoint& endpoint) {
   SocketAddress address;
-  const socklen_t size = write(endpoint, address);
+  const socklen_t size = write_address(endpoint, address);
   const int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd >= 0) {
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -80,7 +90,7 @@ int accept_on(int listening, Endpoint& client) {
   socklen_t size = sizeof address;
   const int fd = accept4(listening, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return fd;
-  client = read(address);
+  client = read_address(address);
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveAfterS);

@@ -1,6 +1,8 @@
 // The kernel's sockets: a descriptor with an owner, and what is asked of those of TCP.
 #pragma once
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -25,6 +27,18 @@ class Socket {
   int fd_;
 };
 
+// A transport address as the kernel has it.
+union SocketAddress {
+  sockaddr any;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+};
+// Returns how long it is.
+socklen_t write_address(const Endpoint& endpoint, SocketAddress& out);
+Endpoint read_address(const SocketAddress& from);
+
+// For datagrams, non-blocking, also where the address isn't there yet; less than 0: errno says why.
+int bind_datagrams(const Endpoint& endpoint);
 // Non-blocking, with what a relay's listener needs. Throws std::runtime_error with the address.
 int listen_on(const Endpoint& endpoint);
 // The next connection, non-blocking, without delay, and kept alive; less than 0: errno says why.

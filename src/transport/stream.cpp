@@ -17,13 +17,6 @@ Stream::Result result_of_call(ssize_t returned) {
   return again ? Stream::Result::kAgain : Stream::Result::kReset;
 }
 
-void count_alert(const SSL* ssl, int what, int value) {
-  const auto number = static_cast<std::uint8_t>(value);
-  if ((what & SSL_CB_ALERT) == 0 || number == SSL3_AD_CLOSE_NOTIFY) return;
-  auto* const counters = static_cast<StreamCounters*>(SSL_get_app_data(ssl));
-  counters->alerts[(what & SSL_CB_WRITE) != 0][tls_alert(number)].add();
-}
-
 }  // namespace
 
 Stream::Result PlainStream::read(std::span<std::uint8_t> into, std::size_t& got) {
@@ -43,8 +36,7 @@ TlsStream::TlsStream(int fd, std::shared_ptr<const TlsContext> context, StreamCo
     : context_(std::move(context)), ssl_(SSL_new(context_->get())) {
   if (!ssl_ || SSL_set_fd(ssl_.get(), fd) != 1) throw std::bad_alloc();
   SSL_set_accept_state(ssl_.get());
-  SSL_set_app_data(ssl_.get(), &counters);
-  SSL_set_info_callback(ssl_.get(), count_alert);
+  count_alerts(ssl_.get(), counters);
   SSL_set_msg_callback(ssl_.get(), see_message);
   SSL_set_msg_callback_arg(ssl_.get(), this);
 }

@@ -1,4 +1,5 @@
-// TLS 1.2 and 1.3 with what OpenSSL calls safe, the suites of RFC 8489 §6.2.3 among it.
+// TLS 1.2 and 1.3, and DTLS 1.2, with what OpenSSL calls safe, the suites of RFC 8489 §6.2.3 among
+// it.
 #include "transport/tls_context.h"
 
 #include <openssl/core_names.h>
@@ -93,27 +94,42 @@ int TicketKeys::use(unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* ciph
   return old ? 2 : 1;
 }
 
-TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets)
-    : tickets_(tickets) {
+TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets,
+                       Protocol protocol)
+    : tickets_(tickets), protocol_(protocol) {
   for (const CertificateFiles& files : certificates)
     contexts_.push_back(make(files));
   SSL_CTX_set_tlsext_servername_callback(contexts_.front().get(), choose);
   SSL_CTX_set_tlsext_servername_arg(contexts_.front().get(), this);
 }
 
+// The protocol's own, beside what both have.
+void TlsContext::speak(SSL_CTX* context, Protocol protocol) {
+  if (protocol == Protocol::kDtls) {
+    SSL_CTX_set_min_proto_version(context, DTLS1_2_VERSION);
+    // Nobody can ask the network how much it takes here.
+    SSL_CTX_set_options(context, SSL_OP_COOKIE_EXCHANGE | SSL_OP_NO_QUERY_MTU);
+    // Whoever gets as far as here has shown a cookie of ours (wire/dtls_cookie.h).
+    SSL_CTX_set_cookie_verify_cb(context, [](SSL*, const unsigned char*, unsigned) { return 1; });
+    return;
+  }
+  SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+  SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                SSL_MODE_RELEASE_BUFFERS);
+  // All that the socket has in one call, instead of two for each record.
+  SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set_default_read_buffer_len(context, kReadAhead);
+}
+
 TlsContext::Context TlsContext::make(const CertificateFiles& files) {
-  Context context(SSL_CTX_new(TLS_server_method()));
+  Context context(
+      SSL_CTX_new(protocol_ == Protocol::kDtls ? DTLS_server_method() : TLS_server_method()));
   if (!context) throw std::bad_alloc();
   SSL_CTX* const made = context.get();
-  SSL_CTX_set_min_proto_version(made, TLS1_2_VERSION);
+  speak(made, protocol_);
   SSL_CTX_set_options(made, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
-                                SSL_OP_ENABLE_KTLS);
-  SSL_CTX_set_mode(made, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                             SSL_MODE_RELEASE_BUFFERS);
-  // All that the socket has in one call, instead of two for each record.
-  SSL_CTX_set_read_ahead(made, 1);
-  SSL_CTX_set_default_read_buffer_len(made, kReadAhead);
+                                SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   // Two tickets are for browsers that open several connections at once.
   SSL_CTX_set_num_tickets(made, 1);
   SSL_CTX_set_session_cache_mode(made, SSL_SESS_CACHE_OFF);
@@ -197,6 +213,16 @@ int TlsContext::choose_protocol(SSL* /*ssl*/, const unsigned char** out, unsigne
     return SSL_TLSEXT_ERR_NOACK;
   *out = chosen;
   return SSL_TLSEXT_ERR_OK;
+}
+
+void count_alerts(SSL* ssl, StreamCounters& counters) {
+  SSL_set_app_data(ssl, &counters);
+  SSL_set_info_callback(ssl, [](const SSL* of, int what, int value) {
+    const auto number = static_cast<std::uint8_t>(value);
+    if ((what & SSL_CB_ALERT) == 0 || number == SSL3_AD_CLOSE_NOTIFY) return;
+    auto* const told = static_cast<StreamCounters*>(SSL_get_app_data(of));
+    told->alerts[(what & SSL_CB_WRITE) != 0][tls_alert(number)].add();
+  });
 }
 
 }  // namespace turnpike::transport

@@ -1,6 +1,6 @@
-// Certificates, keys and what TLS is spoken with: one context for each certificate, chosen by the
-// name that a client asks for (SNI); one that asks for none, or for a name of no certificate, gets
-// the first.
+// Certificates, keys and what TLS and DTLS are spoken with: one context for each certificate,
+// chosen by the name that a client asks for (SNI); one that asks for none, or for a name of no
+// certificate, gets the first.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -10,6 +10,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include "base/stream_counters.h"
 
 namespace turnpike::transport {
 
@@ -42,12 +44,16 @@ struct CertificateFiles {
   std::string key;    // PEM
 };
 
+// TLS over TCP, or DTLS over UDP.
+enum class Protocol : std::uint8_t { kTls, kDtls };
+
 class TlsContext {
  public:
   // `tickets` outlives it. Throws std::runtime_error: which file, what is wrong with it:
   // unreadable, expired or not yet valid, the key another certificate's, an issuer missing between
   // it and the roots.
-  TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets);
+  TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets,
+             Protocol protocol = Protocol::kTls);
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
 
@@ -62,6 +68,7 @@ class TlsContext {
   using Context = std::unique_ptr<SSL_CTX, Deleter>;
 
   Context make(const CertificateFiles& files);
+  static void speak(SSL_CTX* context, Protocol protocol);
   static int use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                         EVP_MAC_CTX* mac, int encrypts);
   static int choose(SSL* ssl, int* alert, void* self);
@@ -69,8 +76,12 @@ class TlsContext {
                              const unsigned char* offered, unsigned offered_size, void* self);
 
   TicketKeys& tickets_;
+  const Protocol protocol_;
   std::vector<Context> contexts_;  // as the certificates were given
   std::vector<std::string> warnings_;
 };
+
+// From now on: alerts that come and go, but for those that say that nothing more comes.
+void count_alerts(SSL* ssl, StreamCounters& counters);
 
 }  // namespace turnpike::transport

@@ -36,25 +36,7 @@ constexpr std::uint64_t kOtherDescriptors = 256;
 constexpr std::uint64_t kBell = 0;                // among what epoll tells of; then come listeners
 constexpr std::uint64_t kFirstConnection = 4096;  // no pointer is less
 
-// Who counts as one: an IPv4 address, an IPv6 /64.
-Address source_of(Address client) {
-  if (client.family == Family::kIpv6) std::fill(client.bytes.begin() + 8, client.bytes.end(), 0);
-  return client;
-}
-
 }  // namespace
-
-std::size_t Transport::EndsHash::operator()(const Connection::Ends& ends) const {
-  const auto half = [](const Address& address, int which) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, address.bytes.data() + 8 * which, sizeof word);
-    return word;
-  };
-  const std::uint64_t client =
-      table_hash(key, half(ends.client.address, 0), half(ends.client.address, 1), ends.client.port);
-  return static_cast<std::size_t>(table_hash(key, client ^ half(ends.server.address, 0),
-                                             half(ends.server.address, 1), ends.server.port));
-}
 
 Transport::Transport(const Config& config, dataplane::StreamPort& port,
                      const policy::ClientRules& clients, std::uint64_t (*clock_ms)())
@@ -65,6 +47,7 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
       most_connections_(config.connections),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       connections_(0, EndsHash{config.key}),
+      of_source_(config.connections_per_source),
       room_(kRead + dataplane::StreamPort::kMostMessage),
       held_(port.workers()) {
   if (epoll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
@@ -200,9 +183,7 @@ bool Transport::has_room(const Address& client, StreamEnd& why) const {
   why = StreamEnd::kDenied;
   if (!clients_.answer(client)) return false;
   why = StreamEnd::kSource;
-  const auto counted = of_source_.find(source_of(client));
-  return config_.connections_per_source == 0 || counted == of_source_.end() ||
-         counted->second < config_.connections_per_source;
+  return of_source_.has_room(client);
 }
 
 void Transport::let_in(const Listening& listening, int fd, const Endpoint& client,
@@ -228,7 +209,7 @@ void Transport::let_in(const Listening& listening, int fd, const Endpoint& clien
       counters_);
   Connection& connection = *made;
   connections_.emplace(ends, std::move(made));
-  if (!proxied) ++of_source_[source_of(client.address)];
+  if (!proxied) of_source_.add(client.address);
   counters_.accepted.add();
   counters_.connections.set(connections_.size());
   epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
@@ -281,7 +262,7 @@ bool Transport::rename(Connection& connection, const Endpoint& client) {
   connection.rename(ends);
   node.key() = ends;
   connections_.insert(std::move(node));
-  ++of_source_[source_of(client.address)];
+  of_source_.add(client.address);
   return true;
 }
 
@@ -403,10 +384,7 @@ void Transport::end(Connection& connection, StreamEnd why) {
     open.set(open.get() - 1);
   }
   std::erase(unread_, &connection);
-  if (!connection.awaits_proxy()) {
-    const auto counted = of_source_.find(source_of(ends.client.address));
-    if (--counted->second == 0) of_source_.erase(counted);
-  }
+  if (!connection.awaits_proxy()) of_source_.remove(ends.client.address);
   const bool begun = connection.has_begun();
   auto node = connections_.extract(ends);
   node.mapped()->has_ended = true;

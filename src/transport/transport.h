@@ -6,7 +6,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -21,6 +20,7 @@
 #include "policy/client_rules.h"
 #include "transport/connection.h"
 #include "transport/sockets.h"
+#include "transport/source_counts.h"
 #include "transport/tls_context.h"
 #include "turnpike/listener.h"
 
@@ -69,10 +69,6 @@ class Transport {
 
  private:
   static constexpr std::uint64_t kNever = ~std::uint64_t{0};
-  struct EndsHash {
-    HashKey key;
-    std::size_t operator()(const Connection::Ends& ends) const;
-  };
   using Connections = std::unordered_map<Connection::Ends, std::unique_ptr<Connection>, EndsHash>;
   struct Listening {
     Place place;
@@ -113,7 +109,7 @@ class Transport {
 
   StreamCounters counters_;
   Connections connections_;
-  std::map<Address, std::uint32_t> of_source_;  // connections
+  SourceCounts of_source_;
   std::vector<std::uint8_t> room_;
   std::vector<Connection*> to_flush_;
   int handshakes_ = 0;                              // in this round

@@ -93,6 +93,7 @@ Allocation* Book::add(Allocation&& allocation) {
   assert(is_new);
   by_five_tuple_.insert(*slot);
   counters_.realm_allocations[place->second.owner.account.realm].add();
+  count_client(place->second, 1);
   schedule(place->second);
   update_gauges();
   return &place->second;
@@ -163,6 +164,11 @@ std::size_t Book::expire(Allocation& allocation, std::uint32_t now_s) {
   return ended;
 }
 
+void Book::count_client(const Allocation& allocation, std::uint64_t more) {
+  counters_.transport_allocations[static_cast<std::size_t>(allocation.five_tuple.transport)].add(
+      more);
+}
+
 // One whose families have both ended.
 void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   const AllocationSlot slot = allocation.slot;
@@ -171,6 +177,7 @@ void Book::remove(Allocation& allocation, std::uint32_t now_s) {
   quotas_.release(allocation.owner.account, allocation.five_tuple);
   Counter& of_realm = counters_.realm_allocations[allocation.owner.account.realm];
   of_realm.set(of_realm.get() - 1);
+  count_client(allocation, ~std::uint64_t{0});
   allocations_due_.move(slot, allocation.due_s, kNeverDue);
   bury(allocation.five_tuple,
        {allocation.created_by, std::move(allocation.owner), now_s + config_.tombstone_s});
@@ -201,7 +208,9 @@ QuotaLedger::Verdict Book::begin_move(Allocation& allocation, const FiveTuple& t
 void Book::complete_move(Allocation& allocation, std::uint32_t now_s) {
   const FiveTuple left = allocation.five_tuple;
   by_five_tuple_.erase(allocation.slot);  // which asks the allocation for its five-tuple
+  count_client(allocation, ~std::uint64_t{0});
   allocation.five_tuple = *allocation.mobility->to;
+  count_client(allocation, 1);
   by_five_tuple_.insert(allocation.slot);
   moving_.erase(allocation.five_tuple);
   allocation.mobility->to.reset();

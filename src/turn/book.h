@@ -226,6 +226,7 @@ class Book {
   // Ends what is due, but no more than `most`; returns how much that was. Nothing hangs on
   // promptness: workers read expiries, and who asks for an allocation finds only what lives.
   std::size_t tick(std::uint32_t now_s, std::size_t most);
+  void count_client(const Allocation& allocation, std::uint64_t more);
   void update_gauges();
 
  private:

@@ -136,7 +136,7 @@ void Server::Impl::stream_ended(Instant now, AllocationSlot slot, std::uint16_t 
   if (!mobility.to) return;
   if (move != 0) {
     if (move == mobility.move) book_.cancel_move(*allocation);
-  } else if (allocation->five_tuple.transport == Transport::kTcp) {
+  } else if (allocation->five_tuple.transport != Transport::kUdp) {
     book_.complete_move(*allocation, now_s(now));  // RFC 8016 §3.2.2
   }
 }

@@ -68,6 +68,7 @@ inline std::vector<std::string> every_key() {
                                   "[[relay]]",
                                   "[streams]",
                                   "[[certificate]]",
+                                  "[own_host]",
                                   "[relay_ports]",
                                   "[auth]",
                                   "[[auth.users]]",

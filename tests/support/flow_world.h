@@ -26,6 +26,7 @@ constexpr std::uint16_t kPort = 3478, kClientPort = 40000, kRelayPort4 = 50000, 
                         kPeerPort = 7000;
 // Of further listeners at the same addresses.
 constexpr std::uint16_t kStunOnlyPort = 3480, kTurnOnlyPort = 3481;
+inline constexpr std::uint16_t kDtlsPort = 5349;  // kPort has it too, beside UDP
 
 inline constexpr HashKey kHashKey{0x243f6a8885a308d3, 0x13198a2e03707344, 0xa4093822299f31d0,
                                   0x082efa98ec4e6c89};
@@ -134,6 +135,10 @@ inline std::vector<Listener> listeners_of_each_kind() {
   for (const Address& address : {kServer4, kServer6}) {
     all.push_back({.endpoint = {address, kStunOnlyPort}, .stun_only = true});
     all.push_back({.endpoint = {address, kTurnOnlyPort}, .turn_only = true});
+  }
+  for (const Address& address : {kServer4, kServer6}) {
+    for (const std::uint16_t port : {kPort, kDtlsPort})
+      all.push_back({.endpoint = {address, port}, .transport = Transport::kDtls});
   }
   return all;
 }

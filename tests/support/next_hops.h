@@ -17,11 +17,27 @@ class OneHop final : public NextHopResolver {
   void release(NextHopIndex) override {}
   std::uint32_t epoch() const override { return 1; }
   NextHop* table() override { return hops_; }
+  HostDoor* host_door(NextHopIndex) override { return door; }
 
   NextHopIndex answer{1};
+  HostDoor* door = nullptr;  // where it leads to this host
 
  private:
   NextHop hops_[2];
+};
+
+// Remembers what is open; has room for so many.
+class Doors final : public HostDoor {
+ public:
+  bool open(const Endpoint& relayed) override {
+    if (opened.size() == room) return false;
+    opened.insert(relayed);
+    return true;
+  }
+  void close(const Endpoint& relayed) override { closed += opened.erase(relayed); }
+
+  std::multiset<Endpoint> opened;
+  std::size_t room = 100, closed = 0;
 };
 
 // By destination, as a test says; remembers who asked for what and has not given it back.
@@ -38,7 +54,10 @@ class Routes final : public NextHopResolver {
   void release(NextHopIndex hop) override { --held[hop]; }
   std::uint32_t epoch() const override { return now; }
   NextHop* table() override { return nullptr; }
+  HostDoor* host_door(NextHopIndex hop) override { return hop == host ? &door : nullptr; }
 
+  NextHopIndex host = kNoNextHop;  // leads to this host
+  Doors door;
   std::map<Address, NextHopIndex> routes;
   NextHopIndex fallback{1};
   std::uint32_t now = 0;

@@ -232,10 +232,16 @@ def refused_as_own_host(answer):
     return answer.error == 403 and answer.get(turn.ERROR_CODE)[4:] == OWN_HOST
 
 
-def test_peers_on_the_relays_own_host(fresh_lab):
+def without_own_host(folder):
+    config = folder / "relay.toml"
+    config.write_text("[own_host]\nudp = false\n")
+    return "--config", config
+
+
+def test_peers_on_the_relays_own_host(fresh_lab, tmp_path):
     lab = fresh_lab
     lab.relay.ip("addr", "add", "10.201.66.1/32", "dev", "lo")
-    relay = lab.start_relay()
+    relay = lab.start_relay(*without_own_host(tmp_path))
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     two = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     one.allocate()
@@ -269,13 +275,13 @@ def test_peers_on_the_relays_own_host(fresh_lab):
     wait_for(lambda: one.create_permission("11.0.0.1").message_class == turn.SUCCESS, 10, "one that went allowed")
 
 
-def test_peers_in_containers_of_the_relays_host(fresh_lab):
+def test_peers_in_containers_of_the_relays_host(fresh_lab, tmp_path):
     lab = fresh_lab
     lab.relay.ip("link", "add", "br0", "type", "bridge")
     lab.relay.ip("addr", "add", "10.201.99.1/24", "dev", "br0")
     lab.relay.ip("link", "set", "br0", "up")
     lab.relay.ip("route", "add", "default", "via", "10.201.99.2")  # for the host itself
-    lab.start_relay()
+    lab.start_relay(*without_own_host(tmp_path))
     one = TurnClient(lab.client.udp(lab.CLIENT4), (lab.SERVER4, 3478))
     one.allocate()
     assert refused_as_own_host(one.create_permission("10.201.99.2"))

@@ -6,6 +6,7 @@ import socket
 
 import turn_client as turn
 from lab import need_vlans, wait_for
+from test_uclient import uclient
 from turn_client import TurnClient
 
 
@@ -195,3 +196,16 @@ def test_peer_behind_the_gateway_at_each_start(owned_lab, tmp_path):
         reaches(lab, lab.SERVER6, lab.CLIENT6, far, "fd20:9::2")
         relay.stop(number)
         assert "default" not in lab.relay.ip("route").stdout
+
+
+def test_clients_by_tcp(owned_lab, tmp_path):
+    lab = owned_lab
+    relay = lab.start_relay("--listen", f"{lab.SERVER4}:3478/tcp", directory=tmp_path)
+    peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-p", "3480")
+    wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
+    wait_for(
+        lambda: lab.client.exec("ping", "-c", "1", "-W", "1", lab.SERVER4, check=False).returncode == 0, 5, "a way"
+    )
+    uclient(lab, "-t")
+    peer.kill()
+    assert relay.stop() == 0, relay.output()

@@ -51,11 +51,13 @@ class CommandLine : public testing::Test {
 };
 
 TEST_F(CommandLine, ListensByOtherTransports) {
-  const Config config = accepted_flags(
-      {"--port", "af_xdp:eth0", "--user", "alice:secret", "--realm", "example.org", "--listen",
-       "192.0.2.1:3478", "--listen", "192.0.2.1:3478/tcp", "--listen", "[2001:db8::1]:443/auto",
-       "--certificate", "chain.pem,key.pem", "--relay", "192.0.2.1"});
-  ASSERT_EQ(config.listeners.size(), 3U);
+  const Config config =
+      accepted_flags({"--port", "af_xdp:eth0", "--user", "alice:secret", "--realm", "example.org",
+                      "--listen", "192.0.2.1:3478", "--listen", "192.0.2.1:3478/tcp", "--listen",
+                      "[2001:db8::1]:443/auto", "--listen", "192.0.2.1:3478/dtls", "--certificate",
+                      "chain.pem,key.pem", "--relay", "192.0.2.1"});
+  ASSERT_EQ(config.listeners.size(), 4U);
+  EXPECT_EQ(config.listeners[3].transport, ListenerTransport::kDtls);
   EXPECT_EQ(config.listeners[0].transport, ListenerTransport::kUdp);
   EXPECT_EQ(config.listeners[1].transport, ListenerTransport::kTcp);
   EXPECT_EQ(config.listeners[2].transport, ListenerTransport::kAuto);

@@ -149,6 +149,7 @@ std::map<std::string, Change> all_changes() {
       {"streams.handshake_s", {"streams.handshake_s = 50", of_streams}},
       {"streams.proxies", {"streams.proxies = [\"10.0.0.0/8\"]", of_streams}},
       {"streams.idle_s", {"streams.idle_s = 50", of_streams}},
+      {"own_host.udp", {"own_host.udp = false", {{"own_host", kRestart}}}},
       {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
       {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},
       {"auth.users", {"auth.users = [{ name = \"bob\", password = \"secret\" }]", of_users}},
@@ -252,12 +253,13 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
   const std::map<std::string, Change> changes = all_changes();
   const Config before = accepted(kBase);
   // Each is a table, whose own keys are changed.
-  const std::set<std::string> tables{
-      "port",         "listener",    "relay",         "relay_ports",
-      "auth",         "peers",       "limits",        "metrics",
-      "log",          "test",        "other_realm",   "other_realm.peers",
-      "streams",      "certificate", "clients",       "payload",
-      "payload.rule", "identity",    "identity.rule", "identity.class"};
+  const std::set<std::string> tables{"port",        "listener",      "relay",
+                                     "relay_ports", "auth",          "peers",
+                                     "limits",      "metrics",       "log",
+                                     "test",        "other_realm",   "other_realm.peers",
+                                     "streams",     "own_host",      "certificate",
+                                     "clients",     "payload",       "payload.rule",
+                                     "identity",    "identity.rule", "identity.class"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;

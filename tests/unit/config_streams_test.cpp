@@ -22,12 +22,12 @@ std::string problem(const std::string& text) {
 
 TEST(Streams, TransportsAreThoseThatThereAre) {
   EXPECT_TRUE(contains(problem(listener("sctp")),
-                       ":6: listener[0].transport: expected \"udp\", \"tcp\", \"tls\" or "
-                       "\"auto\", found \"sctp\""));
+                       ":6: listener[0].transport: expected \"udp\", \"tcp\", \"tls\", "
+                       "\"auto\" or \"dtls\", found \"sctp\""));
 }
 
 TEST(Streams, TlsNeedsACertificate) {
-  for (const char* transport : {"tls", "auto"})
+  for (const char* transport : {"tls", "auto", "dtls"})
     EXPECT_TRUE(contains(problem(listener(transport)),
                          ":6: listener[0].transport: expected a [[certificate]]"));
   const std::string certificate = "[[certificate]]\nchain = \"a.pem\"\n";
@@ -41,6 +41,12 @@ TEST(Streams, MayShareAnEndpointWithUdpAndNoOther) {
   EXPECT_EQ(accepted(kEnough + kUdp + listener("tcp")).listeners.size(), 2U);
   EXPECT_TRUE(contains(problem(listener("tcp") + kUdp + listener("tcp")),
                        "listener[2].address: expected each listening address once for TCP"));
+  const std::string certificate = "[[certificate]]\nchain = \"a\"\nkey = \"b\"\n";
+  EXPECT_EQ(
+      accepted(kEnough + certificate + kUdp + listener("tls") + listener("dtls")).listeners.size(),
+      3U);
+  EXPECT_TRUE(contains(problem(certificate + listener("dtls") + kUdp + listener("dtls")),
+                       "listener[2].address: expected each listening address once for DTLS"));
   EXPECT_TRUE(contains(problem(kUdp + kUdp), "expected each listening address once, found"));
 }
 

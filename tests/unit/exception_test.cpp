@@ -10,12 +10,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "dataplane/eal.h"
+#include "dataplane/exception_thread.h"
 
 namespace turnpike::dataplane {
 namespace {
@@ -87,6 +90,23 @@ class ExceptionPathTest : public testing::Test {
               0);
   }
 
+  static void kernel_floods(const std::string& interface, int frames) {
+    EXPECT_EQ(std::system(("ip -6 route add ff02::/16 dev " + interface +
+                           " table local 2>/dev/null; timeout 20 ping -6 -l " +
+                           std::to_string(frames) + " -c " + std::to_string(frames) +
+                           " -W 0.05 -I " + interface + " ff02::1 >/dev/null 2>&1; true")
+                              .c_str()),
+              0);
+  }
+  static bool soon(const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+
   static inline bool ready_ = false;
   Pool pool_, frames_;
   std::vector<std::unique_ptr<ExceptionPath>> paths_;
@@ -97,7 +117,7 @@ TEST_F(ExceptionPathTest, KernelCanSendWhileAllThatGoesUpWaits) {
   EXPECT_GE(free_buffers(), kPorts * 512U);
   for (std::size_t port = 0; port < kPorts; ++port) {
     kernel_sends("tpk" + std::to_string(port));
-    paths_[port]->poll();
+    paths_[port]->move();
     std::array<rte_mbuf*, kBurst> out;
     unsigned lost = 0;
     unsigned n = 0;
@@ -111,7 +131,7 @@ TEST_F(ExceptionPathTest, KernelCanSendWhileAllThatGoesUpWaits) {
 TEST_F(ExceptionPathTest, WhatIsSentIsNotOfThePathsOwnBuffers) {
   const unsigned all = free_buffers();
   kernel_sends("tpk0");
-  paths_[0]->poll();
+  paths_[0]->move();
   std::array<rte_mbuf*, kBurst> out;
   unsigned lost = 0;
   const unsigned n = paths_[0]->from_kernel(frames_.get(), out.data(), kBurst, lost);
@@ -128,12 +148,56 @@ TEST_F(ExceptionPathTest, CountsWhatHasNoBuffer) {
   Pool none = make_pool("none", 1);
   rte_mbuf* only = rte_pktmbuf_alloc(none.get());
   kernel_sends("tpk0");
-  paths_[0]->poll();
+  paths_[0]->move();
   std::array<rte_mbuf*, kBurst> out;
   unsigned lost = 0;
   EXPECT_EQ(paths_[0]->from_kernel(none.get(), out.data(), kBurst, lost), 0U);
   EXPECT_GT(lost, 0U);
   rte_pktmbuf_free(only);
+}
+
+// Without being asked: it is woken by the kernel's frames, and by the worker's bell.
+TEST_F(ExceptionPathTest, ItsThreadMovesBothWays) {
+  ExceptionThread thread({paths_[0].get(), paths_[1].get()});
+  thread.start();
+  kernel_sends("tpk1");
+  std::array<rte_mbuf*, kBurst> out;
+  unsigned n = 0, lost = 0;
+  EXPECT_TRUE(soon([&] {
+    n = paths_[1]->from_kernel(frames_.get(), out.data(), kBurst, lost);
+    return n != 0;
+  }));
+  rte_pktmbuf_free_bulk(out.data(), n);
+  const std::array<std::uint8_t, 60> frame{};
+  for (int i = 0; i < 2000; ++i) {
+    EXPECT_TRUE(soon([&] { return paths_[0]->to_kernel(0, frame.data(), frame.size()); }));
+    thread.bell().ring();
+  }
+  EXPECT_TRUE(soon([&] { return !paths_[0]->has_work(); }));
+  thread.stop();
+}
+
+// What the kernel has stays with it, and is nobody's loss, until there is room.
+TEST_F(ExceptionPathTest, AFullRingLeavesTheKernelItsFrames) {
+  kernel_floods("tpk0", 2000);
+  while (paths_[0]->move())
+    continue;
+  EXPECT_FALSE(paths_[0]->has_room());
+  std::array<rte_mbuf*, kBurst> out;
+  unsigned lost = 0, got = 0;
+  for (unsigned n = 1; n != 0; got += n) {
+    n = paths_[0]->from_kernel(frames_.get(), out.data(), kBurst, lost);
+    rte_pktmbuf_free_bulk(out.data(), n);
+    paths_[0]->move();
+  }
+  EXPECT_GT(got, 700U) << "all that the interface's queue holds, and the ring";
+}
+
+TEST_F(ExceptionPathTest, AnInterfaceThatIsGoneIsNotAskedAgain) {
+  EXPECT_GE(paths_[0]->fd(), 0);
+  EXPECT_EQ(std::system("ip link del tpk0"), 0);
+  EXPECT_FALSE(paths_[0]->move());
+  EXPECT_LT(paths_[0]->fd(), 0);
 }
 
 TEST_F(ExceptionPathTest, AFullRingTakesNoBuffer) {

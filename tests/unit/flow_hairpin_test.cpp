@@ -46,6 +46,25 @@ TEST_F(Hairpin, ToAPortNobodyHasIsDropped) {
   EXPECT_EQ(world_.run(frame_of(send_to(world_, {kPublic, 50004}, 21))).drop, Drop::kNoRelay);
 }
 
+// A socket of this host's, which has our relayed address, by whichever name.
+TEST_F(Hairpin, GoesToTheHostWhereAPortIsNoClients) {
+  Doors doors;
+  world_.hop_.door = &doors;
+  const auto at = *world_.tables_->find_permission(world_.allocation_, kPublic);
+  world_.writer_->withdraw_permission(at);
+  world_.writer_->publish_permission({world_.allocation_, kPublic, FlowWorld::kExpires});
+  for (const Address& name : {kPublic, kRelay4}) {
+    const Packet packet = world_.run(frame_of(send_to(world_, {name, 10000}, 21)));
+    ASSERT_EQ(packet.verdict, Verdict::kTransmit);
+    EXPECT_EQ(read(packet)->destination, (Endpoint{kRelay4, 10000}));
+    EXPECT_EQ(read(packet)->source, (Endpoint{kRelay4, kRelayPort4}));
+  }
+  EXPECT_EQ(world_.counters_.hairpin.get(), 0U);
+  EXPECT_EQ(world_.run(frame_of(send_to(world_, {kPublic, 50002}, 21))).verdict, Verdict::kTransmit)
+      << "another client's, as ever";
+  EXPECT_EQ(world_.counters_.hairpin.get(), 1U);
+}
+
 TEST_F(Hairpin, CountsAsAHop) {
   Datagram datagram = send_to(world_, {kPublic, 50002}, 21);
   datagram.ttl = 2;

@@ -76,6 +76,19 @@ TEST(DontFragment, SetsDfFromIpv4ToIpv4) {
   EXPECT_FALSE(packet.may_fragment);
 }
 
+// As what comes by a stream is taken (RFC 8656 §15), and what came in fragments.
+TEST(DontFragment, HoldsForWhatMayBeCutOtherwise) {
+  FlowWorld world(Family::kIpv4);
+  const auto send = [&](bool dont_fragment) {
+    return world.run(frame_of(send_to(world, {kPeer4, 7}, 1600, dont_fragment)), 0,
+                     Checksum::kVerify, true);
+  };
+  EXPECT_EQ(send(true).drop, Drop::kTooBig);
+  const Packet packet = send(false);
+  EXPECT_EQ(packet.verdict, Verdict::kTransmit);
+  EXPECT_TRUE(packet.may_fragment);
+}
+
 TEST(DontFragment, IsIgnoredAcrossFamilies) {
   FlowWorld world(Family::kIpv4);
   const Packet packet = world.run(frame_of(send_to(world, {kPeer6, 7}, 1460, true)));

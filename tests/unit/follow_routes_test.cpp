@@ -64,6 +64,59 @@ class FollowRoutes : public testing::Test {
   std::unique_ptr<TableWriter> writer_;
 };
 
+TEST_F(FollowRoutes, OpenOneDoorForEachRelayPortWithAPeerOnThisHost) {
+  make(8);
+  routes_.host = NextHopIndex{7};
+  const Flow away = publish(1);
+  EXPECT_TRUE(routes_.door.opened.empty());
+  routes_.routes[kPeer.address] = routes_.host;
+  const Flow here = publish(2);
+  EXPECT_EQ(routes_.door.opened, (std::multiset<Endpoint>{{kRelay, 20002}})) << "once";
+  // A peer that comes to be on this host, as its container does.
+  ++routes_.now;
+  while (writer_->housekeeping())
+    continue;
+  EXPECT_EQ(routes_.door.opened, (std::multiset<Endpoint>{{kRelay, 20001}, {kRelay, 20002}}));
+  writer_->withdraw_channel(here.channel);
+  writer_->withdraw_permission(here.permission);
+  EXPECT_EQ(routes_.door.closed, 0U) << "until the relay port is nobody's";
+  writer_->withdraw_allocation(here.allocation);
+  EXPECT_EQ(routes_.door.opened, (std::multiset<Endpoint>{{kRelay, 20001}}));
+  writer_->withdraw_channel(away.channel);
+  writer_->withdraw_permission(away.permission);
+  writer_->withdraw_allocation(away.allocation);
+  EXPECT_TRUE(routes_.door.opened.empty());
+  EXPECT_EQ(routes_.door.closed, 2U);
+  for (const auto& [hop, held] : routes_.held)
+    EXPECT_EQ(held, 0) << static_cast<std::uint32_t>(hop);
+}
+
+TEST_F(FollowRoutes, AskAgainWhereADoorWasRefused) {
+  make(8);
+  routes_.host = routes_.routes[kPeer.address] = NextHopIndex{7};
+  routes_.door.room = 0;
+  const Flow flow = publish(1);
+  EXPECT_TRUE(routes_.door.opened.empty());
+  routes_.door.room = 1;
+  writer_->publish_channel(
+      {flow.allocation, flow.permission, 0x4002, {{kPeer.address, 4001}}, 600});
+  EXPECT_EQ(routes_.door.opened.size(), 1U);
+}
+
+// One that has our relayed address and isn't another client.
+TEST_F(FollowRoutes, KeepTheWayToThisHostByARelayedAddress) {
+  make(8);
+  const Flow flow = publish(1);
+  const auto hop = [&] {
+    const auto slot = writer_->publish_permission({flow.allocation, kRelay, 300});
+    return NextHopIndex{tables_->permission(*slot).peer_next_hop.load()};
+  };
+  EXPECT_EQ(hop(), kNoNextHop);
+  routes_.host = routes_.routes[kRelay] = NextHopIndex{7};
+  EXPECT_EQ(hop(), routes_.host);
+  EXPECT_EQ(routes_.door.opened.size(), 1U);
+}
+
 TEST_F(FollowRoutes, OnceForEachChangeOfTheEpoch) {
   make(8);
   const Flow flow = publish(1);

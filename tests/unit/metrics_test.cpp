@@ -63,6 +63,31 @@ TEST_F(MetricsText, CountMovesOfAllShards) {
   EXPECT_TRUE(says("turnpike_moves_total 3"));
 }
 
+TEST_F(MetricsText, CountAllocationsByWhatTheirClientsSpeak) {
+  ServerCounters other;
+  source.shards.push_back(&other);
+  shard.transport_allocations[static_cast<std::size_t>(Transport::kTcp)].set(2);
+  other.transport_allocations[static_cast<std::size_t>(Transport::kTcp)].set(3);
+  shard.transport_allocations[static_cast<std::size_t>(Transport::kDtls)].set(4);
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="tcp"} 5)"));
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="dtls"} 4)"));
+  EXPECT_TRUE(says(R"(turnpike_client_allocations{transport="udp"} 0)"));
+}
+
+TEST_F(MetricsText, CountWhatGoesThroughTheHostWhereItIsServed) {
+  EXPECT_FALSE(says("turnpike_own_host_sockets 0"));
+  HostCounters host;
+  host.in.add(7);
+  host.out.add(5);
+  host.sockets.set(3);
+  host.lost_own_service.add(2);
+  source.host = &host;
+  EXPECT_TRUE(says("turnpike_own_host_datagrams_total{direction=\"in\"} 7"));
+  EXPECT_TRUE(says("turnpike_own_host_datagrams_total{direction=\"out\"} 5"));
+  EXPECT_TRUE(says("turnpike_own_host_sockets 3"));
+  EXPECT_TRUE(says("turnpike_own_host_lost_total{reason=\"own_service\"} 2"));
+}
+
 TEST_F(MetricsText, CountAllocationsByRealmWhereThereAreSeveral) {
   shard.realm_allocations[0].set(1);
   shard.realm_allocations[2].set(3);

@@ -262,6 +262,35 @@ TEST_F(NeighboursTest, TellsWhatIsReachedByAPortAndWhatElsewhere) {
   EXPECT_TRUE(soon(neighbours, [&] { return reach("198.51.100.7") == flow::Reach::kPort; }));
 }
 
+TEST_F(NeighboursTest, LeadsToThisHostByItsDoor) {
+  struct Door final : flow::HostDoor {
+    bool open(const Endpoint&) override { return true; }
+    void close(const Endpoint&) override {}
+  } door;
+  run("ip link add bridge type veth peer name bridged && ip link set bridged up");
+  run("ip addr add 172.18.0.1/16 dev bridge && ip link set bridge up");
+  run("ip route add default via 172.18.0.2 dev bridge");
+  std::vector<NextHops::Port> ports = both_ports();
+  ports.push_back(
+      {.static_next_hop = std::array<std::uint8_t, 6>{2}, .messages_of = Transport::kUdp});
+  Mirrored neighbours(ports, 64);
+  const auto resolve = [&](const char* destination) {
+    return neighbours.resolve({address("10.9.1.1"), address(destination)});
+  };
+  EXPECT_EQ(resolve("172.18.0.5"), flow::kNoNextHop) << "without one";
+  neighbours.set_host_door(door);
+  for (const char* const here : {"172.18.0.5", "10.9.2.1"}) {
+    EXPECT_EQ(neighbours.reach({address("10.9.1.1"), address(here)}), flow::Reach::kHost) << here;
+    const flow::NextHopIndex hop = resolve(here);
+    EXPECT_EQ(neighbours.host_door(hop), &door) << here;
+    EXPECT_EQ(neighbours.table()[static_cast<std::uint32_t>(hop)].port, 2) << here;
+    neighbours.release(hop);
+  }
+  EXPECT_EQ(neighbours.host_door(resolve("10.9.2.77")), nullptr);
+  EXPECT_EQ(neighbours.host_door(flow::kNoNextHop), nullptr);
+  EXPECT_EQ(resolve("198.51.100.7"), flow::kNoNextHop) << "a default route of the host's own";
+}
+
 TEST_F(NeighboursTest, HasNoWayWhereTheKernelForbidsOrNoPortLeads) {
   run("ip link set lo up");
   run("ip route add default via 10.9.1.2");

@@ -467,8 +467,12 @@ TEST_F(Mobility, AStreamThatEndsBeforeItsDataIsNoPlace) {
   EXPECT_EQ(ticket_in(by(1002, ticket)), second) << "its answer may not have come";
   server_->stream_ended(now_, AllocationSlot{slot()}, number);
   EXPECT_EQ(world_.sink.moves.size(), 1U) << "said of the one before";
+  const auto& speaking = server_->counters().transport_allocations;
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kUdp)].get(), 1U);
   data_come();
   EXPECT_EQ(published(), by_stream(1002));
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kUdp)].get(), 0U);
+  EXPECT_EQ(speaking[static_cast<std::size_t>(Transport::kTcp)].get(), 1U);
 }
 
 // docs/protocol.md 35: in IP packets of 576 bytes, whatever else an answer says.
