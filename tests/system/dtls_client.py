@@ -97,7 +97,9 @@ class Dtls:
 
 class DtlsClient(TurnClient):
     @classmethod
-    def connect(cls, lab, port=3478, server=None, source=0, **options):
+    def connect(cls, lab, port=3478, server=None, source=0, patience=5, host=None, address=None, **options):
         server = server or lab.SERVER4
-        sock = lab.client.udp(lab.CLIENT6 if ":" in server else lab.CLIENT4, source)
-        return cls(Dtls(sock, (server, port)).connect(), None, **options)
+        sock = (host or lab.client).udp(address or (lab.CLIENT6 if ":" in server else lab.CLIENT4), source)
+        dtls = Dtls(sock, (server, port))
+        dtls.settimeout(patience)
+        return cls(dtls.connect(), None, **options)
