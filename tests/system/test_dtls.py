@@ -31,7 +31,7 @@ def relay(request, lab, tmp_path_factory):
         make_certificate(folder, "turn.example.org", lab.SERVER4),
         make_certificate(folder, "other.example.org"),
     ]
-    config.write_text(listeners(lab, certificates))
+    config.write_text(listeners(lab, certificates, "[tcp_relay]\nenabled = true\n"))
     relay = lab.start_relay("--config", config, driver=request.param, listen=[])
     relay.authority = authority(folder)[0]
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-L", lab.PEER6, "-p", "3480")
@@ -137,3 +137,9 @@ def test_a_hello_without_a_cookie_changes_nothing(lab, relay):
     before[0] += 20
     wait_for(lambda: [relay.total(name) for name in names] == before, 5, "cookies sent, and none shown")
     ok(client.refresh())
+
+
+def test_tcp_allocations_are_not_had_by_dtls(lab, relay):
+    client = DtlsClient.connect(lab)
+    assert client.allocate(transport=6).error == 400
+    ok(client.allocate())

@@ -24,11 +24,11 @@ def start(request, fresh_lab, tmp_path):
     return start
 
 
-def shown_to(lab, trusted, name="turn.example.org", server=None):
+def shown_to(lab, trusted, name="turn.example.org", server=None, more=()):
     """What OpenSSL's client says of a handshake that it verifies, and the certificate that it is shown."""
     address = f"[{server}]" if server else lab.SERVER4
     command = ["openssl", "s_client", "-dtls1_2", "-connect", f"{address}:5349", "-CAfile", trusted]
-    command += ["-verify_return_error", "-verify_hostname", name, "-servername", name, "-mtu", "1200"]
+    command += ["-verify_return_error", "-verify_hostname", name, "-servername", name, "-mtu", "1200", *more]
     result = lab.client.exec("timeout", "60", *map(str, command), check=False, timeout=70)
     found = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", result.stdout, re.DOTALL)
     return result.stdout, found and found[0]
@@ -56,31 +56,34 @@ def test_certificates_are_read_again(fresh_lab, start, tmp_path):
     assert relay.stop() == 0, relay.output()
 
 
-def long_chain(folder, intermediates=4):
+RSA = ["-newkey", "rsa:2048", "-nodes"]
+
+
+def long_chain(folder, intermediates=4, key=KEY):
     """(chain, key) of a server whose issuer's issuer's … issuer is the authority: over 4 kB as it is sent."""
     issuer, issuer_key = authority(folder)
     chain = ""
     for number in range(intermediates):
         name = f"intermediate-{number}"
-        key, request, extensions, made = (folder / f"{name}.{kind}" for kind in ("key", "csr", "ext", "pem"))
+        its_key, request, extensions, made = (folder / f"{name}.{kind}" for kind in ("key", "csr", "ext", "pem"))
         extensions.write_text("basicConstraints=critical,CA:true\nkeyUsage=keyCertSign\n")
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        openssl("req", *RSA, "-subj", f"/CN={name}", "-keyout", its_key, "-out", request)
         openssl(
             *("x509", "-req", "-in", request, "-CA", issuer, "-CAkey", issuer_key, "-CAcreateserial"),
             *("-days", 30, "-extfile", extensions, "-out", made),
         )
         chain = made.read_text() + chain
-        issuer, issuer_key = made, key
-    request, extensions, own, key = (folder / f"long.{kind}" for kind in ("csr", "ext", "own", "key"))
+        issuer, issuer_key = made, its_key
+    request, extensions, own, own_key = (folder / f"long.{kind}" for kind in ("csr", "ext", "own", "key"))
     extensions.write_text("subjectAltName=DNS:turn.example.org\nextendedKeyUsage=serverAuth\n")
-    openssl("req", *KEY, "-subj", "/CN=turn.example.org", "-keyout", key, "-out", request)
+    openssl("req", *key, "-subj", "/CN=turn.example.org", "-keyout", own_key, "-out", request)
     openssl(
         *("x509", "-req", "-in", request, "-CA", issuer, "-CAkey", issuer_key, "-CAcreateserial"),
         *("-days", 30, "-extfile", extensions, "-out", own),
     )
     whole = folder / "long.pem"
     whole.write_text(own.read_text() + chain)
-    return whole, key
+    return whole, own_key
 
 
 def lose(host, percent):
@@ -125,4 +128,22 @@ def test_a_long_chain_comes_through_where_a_fifth_is_lost(fresh_lab, start, tmp_
     assert shown and "Verify return code: 0 (ok)" in output, output
     for client in clients:
         ok(client.allocate())
+    assert relay.stop() == 0, relay.output()
+
+
+def test_suites(fresh_lab, start, tmp_path):
+    lab = fresh_lab
+    relay = start([long_chain(tmp_path, 0, RSA)])
+
+    def offer(suite):
+        return shown_to(lab, authority(tmp_path)[0], more=["-cipher", f"{suite}:@SECLEVEL=0"])
+
+    # RFC 7350 has everybody support these.
+    for suite in ("DHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"):
+        output, shown = offer(suite)
+        assert shown and f"Cipher is {suite}" in output and "Compression: NONE" in output, output
+    # A key that is stolen later opens what was recorded; a MAC of yesterday.
+    for suite in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA"):
+        output, shown = offer(suite)
+        assert not shown and "handshake failure" in output, output
     assert relay.stop() == 0, relay.output()
