@@ -149,6 +149,8 @@ void Transport::wait(std::uint64_t now_ms) {
       continue;
     }
     auto& connection = *reinterpret_cast<Connection*>(event.data.u64);
+    // It can be written to, as any new one, and has said nothing: there may be thousands of these.
+    if (event.events == EPOLLOUT && connection.is_new()) continue;
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.reads_to_end = true;
     // Behind those who wait already, that frames are not always for the same.
     if (unread_.empty())
