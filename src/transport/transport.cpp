@@ -284,7 +284,8 @@ bool Transport::has_tls() const {
 
 std::vector<std::string> Transport::reload() {
   if (!has_tls()) return {};
-  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_);
+  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_, Protocol::kTls,
+                                                 config_.client_authorities);
   std::vector<std::string> warnings = made->warnings();
   const std::scoped_lock lock(tls_mutex_);
   tls_ = std::move(made);
