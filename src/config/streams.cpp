@@ -14,6 +14,10 @@ std::optional<std::string> parse_path(std::string_view text) {
   return std::string(text);
 }
 
+std::optional<std::string> parse_path_or_none(std::string_view text) {
+  return text.empty() ? std::string() : parse_path(text);
+}
+
 }  // namespace
 
 Take read_streams(StreamsSection& streams) {
@@ -25,6 +29,9 @@ Take read_streams(StreamsSection& streams) {
         {"handshake_s", integer(streams.handshake_s, 1, 3600)},
         {"idle_s", integer(streams.idle_s, 1, 86400)},
         {"proxies", prefixes(streams.proxies)},
+        {"client_authorities",
+         parsed(streams.client_authorities, parse_path_or_none,
+                "the path of a PEM file with authorities' certificates, or \"\"")},
     };
     reader.read_table(value, path, fields);
   });

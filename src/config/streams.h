@@ -54,6 +54,7 @@ struct StreamsSection {
   std::uint32_t handshake_s = 10;               // to the first message
   std::uint32_t idle_s = 60;                    // without an allocation
   std::vector<Prefix> proxies;                  // who says for whom he connects
+  std::string client_authorities;               // PEM; empty: clients need no certificate
 
   friend bool operator==(const StreamsSection&, const StreamsSection&) = default;
 };

@@ -310,6 +310,7 @@ transport::Transport::Config transport_config(const config::Config& config) {
                                                               : transport::Security::kAuto});
   }
   made.certificates = certificates_of(config);
+  made.client_authorities = config.streams.client_authorities;
   made.proxies = config.streams.proxies;
   made.connections = config.streams.connections;
   made.connections_per_source = config.streams.connections_per_source;
@@ -327,6 +328,7 @@ transport::DtlsThread::Config dtls_config(const config::Config& config, const fl
       made.places.push_back({setup.listeners[i].endpoint, static_cast<ListenerIndex>(i)});
   }
   made.certificates = certificates_of(config);
+  made.client_authorities = config.streams.client_authorities;
   made.server = {.associations = config.streams.connections,
                  .associations_per_source = config.streams.connections_per_source,
                  .patience = patience_of(config),

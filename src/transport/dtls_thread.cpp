@@ -49,7 +49,8 @@ void DtlsThread::stop() {
 }
 
 std::vector<std::string> DtlsThread::reload() {
-  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_, Protocol::kDtls);
+  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_, Protocol::kDtls,
+                                                 config_.client_authorities);
   std::vector<std::string> warnings = made->warnings();
   const std::scoped_lock lock(context_mutex_);
   context_ = std::move(made);

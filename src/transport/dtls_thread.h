@@ -30,6 +30,7 @@ class DtlsThread final : private DtlsOutlet {
   struct Config {
     std::vector<Place> places;
     std::vector<CertificateFiles> certificates;  // at least one
+    std::string client_authorities;              // as TlsContext has it
     DtlsServer::Config server;
   };
   struct Clocks {

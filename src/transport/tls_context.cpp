@@ -13,6 +13,7 @@
 #include <new>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 namespace turnpike::transport {
 namespace {
@@ -95,8 +96,8 @@ int TicketKeys::use(unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* ciph
 }
 
 TlsContext::TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets,
-                       Protocol protocol)
-    : tickets_(tickets), protocol_(protocol) {
+                       Protocol protocol, std::string client_authorities)
+    : tickets_(tickets), protocol_(protocol), client_authorities_(std::move(client_authorities)) {
   for (const CertificateFiles& files : certificates)
     contexts_.push_back(make(files));
   SSL_CTX_set_tlsext_servername_callback(contexts_.front().get(), choose);
@@ -146,6 +147,8 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
   if (SSL_CTX_use_PrivateKey_file(made, files.key.c_str(), SSL_FILETYPE_PEM) != 1)
     fail(files.key, "expected the private key of " + files.chain + " in PEM");
 
+  if (!client_authorities_.empty()) ask_for_certificates(made);
+
   X509* const own = SSL_CTX_get0_certificate(made);
   const std::time_t now = std::time(nullptr);
   if (X509_cmp_current_time(X509_get0_notBefore(own)) > 0)
@@ -177,6 +180,16 @@ TlsContext::Context TlsContext::make(const CertificateFiles& files) {
     warnings_.push_back(files.chain + ": " + what);
   }
   return context;
+}
+
+void TlsContext::ask_for_certificates(SSL_CTX* context) const {
+  STACK_OF(X509_NAME)* const names = SSL_load_client_CA_file(client_authorities_.c_str());
+  if (names == nullptr || SSL_CTX_load_verify_file(context, client_authorities_.c_str()) != 1) {
+    sk_X509_NAME_pop_free(names, X509_NAME_free);
+    fail(client_authorities_, "expected the certificates of authorities in PEM");
+  }
+  SSL_CTX_set_client_CA_list(context, names);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 }
 
 int TlsContext::use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,

@@ -51,9 +51,10 @@ class TlsContext {
  public:
   // `tickets` outlives it. Throws std::runtime_error: which file, what is wrong with it:
   // unreadable, expired or not yet valid, the key another certificate's, an issuer missing between
-  // it and the roots.
+  // it and the roots. `client_authorities`: a PEM file; who shows no certificate that one of these
+  // has issued isn't let in; empty: nobody is asked for one.
   TlsContext(const std::vector<CertificateFiles>& certificates, TicketKeys& tickets,
-             Protocol protocol = Protocol::kTls);
+             Protocol protocol = Protocol::kTls, std::string client_authorities = "");
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
 
@@ -68,6 +69,7 @@ class TlsContext {
   using Context = std::unique_ptr<SSL_CTX, Deleter>;
 
   Context make(const CertificateFiles& files);
+  void ask_for_certificates(SSL_CTX* context) const;
   static void speak(SSL_CTX* context, Protocol protocol);
   static int use_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                         EVP_MAC_CTX* mac, int encrypts);
@@ -77,6 +79,7 @@ class TlsContext {
 
   TicketKeys& tickets_;
   const Protocol protocol_;
+  const std::string client_authorities_;
   std::vector<Context> contexts_;  // as the certificates were given
   std::vector<std::string> warnings_;
 };

@@ -149,6 +149,8 @@ void Transport::wait(std::uint64_t now_ms) {
       continue;
     }
     auto& connection = *reinterpret_cast<Connection*>(event.data.u64);
+    // It can be written to, as any new one, and has said nothing: there may be thousands of these.
+    if (event.events == EPOLLOUT && connection.is_new()) continue;
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.reads_to_end = true;
     // Behind those who wait already, that frames are not always for the same.
     if (unread_.empty())
@@ -282,7 +284,8 @@ bool Transport::has_tls() const {
 
 std::vector<std::string> Transport::reload() {
   if (!has_tls()) return {};
-  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_);
+  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_, Protocol::kTls,
+                                                 config_.client_authorities);
   std::vector<std::string> warnings = made->warnings();
   const std::scoped_lock lock(tls_mutex_);
   tls_ = std::move(made);

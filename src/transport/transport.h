@@ -41,6 +41,7 @@ class Transport final : private PeerSockets::Clients {
   struct Config {
     std::vector<Place> places;
     std::vector<CertificateFiles> certificates;  // at least one where a place has TLS
+    std::string client_authorities;              // as TlsContext has it
     std::vector<Prefix> proxies;                 // who says for whom he connects
     std::uint32_t connections = 0;               // in all
     std::uint32_t connections_per_source = 0;    // an IPv4 address, an IPv6 /64; 0: no limit

@@ -18,12 +18,12 @@ def authority(folder):
     return certificate, key
 
 
-def make_certificate(folder, *names, days=30):
+def make_certificate(folder, *names, days=30, usage="serverAuth"):
     """One for `names`, which may be addresses: (chain, key)."""
     issuer, issuer_key = authority(folder)
     chain, key, request, extensions = (folder / f"{names[0]}.{kind}" for kind in ("pem", "key", "csr", "ext"))
     extensions.write_text(
-        f"subjectAltName={','.join(f'{kind_of(name)}:{name}' for name in names)}\nextendedKeyUsage=serverAuth\n"
+        f"subjectAltName={','.join(f'{kind_of(name)}:{name}' for name in names)}\nextendedKeyUsage={usage}\n"
     )
     openssl("req", *KEY, "-subj", f"/CN={names[0]}", "-keyout", key, "-out", request)
     openssl(

@@ -267,6 +267,37 @@ def test_certificates_are_read_again(fresh_lab, start, tmp_path):
     ok(before.refresh())
 
 
+def test_clients_may_have_to_show_a_certificate(fresh_lab, start, tmp_path):
+    lab = fresh_lab
+    (tmp_path / "others").mkdir()
+    trusted = make_certificate(tmp_path, "phone.example.org", usage="clientAuth")
+    strange = make_certificate(tmp_path / "others", "phone.example.org", usage="clientAuth")
+    relay = start(
+        f'[streams]\nclient_authorities = "{authority(tmp_path)[0]}"\n',
+        [make_certificate(tmp_path, "turn.example.org")],
+    )
+
+    def comes(certificate):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # by 1.3 a client hears of it with its first answer
+        if certificate:
+            context.load_cert_chain(*certificate)
+        with lab.client.inside():
+            sock = socket.create_connection((lab.SERVER4, 5349), timeout=5)
+        client = Streaming(context.wrap_socket(sock), None)
+        ok(client.allocate())
+        ok(client.refresh(0))
+
+    comes(trusted)
+    for certificate in (None, strange):
+        before = ends(relay, "tls")
+        with pytest.raises(ssl.SSLError):
+            comes(certificate)
+        wait_for(lambda: ends(relay, "tls") == before + 1, 5, "an end by TLS")
+    assert relay.total("turnpike_tls_alerts_total", **{"from": "relay"}) >= 2
+
+
 def test_who_says_nothing_is_not_waited_for(fresh_lab, start, tmp_path):
     lab = fresh_lab
     relay = start("[streams]\nhandshake_s = 1\nidle_s = 2\n", [make_certificate(tmp_path, "turn.example.org")])

@@ -162,6 +162,7 @@ std::map<std::string, Change> all_changes() {
       {"streams.handshake_s", {"streams.handshake_s = 50", of_streams}},
       {"streams.proxies", {"streams.proxies = [\"10.0.0.0/8\"]", of_streams}},
       {"streams.idle_s", {"streams.idle_s = 50", of_streams}},
+      {"streams.client_authorities", {"streams.client_authorities = \"/ca.pem\"", of_streams}},
       {"own_host.udp", {"own_host.udp = false", {{"own_host", kRestart}}}},
       {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
       {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},

@@ -76,6 +76,23 @@ TEST_F(Certificates, ThatAreRightAreTaken) {
   EXPECT_TRUE(warnings_.empty());
 }
 
+TEST_F(Certificates, OfClientsAuthoritiesAreToldOfIfTheyAreNone) {
+  const auto problem_with = [&](const std::string& authorities) {
+    try {
+      const TlsContext context({{folder_ + "/own.pem", folder_ + "/own.key"}}, tickets_,
+                               Protocol::kTls, folder_ + "/" + authorities);
+      EXPECT_EQ(SSL_CTX_get_verify_mode(context.get()),
+                SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT);
+      return std::string();
+    } catch (const std::runtime_error& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_EQ(problem_with("own.pem"), "");
+  EXPECT_TRUE(contains(problem_with("none.pem"), "none.pem: expected the certificates of"));
+  EXPECT_TRUE(contains(problem_with("own.key"), "own.key: expected the certificates of"));
+}
+
 TEST_F(Certificates, ThatAreWrongAreToldByTheirFiles) {
   EXPECT_TRUE(contains(problem("none.pem", "own.key"), "none.pem: expected a chain"));
   EXPECT_TRUE(contains(problem("own.pem", "none.key"), "none.key: expected the private key of"));
