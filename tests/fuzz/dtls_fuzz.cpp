@@ -150,12 +150,13 @@ class Network {
     const bool has_cookie =
         wire::read_client_hello(datagram, hello) == HelloState::kWhole &&
         cookies().holds(world_.now, from.client, from.server, hello.random, hello.cookie);
-    const std::size_t before = world_.server.associations(), sent = world_.to_client.size();
+    const std::uint64_t before = world_.counters.accepted.get();
+    const std::size_t sent = world_.to_client.size();
     if (has_cookie) let_in_.insert(from.client.port);
     read(datagram);
     world_.server.receive(world_.now, from, {}, datagram);
     if (!let_in_.contains(from.client.port)) {
-      require(world_.server.associations() == before);
+      require(world_.counters.accepted.get() == before);
       require(world_.to_client.size() == sent);
     }
     // His own answers are nobody's here.
