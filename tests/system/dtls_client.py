@@ -64,7 +64,7 @@ class Dtls:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise socket.timeout
-            select.select([self.sock], [], [], min(left, 0.1))
+            self.wait(min(left, 0.1))
             SSL.SSL_ctrl(self.ssl, HANDLE_TIMEOUT, ctypes.c_long(0), None)
 
     def connect(self):
@@ -75,6 +75,10 @@ class Dtls:
         """As far as it gets at once."""
         CRYPTO.ERR_clear_error()
         return SSL.SSL_connect(self.ssl) == 1
+
+    def wait(self, seconds):
+        """Until a datagram has come."""
+        select.select([self.sock], [], [], seconds)
 
     def sendto(self, data, _server):
         SSL.SSL_write(self.ssl, data, len(data))
@@ -93,7 +97,9 @@ class Dtls:
 
 class DtlsClient(TurnClient):
     @classmethod
-    def connect(cls, lab, port=3478, server=None, source=0, **options):
+    def connect(cls, lab, port=3478, server=None, source=0, patience=5, host=None, address=None, **options):
         server = server or lab.SERVER4
-        sock = lab.client.udp(lab.CLIENT6 if ":" in server else lab.CLIENT4, source)
-        return cls(Dtls(sock, (server, port)).connect(), None, **options)
+        sock = (host or lab.client).udp(address or (lab.CLIENT6 if ":" in server else lab.CLIENT4), source)
+        dtls = Dtls(sock, (server, port))
+        dtls.settimeout(patience)
+        return cls(dtls.connect(), None, **options)

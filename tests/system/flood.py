@@ -2,7 +2,8 @@
 
     flood.py SOURCE PORT SERVER PORT PER_SECOND MOST SECONDS HEX
 
-Prints how many it has sent. A thousand a second or a hundred thousand: the kernel is given 32 at a time."""
+Prints how many it has sent. A thousand a second or a hundred thousand: the kernel is given 32 at a time.
+The source may be any address."""
 
 import ctypes
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 
 BATCH = 32
+IP_TRANSPARENT = 19
 
 
 class IoVec(ctypes.Structure):
@@ -34,6 +36,7 @@ def main(source, source_port, server, server_port, per_second, most, seconds, me
     iov = IoVec(data, len(data))
     headers = (Header * BATCH)(*(Header(None, 0, ctypes.pointer(iov), 1, None, 0, 0, 0) for _ in range(BATCH)))
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
     sock.bind((source, int(source_port)))
     sock.connect((server, int(server_port)))
     libc = ctypes.CDLL(None)

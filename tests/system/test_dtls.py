@@ -7,7 +7,7 @@ import pytest
 
 import turn_client as turn
 from certificates import authority, make_certificate
-from dtls_client import DtlsClient
+from dtls_client import Dtls, DtlsClient
 from lab import wait_for
 from test_streams import uclient
 from turn_client import TurnClient
@@ -31,7 +31,7 @@ def relay(request, lab, tmp_path_factory):
         make_certificate(folder, "turn.example.org", lab.SERVER4),
         make_certificate(folder, "other.example.org"),
     ]
-    config.write_text(listeners(lab, certificates))
+    config.write_text(listeners(lab, certificates, "[tcp_relay]\nenabled = true\n"))
     relay = lab.start_relay("--config", config, driver=request.param, listen=[])
     relay.authority = authority(folder)[0]
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-L", lab.PEER6, "-p", "3480")
@@ -112,3 +112,34 @@ def test_openssls_own_client(lab, relay):
     answer = turn.Message(os.read(process.stdout.fileno(), 2000))
     assert answer.address(turn.XOR_MAPPED_ADDRESS)[0] == lab.CLIENT4
     process.kill()
+
+
+def hello_of_a_stranger(lab):
+    """OpenSSL's first ClientHello, which has no cookie."""
+    with lab.client.udp("127.0.0.1") as sink:
+        Dtls(lab.client.udp("127.0.0.1"), sink.getsockname()).step()
+        return sink.recv(2000)
+
+
+def test_a_hello_without_a_cookie_changes_nothing(lab, relay):
+    client, peer, relayed = call(lab)
+    names = [
+        f"turnpike_{name}_total"
+        for name in ("worker_dtls_cookies_sent", "worker_dtls_cookies_shown", "stream_accepted")
+    ]
+    before = [relay.total(name) for name in names]
+    hello = hello_of_a_stranger(lab)
+    for _ in range(20):
+        client.sock.sock.send(hello)
+        say(client, peer)
+        peer.sendto(b"back", relayed)
+        assert client.receive_any() == ("channel", 0x4000, b"back")
+    before[0] += 20
+    wait_for(lambda: [relay.total(name) for name in names] == before, 5, "cookies sent, and none shown")
+    ok(client.refresh())
+
+
+def test_tcp_allocations_are_not_had_by_dtls(lab, relay):
+    client = DtlsClient.connect(lab)
+    assert client.allocate(transport=6).error == 400
+    ok(client.allocate())
