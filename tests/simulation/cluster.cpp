@@ -135,11 +135,13 @@ void Cluster::tick(std::size_t shard) {
   shards_[shard]->server->tick(now);
 }
 
-bool Cluster::end(std::size_t shard, AllocationSlot slot) {
+bool Cluster::end(std::size_t shard, AllocationSlot slot, bool closed) {
   const auto found = shards_[shard]->sink.allocations.find(FakeSink::number(slot));
   if (found == shards_[shard]->sink.allocations.end()) return false;
   const FiveTuple five_tuple = found->second.five_tuple;
-  require(shards_[shard]->server->end(now, slot), "what is published can't be ended");
+  Server& server = *shards_[shard]->server;
+  if (closed) server.stream_ended(now, slot, 0);
+  require(closed || server.end(now, slot), "what is published can't be ended");
   require(!owner_of(five_tuple), "what has been ended is published still");
   model_.end(now, five_tuple);
   return true;

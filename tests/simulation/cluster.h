@@ -87,8 +87,9 @@ class Cluster {
   void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
-  // The slot's allocation, by a notice that is about this one. False: the shard has none there.
-  bool end(std::size_t shard, AllocationSlot slot);
+  // The slot's allocation, which can't move, by a notice that is about this one: as a rule's, or
+  // since its connection has closed. False: the shard has none there.
+  bool end(std::size_t shard, AllocationSlot slot, bool closed = false);
   // Where clients are moving to; and data of theirs from there. Something that was told of such
   // data before is told again, and means nothing any more.
   std::vector<FiveTuple> moving() const;
