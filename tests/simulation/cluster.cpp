@@ -229,8 +229,10 @@ void Cluster::succeeded(const Shard& by, const Sent& sent, const MessageView& re
   require(user != nullptr, "nobody succeeds");
   require_integrity(request, answer, *user);
   judge(by, sent, *user, request, 0);
-  for (const auto& redirect : setup_.config.redirects)
-    require(sent.five_tuple.server != redirect.server, "a redirected client succeeds");
+  for (const auto& redirect : setup_.config.redirects) {
+    require(request.method() != Method::kAllocate || sent.five_tuple.server != redirect.server,
+            "a redirected client succeeds");
+  }
   model_.forget(now);
   const bool made = request.method() == Method::kAllocate && !model_.knows(sent.five_tuple);
   if (made) {
@@ -259,6 +261,7 @@ void Cluster::refused(const Shard* by, const Sent& sent, const MessageView& requ
   require(by != nullptr && user != nullptr, "nobody gets a signed refusal");
   require_integrity(request, answer, *user);
   judge(*by, sent, *user, request, code);
+  if (code == 508) model_.had_no_room(request);
 }
 
 void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const MessageView& request,

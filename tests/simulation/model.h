@@ -107,6 +107,9 @@ class Model {
   void forget(Instant now);
   // Data have come from where the allocation moves to.
   void data_came(Instant now, const FiveTuple& from);
+  // The tables had none for what `request` asked for: a move that was to be another one's successor
+  // has ended that one.
+  void had_no_room(const stun::MessageView& request);
   // What a stream was good for when it ended: an allocation, or a move of one.
   struct OfStream {
     std::uint64_t birth = 0;

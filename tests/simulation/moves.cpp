@@ -95,6 +95,16 @@ void Model::move(Instant now, const FiveTuple& from, const MessageView& request,
   refresh(now, found, request, answer);
 }
 
+void Model::had_no_room(const MessageView& request) {
+  const auto ticket = ticket_in(request);
+  if (!ticket || request.method() != stun::Method::kRefresh) return;
+  const auto place = with_ticket(*ticket);
+  if (place == allocations_.end() || !place->second.to) return;
+  Allocation& allocation = allocations_.erase(place, place)->second;  // to be changed
+  allocation.given_up = allocation.to;
+  allocation.to.reset();
+}
+
 void Model::data_came(Instant now, const FiveTuple& from) {
   forget(now);
   const auto found = find(from);

@@ -77,8 +77,9 @@ class World final : private Surroundings {
       if (below(300) == 0)  // another policy
         of_some_ = below(3) == 0 ? std::nullopt : std::optional(some_limits());
       bring_keys();
-      for (int i = 0; i < 2; ++i)
-        send(next_request(static_cast<int>(below(kClients))));
+      send(next_request(static_cast<int>(below(kClients))));
+      if (below(10) == 0) hurried_ = static_cast<int>(below(kClients));
+      send(next_request(hurried_));
       streams_.step([this](Sent sent) { wire_.push_back(std::move(sent)); },
                     [this](const Lesson& lesson) { learn(lesson); });
       send_data();
@@ -334,7 +335,7 @@ class World final : private Surroundings {
   // From where they have moved to; some only receive.
   void send_data() {
     for (const FiveTuple& from : cluster_.moving()) {
-      if ((!is_stream(from) || streams_.is_open(from)) && below(10) == 0) cluster_.data_come(from);
+      if ((!is_stream(from) || streams_.is_open(from)) && below(30) == 0) cluster_.data_come(from);
     }
   }
 
@@ -457,6 +458,7 @@ class World final : private Surroundings {
   Coverage& coverage_;
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
+  int hurried_ = 0;                    // a client that speaks at each step, for a while
   std::uint32_t hosts_ = 250;          // that clients are on
   std::optional<UserLimits> of_some_;  // what some users may have, where it isn't what all may
   Cluster cluster_;
