@@ -44,7 +44,18 @@ def certificate():
     folder = tempfile.mkdtemp(prefix="turnpike-bench-")
     chain, key = f"{folder}/cert.pem", f"{folder}/key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "30",
+        ]
         + ["-subj", "/CN=turn.example.org", "-keyout", key, "-out", chain],
         check=True,
         capture_output=True,
@@ -279,7 +290,17 @@ def kib_per_idle(transport="tls"):
             stack.callback(server.end)
             flags = ["--mode", "idle", "--transport", transport, "--server", f"{ADDRESS}:{SECURE}", "--peers", PEERS]
             generator = host.Process(
-                [*real_time(), host.STREAMGEN, "--core", host.GENERATOR_CORE, *flags, "--clients", count, "--seconds", 300],
+                [
+                    *real_time(),
+                    host.STREAMGEN,
+                    "--core",
+                    host.GENERATOR_CORE,
+                    *flags,
+                    "--clients",
+                    count,
+                    "--seconds",
+                    300,
+                ],
                 Path(scratch, "generator.log"),
                 netns=link.gen,
             )
@@ -291,5 +312,3 @@ def kib_per_idle(transport="tls"):
             used[count] = resident(server.pid)
     each = (used[many] - used[few]) / (many - few) / 1024
     return round(each, 1), {"bytes_at_1000": used[few], "bytes_at_10000": used[many]}
-
-

@@ -98,8 +98,8 @@ struct StreamCounters {
   Counter stalls;         // reads put off, since no frame was left
   Counter out_of_descriptors;
   // Of DTLS, which loses what can't go on at once.
-  Counter lost_no_frame;  // messages and datagrams
-  Counter lost_strange;   // datagrams of nobody whose hands were shaken, or are being
+  Counter lost_no_frame;              // messages and datagrams
+  Counter lost_strange;               // datagrams of nobody whose hands were shaken, or are being
   std::array<Counter, 3> handshakes;  // TLS 1.2 and 1.3, DTLS 1.2
   Counter resumed;
   // From clients, and to them, by place in kTlsAlerts.

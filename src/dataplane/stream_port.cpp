@@ -5,6 +5,8 @@
 #include <array>
 #include <cassert>
 
+#include "wire/headers.h"
+
 namespace turnpike::dataplane {
 namespace {
 
@@ -13,6 +15,19 @@ constexpr unsigned kMostOut = 2 * StreamPort::kFrames + 1;  // what a ring of `r
 
 bool is_large(const rte_mbuf* frame) {
   return frame->buf_len >= kLargeRoom;
+}
+
+// Whether it brings a client an answer (RFC 8489 §5), in the headers that it would have by UDP.
+bool is_answer(const rte_mbuf* frame) {
+  const auto* const data = rte_pktmbuf_mtod(frame, const std::uint8_t*);
+  constexpr std::size_t kIp = wire::ethernet::kSize;
+  if (frame->data_len <= kIp) return false;
+  const std::size_t ip =
+      wire::ipv4::version(data + kIp) == 4 ? wire::ipv4::kMinSize : wire::ipv6::kSize;
+  const std::size_t at = kIp + ip + wire::udp::kSize;
+  if (frame->data_len < at + 2) return false;
+  const std::uint16_t type = wire::load_be16(data + at);
+  return type < 0x4000 && (type & 0x0100) != 0;
 }
 
 void** pointers(rte_mbuf** frames) {
@@ -35,10 +50,15 @@ StreamPort::StreamPort(unsigned number, std::uint16_t workers) {
 
 unsigned StreamPort::receive(std::uint16_t worker, rte_mbuf** out, unsigned most) {
   Lane& lane = lanes_[worker];
+  if (room_in(lane) < 2 * most) return 0;
   const unsigned n = rte_ring_sc_dequeue_burst(lane.filled.get(), pointers(out), most, nullptr);
   for (unsigned i = 0; i < n; ++i)
     --(is_large(out[i]) ? lane.lent_large : lane.lent);
   return n;
+}
+
+unsigned StreamPort::room_in(const Lane& lane) {
+  return std::min(rte_ring_free_count(lane.outgoing.get()), kMostOut - lane.out);
 }
 
 void StreamPort::lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned& lent) {
@@ -74,8 +94,18 @@ void StreamPort::refill(std::uint16_t worker, rte_mempool* pool, rte_mempool* la
 unsigned StreamPort::send(std::uint16_t worker, rte_mbuf** frames, unsigned count) {
   Lane& lane = lanes_[worker];
   lane.sent = true;
-  const unsigned sent = rte_ring_sp_enqueue_burst(lane.outgoing.get(), pointers(frames),
-                                                  std::min(count, kMostOut - lane.out), nullptr);
+  const unsigned room = room_in(lane);
+  unsigned most = std::min(count, room);
+  if (room < count + kForAnswers) {
+    unsigned answers = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      if (is_answer(frames[i])) std::rotate(frames + answers++, frames + i, frames + i + 1);
+    }
+    const unsigned media = room > kForAnswers ? room - kForAnswers : 0;
+    most = std::min(room, answers + std::min(media, count - answers));
+  }
+  const unsigned sent =
+      rte_ring_sp_enqueue_burst(lane.outgoing.get(), pointers(frames), most, nullptr);
   lane.out += sent;
   return sent;
 }

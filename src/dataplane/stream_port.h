@@ -25,6 +25,8 @@ class StreamPort {
   static constexpr unsigned kFrames = 1023;
   // And of large ones, for messages that no other holds.
   static constexpr unsigned kLargeFrames = 31;
+  // Of those on their way to the thread so many have room that are answers: media never take it.
+  static constexpr unsigned kForAnswers = 256;
   // Bytes of the longest message that a frame, and a large one, holds behind the longest headers.
   static constexpr std::size_t kFrameMessage = kFrameRoom - 64;
   static constexpr std::size_t kMostMessage = kLargeRoom - 64;
@@ -35,11 +37,13 @@ class StreamPort {
   StreamPort(unsigned number, std::uint16_t workers);
 
   // Worker side. All of `worker` are its own number.
-  // What clients have sent; each frame is the worker's again.
+  // What clients have sent; each frame is the worker's again. None while there is no room for
+  // answers to so many.
   unsigned receive(std::uint16_t worker, rte_mbuf** out, unsigned most);
   // Lends frames where some are missing, and frees those that have been read.
   void refill(std::uint16_t worker, rte_mempool* pool, rte_mempool* large);
-  // Takes as many of them as there is room for; returns how many.
+  // Takes as many of them as there is room for, answers first; returns how many. Those behind these
+  // stay the caller's.
   unsigned send(std::uint16_t worker, rte_mbuf** frames, unsigned count);
   // After all of a round has been sent: wakes the thread if something was for it.
   void ring(std::uint16_t worker);
@@ -69,6 +73,7 @@ class StreamPort {
     unsigned out = 0;                   // sent, and not read yet; worker: rw
     bool sent = false;                  // since the last ring(); worker: rw
   };
+  static unsigned room_in(const Lane& lane);
   static void lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned& lent);
 
   std::vector<Lane> lanes_;  // by worker

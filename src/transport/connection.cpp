@@ -69,6 +69,7 @@ Connection::State Connection::over(Stream::Result result) {
 Connection::State Connection::receive(std::span<std::uint8_t> room, std::uint64_t now_ms,
                                       const Taker& take) {
   now_ms_ = now_ms;
+  tried_ = true;
   if (!open_) {
     const Stream::Result result = stream_->shake_hands();
     if (result == Stream::Result::kAgain) return State::kOpen;

@@ -75,6 +75,7 @@ class Connection {
   // The client has said that nothing more comes, and the socket doesn't tell of it again.
   bool reads_to_end = false;
 
+  bool is_new() const { return !tried_; }  // nothing has been received yet
   bool is_open() const { return open_; }
   bool is_tls() const { return tls_; }
   // Why it is kOver.
@@ -107,6 +108,7 @@ class Connection {
   StreamCounters& counters_;
 
   bool awaits_proxy_;
+  bool tried_ = false;    // receive() has been called
   bool open_ = false;     // hands have been shaken
   bool tls_ = false;      // since then
   bool stopped_ = false;  // the taker had no room

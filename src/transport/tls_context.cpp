@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kSuites =
     "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!eNULL:!MD5:!SHA1";
 constexpr int kWarnDays = 14;
+constexpr std::size_t kReadAhead = 65536;
 
 [[noreturn]] void fail(const std::string& file, const std::string& what) {
   std::array<char, 256> why{};
@@ -118,6 +119,7 @@ void TlsContext::speak(SSL_CTX* context, Protocol protocol) {
                                 SSL_MODE_RELEASE_BUFFERS);
   // All that the socket has in one call, instead of two for each record.
   SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set_default_read_buffer_len(context, kReadAhead);
 }
 
 TlsContext::Context TlsContext::make(const CertificateFiles& files) {

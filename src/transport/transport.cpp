@@ -127,7 +127,10 @@ void Transport::run() {
 // Until a socket or a worker has something, or something is due.
 void Transport::wait(std::uint64_t now_ms) {
   std::uint64_t most_ms = kMostWaitMs;
-  if (!unread_.empty() || !closed_.empty()) most_ms = kRetryMs;
+  // Who has more to be read waits for nothing but the others' turn; who has found no frame, for
+  // one.
+  if (!unread_.empty() || !closed_.empty()) most_ms = stalled_ || unread_.empty() ? kRetryMs : 0;
+  stalled_ = false;
   if (accepts_again_ms_ != kNever)
     most_ms = std::min(most_ms, accepts_again_ms_ > now_ms ? accepts_again_ms_ - now_ms : 0);
   std::array<epoll_event, kEvents> events;
@@ -146,8 +149,14 @@ void Transport::wait(std::uint64_t now_ms) {
       continue;
     }
     auto& connection = *reinterpret_cast<Connection*>(event.data.u64);
+    // It can be written to, as any new one, and has said nothing: there may be thousands of these.
+    if (event.events == EPOLLOUT && connection.is_new()) continue;
     if ((event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) connection.reads_to_end = true;
-    serve(connection, woken_ms);
+    // Behind those who wait already, that frames are not always for the same.
+    if (unread_.empty())
+      serve(connection, woken_ms);
+    else
+      serve_later(connection);
   }
   // Afterwards: who comes in may take the place of one that was told of.
   for (const epoll_event& event : told) {
@@ -316,6 +325,7 @@ bool Transport::take(const Connection& connection, stun::Bytes message) {
   rte_mbuf* const frame = port_.take(worker, message.size());
   if (frame == nullptr) {
     counters_.stalls.add();
+    stalled_ = true;
     return false;
   }
   auto* const data = rte_pktmbuf_mtod(frame, std::uint8_t*);

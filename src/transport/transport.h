@@ -123,6 +123,7 @@ class Transport final : private PeerSockets::Clients {
   std::optional<PeerSockets> peers_;
   std::vector<Connection*> to_flush_;
   int handshakes_ = 0;                              // in this round
+  bool stalled_ = false;                            // somebody has found no frame
   std::vector<Connection*> unread_;                 // to be read though nothing is told of them
   std::vector<std::unique_ptr<Connection>> ended_;  // in this round
   std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame

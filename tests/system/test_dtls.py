@@ -1,13 +1,16 @@
 """Clients that come by DTLS: coturn's own, OpenSSL's, GnuTLS's, and who only says that he is one."""
 
-import contextlib
-import re
+import os
+import subprocess
 
 import pytest
 
+import turn_client as turn
 from certificates import authority, make_certificate
+from dtls_client import DtlsClient
 from lab import wait_for
 from test_streams import uclient
+from turn_client import TurnClient
 
 
 def listeners(lab, certificates, extra=""):
@@ -44,3 +47,68 @@ def relay(request, lab, tmp_path_factory):
 def test_uclient(lab, relay, how):
     uclient(lab, *how)
     uclient(lab, *how, "-x", server=lab.SERVER6, peer=lab.PEER6)
+
+
+def ok(answer):
+    assert answer.error is None, answer.attributes
+    return answer
+
+
+def call(lab, **options):
+    """A client with a channel to a peer, and its relayed address."""
+    client = DtlsClient.connect(lab, **options)
+    ok(client.allocate())
+    peer = lab.peer.udp(lab.PEER4)
+    ok(client.channel_bind(0x4000, *peer.getsockname()))
+    return client, peer, say(client, peer)
+
+
+def say(client, peer, text=b"hello"):
+    client.channel_data(0x4000, text)
+    data, relayed = peer.recvfrom(20000)
+    assert data == text
+    return relayed
+
+
+def test_media_of_any_length_and_one_port_for_udp_and_dtls(lab, relay):
+    client, peer, relayed = call(lab)
+    plain = TurnClient(lab.client.udp(lab.CLIENT4, 0), (lab.SERVER4, 3478))
+    ok(plain.allocate())
+    for size in (1, 1200, 1400, 1472, 3000):
+        say(client, peer, b"x" * size)
+        peer.sendto(b"y" * size, relayed)
+        assert client.receive_any() == ("channel", 0x4000, b"y" * size)
+    ok(plain.refresh())
+
+
+def test_who_comes_back_to_his_port_takes_his_own_place(lab, relay):
+    before = relay.total("turnpike_stream_ends_total", reason="replaced")
+    client, _, _ = call(lab)
+    port = client.sock.sock.getsockname()[1]
+    client.sock.sock.close()  # without a word
+    again = DtlsClient.connect(lab, source=port)
+    ok(again.allocate())  # the old association's allocation has ended with it
+    assert relay.total("turnpike_stream_ends_total", reason="replaced") == before + 1
+
+
+def test_close_notify_ends_the_allocation(lab, relay):
+    client, _, _ = call(lab)
+    before = relay.total("turnpike_allocations")
+    client.sock.shutdown()
+    wait_for(lambda: relay.total("turnpike_allocations") == before - 1, 5, "the allocation's end")
+
+
+def test_openssls_own_client(lab, relay):
+    done = relay.total("turnpike_tls_handshakes_total", version="dtls1.2")
+    process = lab.client.start(
+        *("openssl", "s_client", "-dtls1_2", "-quiet", "-connect", f"{lab.SERVER4}:5349"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    )
+    wait_for(lambda: relay.total("turnpike_tls_handshakes_total", version="dtls1.2") > done, 5, "a handshake")
+    process.stdin.write(turn.build(turn.BINDING, turn.REQUEST, os.urandom(12), []))
+    answer = turn.Message(os.read(process.stdout.fileno(), 2000))
+    assert answer.address(turn.XOR_MAPPED_ADDRESS)[0] == lab.CLIENT4
+    process.kill()

@@ -57,9 +57,7 @@ def generate(lab, transport, *flags, server=None, status=0):
 @pytest.mark.parametrize("server", [4, 6])
 @pytest.mark.parametrize("transport", PORTS)
 def test_media_both_ways_lose_nothing(lab, relay, transport, server):
-    told = generate(
-        lab, transport, "--clients", 20, "--rate", 2000, "--seconds", 1, "--payload", 161, server=server
-    )
+    told = generate(lab, transport, "--clients", 20, "--rate", 2000, "--seconds", 1, "--payload", 161, server=server)
     assert told[0]["served"] == 20 and told[0]["failed"] == 0
     for direction in ("up", "down"):
         tally = told[1][direction]
@@ -68,9 +66,7 @@ def test_media_both_ways_lose_nothing(lab, relay, transport, server):
 
 
 def test_one_direction_and_several_threads(lab, relay):
-    told = generate(
-        lab, "tcp", "--clients", 10, "--threads", 2, "--rate", 1000, "--seconds", 1, "--direction", "down"
-    )
+    told = generate(lab, "tcp", "--clients", 10, "--threads", 2, "--rate", 1000, "--seconds", 1, "--direction", "down")
     assert told[1]["up"]["sent"] == 0 and told[1]["down"]["delivered"] >= 900 and told[1]["lost"] == 0
 
 

@@ -64,10 +64,9 @@ engine::EnginePolicy engine_policy(std::uint32_t number) {
   auth::Accounts accounts;
   accounts.realm = kRealm;
   accounts.users = {{user_of(number), "secret", ""}};
-  return {{{policy::PeerRules({.deny = {{refused_by(number), 32}}}),
-            std::make_shared<const auth::Credentials>(accounts)}},
-          {.realms = {{.name = kRealm}}, .software = software_of(number)},
-          nullptr};
+  return {.realms = {{policy::PeerRules({.deny = {{refused_by(number), 32}}}),
+                      std::make_shared<const auth::Credentials>(accounts)}},
+          .server = {.realms = {{.name = kRealm}}, .software = software_of(number)}};
 }
 
 flow::WorkerPolicy worker_policy(std::uint32_t number, const NonceKeeper& nonces) {

@@ -184,6 +184,55 @@ TEST_F(StreamPortRace, LendsNoMoreThanItsShare) {
   port_->drain();
 }
 
+// However many media are sent to clients, and however many requests come from them.
+TEST_F(StreamPortRace, AnswersAlwaysHaveRoom) {
+  const auto make = [this](std::uint16_t type) {
+    rte_mbuf* const frame = rte_pktmbuf_alloc(pools_[0]);
+    auto* const data = rte_pktmbuf_mtod(frame, std::uint8_t*);
+    data[14] = 0x45;
+    wire::store_be16(data + 14 + 20 + 8, type);
+    frame->data_len = 14 + 20 + 8 + 20;
+    return frame;
+  };
+  const auto send = [&](std::initializer_list<std::uint16_t> types) {
+    std::vector<rte_mbuf*> frames;
+    for (const std::uint16_t type : types)
+      frames.push_back(make(type));
+    const unsigned sent = port_->send(0, frames.data(), static_cast<unsigned>(frames.size()));
+    rte_pktmbuf_free_bulk(frames.data() + sent, static_cast<unsigned>(frames.size()) - sent);
+    return sent;
+  };
+  constexpr std::uint16_t kChannel = 0x4000, kData = 0x0017, kSuccess = 0x0101, kError = 0x0113;
+  unsigned media = 0;
+  for (unsigned sent = 2; sent == 2; media += sent)
+    sent = send({kChannel, kData});
+  EXPECT_GE(media, StreamPort::kFrames - StreamPort::kForAnswers - 2);
+  EXPECT_EQ(send({kChannel, kData}), 0U);
+  EXPECT_EQ(send({kChannel, kSuccess, kData, kError}), 2U);
+  rte_mbuf* first = nullptr;
+  while (port_->collect(0, &first, 1) == 1) {
+    const std::uint16_t type = wire::load_be16(rte_pktmbuf_mtod(first, std::uint8_t*) + 42);
+    EXPECT_EQ(type == kSuccess || type == kError, media == 0) << "answers were behind all media";
+    if (media != 0) --media;
+    port_->give_back(0, &first, 1);
+  }
+  // What asks is left where it is while there is no room for what is answered.
+  port_->refill(0, pools_[0], large_[0]);
+  rte_mbuf* const question = port_->take(0, 100);
+  write_number(question, 1);
+  port_->submit(0, question);
+  while (send({kSuccess}) == 1)
+    continue;
+  std::array<rte_mbuf*, kBurst> frames;
+  EXPECT_EQ(port_->receive(0, frames.data(), kBurst), 0U);
+  while (const unsigned n = port_->collect(0, frames.data(), kBurst))
+    port_->give_back(0, frames.data(), n);
+  port_->refill(0, pools_[0], large_[0]);
+  EXPECT_EQ(port_->receive(0, frames.data(), kBurst), 1U);
+  rte_pktmbuf_free(frames[0]);
+  port_->drain();
+}
+
 TEST_F(StreamPortRace, SendsNoMoreThanCanComeBack) {
   std::array<rte_mbuf*, kBurst> frames;
   unsigned sent = 0;

@@ -1,0 +1,203 @@
+"""Hostile clients by TCP and TLS: beside them media over UDP flow, others are served, memory stays flat, and counters
+say what has happened."""
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import turn_client as turn
+from certificates import make_certificate
+from lab import wait_for
+from test_flood import FLOOD, call, media_flows
+from test_streams import Streaming, listeners, ok
+
+CORES = sorted(os.sched_getaffinity(0))
+ON_THE_OTHER = ("taskset", "-c", CORES[-1])
+ATTACKER = Path(__file__).resolve().parent / "stream_attacker.py"
+SECONDS = 8
+PER_SECOND = 1500
+
+
+@pytest.fixture(scope="module")
+def relay(lab, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attacks")
+    # The worker has a core for itself, as it should; all else is on the other.
+    limits = "[streams]\nconnections = 12000\nconnections_per_source = 0\nhandshake_s = 4\n"
+    config = folder / "relay.toml"
+    config.write_text(
+        "worker_cores = [0]\n" * (len(CORES) > 1)
+        + listeners(lab, [make_certificate(folder, "turn.example.org", lab.SERVER4)])
+        + limits
+    )
+    relay = lab.start_relay("--config", config, listen=[])
+    yield relay
+    assert relay.stop() == 0, relay.output()
+
+
+def resident_kib(relay):
+    status = Path(f"/proc/{relay.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+
+
+class Media:
+    """One client's, to a peer, at a steady rate."""
+
+    def __init__(self, lab):
+        self.client, self.peer = call(lab)
+        assert media_flows(self.client, self.peer, 10) == 10
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.peer.settimeout(0.5)
+        self.arrived, self.over = 0, False
+        self.thread = threading.Thread(target=self.count)
+        self.thread.start()
+        port = self.client.sock.getsockname()[1]
+        self.client.sock.close()
+        message = b"\x40\x00\x00\xa0" + bytes(160)
+        self.sender = lab.client.start(
+            *(
+                *ON_THE_OTHER,
+                sys.executable,
+                FLOOD,
+                lab.CLIENT4,
+                port,
+                lab.SERVER4,
+                3478,
+                PER_SECOND,
+                PER_SECOND * SECONDS,
+                SECONDS,
+            ),
+            message.hex(),
+            stdout=subprocess.PIPE,
+        )
+
+    def count(self):
+        while True:
+            try:
+                self.peer.recv(200)
+                self.arrived += 1
+            except TimeoutError:
+                if self.over:
+                    return
+
+    def lost(self):
+        """The part of what was sent that did not arrive."""
+        sent = int(self.sender.communicate(timeout=60)[0])
+        self.over = True
+        self.thread.join()
+        assert sent > PER_SECOND * SECONDS / 2
+        return 1 - self.arrived / sent
+
+
+def served(lab, security):
+    """How long a new client waits for its first answer."""
+    begin = time.monotonic()
+    with lab.client.inside():
+        sock = socket.create_connection((lab.SERVER4, 5349 if security else 3478), timeout=5)
+    if security:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        sock = context.wrap_socket(sock)
+    answer = Streaming(sock, (lab.SERVER4, 3478)).request(turn.BINDING, authenticate=False)
+    assert answer.message_class == turn.SUCCESS
+    sock.close()
+    return time.monotonic() - begin
+
+
+# Each with what must have grown.
+ATTACKS = {
+    "slowloris": ("turnpike_stream_ends_total", {"reason": "handshake"}),
+    "silent": ("turnpike_stream_ends_total", {"reason": "handshake"}),
+    "hellos": ("turnpike_stream_ends_total", {}),
+    "huge": ("turnpike_stream_lost_messages_total", {"reason": "too_long"}),
+    "key_updates": ("turnpike_stream_ends_total", {"reason": "tls"}),
+    "renegotiations": ("turnpike_tls_alerts_total", {}),
+    "stalled": ("turnpike_stream_ends_total", {"reason": "handshake"}),
+    "readers_that_stop": ("turnpike_stream_ends_total", {"reason": "slow"}),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_media_and_others_beside(lab, relay, attack):
+    metric, labels = ATTACKS[attack]
+    before, memory = relay.total(metric, **labels), resident_kib(relay)
+    media = Media(lab)
+    attacker = lab.client.start(
+        *ON_THE_OTHER, sys.executable, ATTACKER, attack, lab.SERVER4, 3478, 5349, SECONDS, stdout=subprocess.PIPE
+    )
+    waits, most = [], 0
+    while attacker.poll() is None:
+        waits += [served(lab, False), served(lab, True)]
+        most = max(most, resident_kib(relay))
+        time.sleep(0.05)
+    assert int(attacker.communicate()[0]) > 0
+    lost = media.lost()
+    waits.sort()
+    print(
+        f"{attack}: lost {100 * lost:.3f} %, others waited {1000 * waits[len(waits) // 2]:.0f} ms, at most "
+        f"{1000 * waits[-1]:.0f}, memory grew by {most - memory} KiB"
+    )
+    assert lost <= 0.001, f"{100 * lost:.2f} % of media were lost"
+    assert waits[len(waits) // 2] < 1 and waits[-1] < 5, "others wait"
+    assert most - memory < 200 * 1024, "memory for each connection is bounded"
+    wait_for(lambda: relay.total(metric, **labels) > before, 10, f"{metric} {labels} says what has happened")
+    wait_for(lambda: relay.total("turnpike_stream_connections") == 0, 30, "all connections end")
+
+
+def test_a_hundred_handshakes_beside_one_that_is_stalled(lab, relay):
+    attacker = lab.client.start(sys.executable, ATTACKER, "stalled", lab.SERVER4, 3478, 5349, 3, stdout=subprocess.PIPE)
+    wait_for(lambda: relay.total("turnpike_stream_accepted_total") > 0, 5, "it is there")
+    waits = sorted(served(lab, True) for _ in range(100))
+    assert waits[50] < 0.5, waits
+    attacker.communicate(timeout=20)
+
+
+def test_who_is_killed_leaves_nothing(lab, relay):
+    """In each state a connection has: new, in its handshake, asked for a challenge, allocated, with media waiting."""
+    base = len(list(Path(f"/proc/{relay.process.pid}/fd").iterdir()))
+    script = """
+import socket, ssl, sys, time
+sys.path.insert(0, sys.argv[1])
+import turn_client as turn
+from stream_attacker import Attacker, BINDING
+from test_streams import Streaming
+attacker = Attacker(sys.argv[2], 3478, 5349, 60)
+kept = [attacker.connect(3478), attacker.connect(5349)]
+kept.append(attacker.connect(5349)); kept[-1].sendall(attacker.hello()[:60])
+kept.append(attacker.connect(5349)); kept[-1].sendall(attacker.hello())
+kept.append(attacker.connect(3478)); kept[-1].sendall(BINDING[:7])
+for _ in range(5):
+    client = Streaming(attacker.connect(3478), (sys.argv[2], 3478))
+    client.request(turn.ALLOCATE, authenticate=False)
+    kept.append(client)
+    client = Streaming(attacker.connect(3478), (sys.argv[2], 3478))
+    assert client.allocate().message_class == turn.SUCCESS
+    assert client.channel_bind(0x4000, sys.argv[3], 3480).message_class == turn.SUCCESS
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    kept.append(client)
+print("there", flush=True)
+time.sleep(60)
+"""
+    peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-p", "3480")
+    wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
+    for _ in range(3):
+        client = lab.client.start(
+            *("/usr/bin/python3", "-c", script, ATTACKER.parent, lab.SERVER4, lab.PEER4), stdout=subprocess.PIPE
+        )
+        assert client.stdout.readline() == b"there\n"
+        assert relay.total("turnpike_client_allocations", transport="tcp") == 5
+        client.kill()
+        wait_for(lambda: relay.total("turnpike_client_allocations", transport="tcp") == 0, 30, "no allocation is left")
+        wait_for(lambda: relay.total("turnpike_stream_connections") == 0, 30, "nor any connection")
+        wait_for(lambda: len(list(Path(f"/proc/{relay.process.pid}/fd").iterdir())) <= base, 30, "nor a descriptor")
+    peer.kill()
+    one = Streaming.connect(lab)
+    ok(one.allocate())
+    ok(one.refresh(0))
