@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cluster_shard.h"
 #include "turnpike/counters.h"
 
 namespace turnpike::simulation {
@@ -66,53 +67,6 @@ const User* find_user(const std::vector<User>& users, const UserName& name) {
   }
   return nullptr;
 }
-
-class Cluster::Shard final : public ServerHost {
- public:
-  Shard(Cluster& cluster, std::size_t index)
-      : sink(
-            cluster.ports_, [&cluster] { return cluster.surroundings_.sink_is_full(); },
-            cluster.setup_.sinks.empty() ? nullptr : cluster.setup_.sinks[index]),
-        cluster_(cluster),
-        index_(index) {
-    ServerConfig config = cluster.setup_.config;
-    config.shard = static_cast<std::uint8_t>(index);
-    config.shard_count = static_cast<std::uint8_t>(cluster.setup_.shards);
-    server =
-        std::make_unique<Server>(config, *this, cluster.nonces_, cluster.tokens_, cluster.quotas_);
-  }
-
-  void reply(RequestToken token, stun::Bytes message) override {
-    cluster_.answered(this, token, message);
-  }
-  void discard(RequestToken token, Discard /*reason*/) override { cluster_.take(token); }
-  KeyState find_keys(const UserName& user, RealmIndex /*realm*/, KeyPurpose purpose,
-                     UserKeys& out) override {
-    return cluster_.surroundings_.find_keys(index_, user, purpose, out);
-  }
-  void unauthorized(const ClientEndpoint& /*client*/, Unauthorized /*reason*/) override {}
-  PeerVerdict check_peer(RealmIndex /*realm*/, const Address& /*relayed*/,
-                         const Address& peer) override {
-    return peer == kForbidden ? PeerVerdict::kForbidden : PeerVerdict::kAllowed;
-  }
-  IdentityVerdict judge_identity(const IdentityAttributes& attributes) override {
-    const User* user = find_user(cluster_.setup_.users, {attributes.username, std::nullopt});
-    require(user != nullptr, "nobody's identity is judged");
-    return {.limits = cluster_.surroundings_.limits_of(*user)};
-  }
-  std::uint32_t random_below(std::uint32_t bound) override {
-    return cluster_.surroundings_.random_below(bound);
-  }
-  FlowSink& flows() override { return sink; }
-
-  FakeSink sink;
-  std::unique_ptr<Server> server;
-  std::uint64_t handed = 0;  // requests
-
- private:
-  Cluster& cluster_;
-  const std::size_t index_;
-};
 
 Cluster::Cluster(Setup setup, Surroundings& surroundings)
     : setup_(std::move(setup)),
@@ -181,11 +135,13 @@ void Cluster::tick(std::size_t shard) {
   shards_[shard]->server->tick(now);
 }
 
-bool Cluster::end(std::size_t shard, AllocationSlot slot) {
+bool Cluster::end(std::size_t shard, AllocationSlot slot, bool closed) {
   const auto found = shards_[shard]->sink.allocations.find(FakeSink::number(slot));
   if (found == shards_[shard]->sink.allocations.end()) return false;
   const FiveTuple five_tuple = found->second.five_tuple;
-  require(shards_[shard]->server->end(now, slot), "what is published can't be ended");
+  Server& server = *shards_[shard]->server;
+  if (closed) server.stream_ended(now, slot, 0);
+  require(closed || server.end(now, slot), "what is published can't be ended");
   require(!owner_of(five_tuple), "what has been ended is published still");
   model_.end(now, five_tuple);
   return true;
@@ -273,8 +229,10 @@ void Cluster::succeeded(const Shard& by, const Sent& sent, const MessageView& re
   require(user != nullptr, "nobody succeeds");
   require_integrity(request, answer, *user);
   judge(by, sent, *user, request, 0);
-  for (const auto& redirect : setup_.config.redirects)
-    require(sent.five_tuple.server != redirect.server, "a redirected client succeeds");
+  for (const auto& redirect : setup_.config.redirects) {
+    require(request.method() != Method::kAllocate || sent.five_tuple.server != redirect.server,
+            "a redirected client succeeds");
+  }
   model_.forget(now);
   const bool made = request.method() == Method::kAllocate && !model_.knows(sent.five_tuple);
   if (made) {
@@ -303,6 +261,7 @@ void Cluster::refused(const Shard* by, const Sent& sent, const MessageView& requ
   require(by != nullptr && user != nullptr, "nobody gets a signed refusal");
   require_integrity(request, answer, *user);
   judge(*by, sent, *user, request, code);
+  if (code == 508) model_.had_no_room(request);
 }
 
 void Cluster::judge(const Shard& by, const Sent& sent, const User& user, const MessageView& request,
@@ -440,8 +399,10 @@ void Cluster::end() {
   // Longer than anything lives; then than anything rests.
   for (const std::uint64_t more_ms : {5'000'000U, 100'000U}) {
     now.ms += more_ms;
-    for (std::size_t i = 0; i < shards_.size(); ++i)
-      tick(i);
+    for (const auto& shard : shards_) {
+      while (shard->server->tick(now)) {
+      }
+    }
     check();
   }
   check_end();

@@ -87,12 +87,25 @@ class Cluster {
   void keys_arrived(std::size_t shard, const UserName& name, RealmIndex realm,
                     const UserKeys* keys);
   void tick(std::size_t shard);
-  // The slot's allocation, by a notice that is about this one. False: the shard has none there.
-  bool end(std::size_t shard, AllocationSlot slot);
+  // The slot's allocation, which can't move, by a notice that is about this one: as a rule's, or
+  // since its connection has closed. False: the shard has none there.
+  bool end(std::size_t shard, AllocationSlot slot, bool closed = false);
   // Where clients are moving to; and data of theirs from there. Something that was told of such
   // data before is told again, and means nothing any more.
   std::vector<FiveTuple> moving() const;
   void data_come(const FiveTuple& from);
+
+  // cluster_streams.cpp: connections. A worker learns that one has ended, looks whose it was, and
+  // has something to tell to the shard, or nothing.
+  void stream_closed(const FiveTuple& five_tuple);
+  // A shard hears of one of them, whichever: the workers' rings have no order among them. None is
+  // left: nothing.
+  enum class Heard : std::uint8_t { kNothing, kTooLate, kMistakable, kEnd, kStays, kMoves };
+  Heard hear_of_stream();
+  bool has_to_hear() const { return !of_streams_.empty(); }
+  // What leads to an allocation of a stream's without a ticket, or to a move, and of whose end no
+  // shard is to hear: each is a connection that there is.
+  std::vector<FiveTuple> needed_streams() const;
 
   // After each of which Promises says what may become of a packet.
   Promises check();
@@ -150,6 +163,15 @@ class Cluster {
     std::uint16_t number;
   };
   std::vector<Notice> notices_;
+  struct StreamNotice {
+    Shard* shard;
+    std::uint32_t slot;
+    std::uint64_t owner;  // of the slot, then
+    std::uint16_t move;   // as MoveFlow's number; 0: of none
+    FiveTuple five_tuple;
+    std::optional<Model::OfStream> promised;
+  };
+  std::vector<StreamNotice> of_streams_;
   std::uint64_t tokens_made_ = 0;
 };
 

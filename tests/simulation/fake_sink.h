@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <vector>
 
 #include "model.h"
 #include "turnpike/flow_sink.h"
@@ -32,6 +33,7 @@ class FakeSink final : public FlowSink {
       if (relayed) ports_.insert(*relayed);
     }
     require(allocations.emplace(number(*slot), flow).second, "an allocation's slot has two owners");
+    owners_[number(*slot)] = ++births_;
     return slot;
   }
   std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override {
@@ -78,12 +80,14 @@ class FakeSink final : public FlowSink {
   }
   void withdraw_channel(ChannelSlot slot) override {
     require(channels.erase(number(slot)) == 1, "a channel ends twice");
+    give_back(slot);
     if (inner_ != nullptr) inner_->withdraw_channel(slot);
   }
   void withdraw_permission(PermissionSlot slot) override {
     require(permissions.erase(number(slot)) == 1, "a permission ends twice");
     for (const auto& [id, channel] : channels)
       require(channel.permission != slot, "a channel outlives its permission's slot");
+    give_back(slot);
     if (inner_ != nullptr) inner_->withdraw_permission(slot);
   }
   void withdraw_allocation(AllocationSlot slot) override {
@@ -92,6 +96,7 @@ class FakeSink final : public FlowSink {
     for (const auto& [id, permission] : permissions)
       require(permission.allocation != slot, "a permission outlives its allocation");
     allocations.erase(number(slot));
+    give_back(slot);
     require(!moves.contains(number(slot)), "a move outlives its allocation");
     if (inner_ != nullptr) inner_->withdraw_allocation(slot);
   }
@@ -120,6 +125,12 @@ class FakeSink final : public FlowSink {
   bool has(const FiveTuple& five_tuple) const {
     return std::any_of(allocations.begin(), allocations.end(),
                        [&](const auto& one) { return leads(one.first, five_tuple); });
+  }
+
+  // The slot and its generation, as far as a notice tells one owner from the next.
+  std::uint64_t owner_of(std::uint32_t slot) const { return owners_.at(slot); }
+  bool is_owner(std::uint32_t slot, std::uint64_t owner) const {
+    return allocations.contains(slot) && owners_.at(slot) == owner;
   }
 
   // As the workers: a live channel, both ways and whatever its permission; a live permission.
@@ -180,7 +191,14 @@ class FakeSink final : public FlowSink {
   }
   template <typename Slot>
   std::optional<Slot> next() {
-    return Slot{next_++};
+    if (free_.empty()) return Slot{next_++};
+    const std::uint32_t again = free_.back();
+    free_.pop_back();
+    return Slot{again};
+  }
+  template <typename Slot>
+  void give_back(Slot slot) {
+    if (inner_ == nullptr) free_.push_back(number(slot));
   }
   bool leads(std::uint32_t slot, const FiveTuple& five_tuple) const {
     const auto move = moves.find(slot);
@@ -201,6 +219,9 @@ class FakeSink final : public FlowSink {
   std::function<bool()> is_full_;
   FlowSink* const inner_;
   std::uint32_t next_ = 1;
+  std::vector<std::uint32_t> free_;  // given out again at once, so that who is late meets another
+  std::map<std::uint32_t, std::uint64_t> owners_;  // the last, by slot
+  std::uint64_t births_ = 0;
 };
 
 }  // namespace turnpike::simulation

@@ -18,14 +18,23 @@ enum class Event : std::uint8_t {
   kEnd,         // a notice has ended its sender's allocation
   kLate,        // ... came when nobody had the slot
   kMistakable,  // ... came when another had it
+  kClose,       // an allocation has ended with its connection; as before
+  kLateClose,
+  kMistakableClose,
   kSlotAgain,
   kNoRoom,
   kCount
 };
 constexpr std::array<const char*, static_cast<std::size_t>(Event::kCount)> kEvents{
-    "a packet that passes",     "an allocation that a rule ends",
-    "a notice about nobody",    "a notice about a slot's last owner",
-    "a slot with a next owner", "a request for which tables have no room"};
+    "a packet that passes",
+    "an allocation that a rule ends",
+    "a notice about nobody",
+    "a notice about a slot's last owner",
+    "an allocation that ends with its connection",
+    "a close about nobody",
+    "a close about a slot's last owner",
+    "a slot with a next owner",
+    "a request for which tables have no room"};
 constexpr std::array<Drop, 13> kAwaited{
     Drop::kNoAllocation,         Drop::kNoChannel,       Drop::kNoPermission,
     Drop::kPayloadRule,          Drop::kPayloadLimit,    Drop::kAllocationBandwidth,

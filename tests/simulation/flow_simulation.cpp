@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cluster.h"
+#include "flow_clients.h"
 #include "flow_coverage.h"
 #include "flow_judge.h"
 #include "flow_world.h"
@@ -33,29 +34,9 @@ using stun::Class;
 using stun::MessageWriter;
 using stun::Method;
 
-constexpr std::uint32_t kClients = 12, kUsers = 4, kNumbers = 3, kSteps = 3000;
+constexpr std::uint32_t kNumbers = 3, kSteps = 3000;
 constexpr std::uint16_t kWorkers = 3;
 constexpr std::uint16_t kRoom = 128;
-const Endpoint kServer{Address::v4(192, 0, 2, 1), 3478};
-
-const std::vector<User>& users() {
-  static const std::vector<User> all = [] {
-    std::vector<User> made;
-    for (std::uint32_t i = 0; i < kUsers; ++i)
-      made.push_back(make_user("user" + std::to_string(i), "secret"));
-    return made;
-  }();
-  return all;
-}
-
-FiveTuple five_tuple(std::uint32_t client) {
-  const Endpoint from{Address::v4(198, 51, 100, static_cast<std::uint8_t>(client)), 40000};
-  return {ClientEndpoint{from}, kServer, Transport::kUdp};
-}
-
-std::uint32_t user_of(const FiveTuple& five_tuple) {
-  return five_tuple.client.address.bytes[3] % kUsers;
-}
 
 class World final : private Surroundings {
  public:
@@ -64,12 +45,12 @@ class World final : private Surroundings {
         coverage_(coverage),
         tables_(
             TableLimits{static_cast<std::uint8_t>(shards), 12 / shards, 30 / shards, 24 / shards},
-            relayed(), {{kServer}}, flow::test::kHashKey, {}),
+            relayed(), listeners(), flow::test::kHashKey, {}),
         cluster_(setup(shards), *this) {
     setup_.ports.resize(1);
     setup_.ports[0].mac = {2, 0, 0, 0, 0, 1};
     setup_.strangers = setup_.requests = {.sources = 64, .key = flow::test::kHashKey};
-    setup_.listeners = {{kServer}};
+    setup_.listeners = listeners();
     setup_.relayed = relayed();
     setup_.shard_count = static_cast<std::uint8_t>(shards);
     setup_.meters = &meters_;
@@ -96,8 +77,9 @@ class World final : private Surroundings {
       }
       if (below(150) == 0) publish();
       act();
+      if (below(12) == 0) close(kByDatagrams + below(kClients - kByDatagrams));
       if (below(3) == 0) hear_a_notice();
-      if (below(40) == 0) press(below(kClients));
+      if (below(40) == 0) press(below(kByDatagrams));
       for (std::uint32_t i = below(6); i > 0; --i)
         relay(some_packet());
     }
@@ -232,7 +214,7 @@ class World final : private Surroundings {
     const Birth before = births_;
     cluster_.hand({from, {bytes.begin(), bytes.end()}}, tables_.home_shard(0, from.client));
     if (method == Method::kAllocate && births_ != before) {
-      const auto slot = *tables_.find_client(0, from.client);
+      const auto slot = *tables_.find_client(listener_of(client), from.client);
       if (!slots_used_.insert(slot).second) saw(Event::kSlotAgain);
     }
   }
@@ -250,7 +232,7 @@ class World final : private Surroundings {
     return body;
   }
   Sending some_packet() {
-    const FiveTuple client = five_tuple(below(kClients));
+    const FiveTuple client = five_tuple(below(kByDatagrams));
     switch (below(3)) {
       case 0:
         return over_channel(client, static_cast<ChannelNumber>(0x4000 + below(kNumbers)));
@@ -393,6 +375,24 @@ class World final : private Surroundings {
   }
 
   // Notices.
+  // The client's connection ends, and it may come back by another from the same port.
+  void close(std::uint32_t client) {
+    const FiveTuple by = five_tuple(client);
+    Worker& worker = *workers_[below(kWorkers)];
+    const Police& police = worker.pipeline->police();
+    const std::size_t before = police.untold().size();
+    require(worker.pipeline->stream_closed(listener_of(client), by.client), "a close is lost");
+    const Birth birth = born_by(by);
+    require((police.untold().size() != before) == (birth != 0),
+            "a close is told of nobody, or isn't told");
+    if (birth != 0) worker.ended.push_back(birth);
+  }
+  Birth born_by(const FiveTuple& five_tuple) const {
+    for (const auto& writer : writers_) {
+      if (const auto* born = writer->allocation(five_tuple)) return born->birth;
+    }
+    return 0;
+  }
   void hand_over(Worker& worker) {
     Police& police = worker.pipeline->police();
     for (std::size_t i = 0; i < police.untold().size(); ++i)
@@ -406,15 +406,17 @@ class World final : private Surroundings {
     const Told told = told_[which];
     told_.erase(told_.begin() + static_cast<std::ptrdiff_t>(which));
     const Notice& notice = told.ended.notice;
+    const bool closed = notice.kind == Notice::Kind::kClosed;
     WatchedWriter& writer = *writers_[told.ended.shard];
     const WatchedWriter::Born* owner = writer.allocation(notice.slot);
     if (!writer.tables().has(notice.slot, notice.generation)) {
       require(writer.born(told.allocation) == nullptr, "a notice is lost");
+      if (closed) return saw(owner == nullptr ? Event::kLateClose : Event::kMistakableClose);
       return saw(owner == nullptr ? Event::kLate : Event::kMistakable);
     }
     require(owner != nullptr && owner->birth == told.allocation, "a notice ends another's");
-    require(cluster_.end(told.ended.shard, notice.slot), "a notice ends nothing");
-    saw(Event::kEnd);
+    require(cluster_.end(told.ended.shard, notice.slot, closed), "a notice ends nothing");
+    saw(closed ? Event::kClose : Event::kEnd);
   }
 
   void end() {

@@ -138,6 +138,7 @@ void Model::allocate(Instant now, const FiveTuple& five_tuple, const std::string
   require(answer.u32(Attribute::kLifetime) == clamp(request), "another lifetime than is due");
   Allocation made;
   made.user = user;
+  made.birth = ++births_;
   made.created_by = request.transaction_id();
   made.relayed = relayed;
   for (std::size_t family = 0; family < 2; ++family) {

@@ -49,6 +49,7 @@ class Model {
       std::uint32_t until_s = 0;
     };
     std::map<ChannelNumber, Channel> channels;
+    std::uint64_t birth = 0;
 
     // Of one that may move (RFC 8016): its ticket, and the one before it, with until when that is
     // good and what used it.
@@ -59,6 +60,7 @@ class Model {
     stun::TransactionId refreshed_by{};
     bool unconfirmed = false;               // no data have come since the ticket was given
     std::optional<FiveTuple> to, given_up;  // where to it moves, and was about to before
+    std::uint64_t moves = 0;                // that have begun
   };
 
   using Allocations = std::map<FiveTuple, Allocation>;
@@ -105,6 +107,18 @@ class Model {
   void forget(Instant now);
   // Data have come from where the allocation moves to.
   void data_came(Instant now, const FiveTuple& from);
+  // The tables had none for what `request` asked for: a move that was to be another one's successor
+  // has ended that one.
+  void had_no_room(const stun::MessageView& request);
+  // What a stream was good for when it ended: an allocation, or a move of one.
+  struct OfStream {
+    std::uint64_t birth = 0;
+    std::uint64_t move = 0;  // 0: by it the client had the allocation
+  };
+  // nullopt: nothing.
+  std::optional<OfStream> of_stream(const FiveTuple& five_tuple) const;
+  // Its end has been told to whose it was.
+  void stream_ended(Instant now, const OfStream& ended);
   // Whether the client has an allocation by it.
   bool knows(const FiveTuple& five_tuple) const { return find(five_tuple) != allocations_.end(); }
 
@@ -138,6 +152,7 @@ class Model {
   }
   static std::optional<Ticket> ticket_in(const stun::MessageView& message);
   Allocations::const_iterator with_ticket(const Ticket& ticket) const;
+  void complete(Instant now, Allocations::iterator found);
   static bool is_repeated(std::uint32_t seconds, const FiveTuple& from, const FiveTuple& at,
                           const Allocation& allocation, const stun::MessageView& request);
   Codes due_of_move(std::uint32_t seconds, const FiveTuple& from, const std::string& user,
@@ -191,6 +206,7 @@ class Model {
   std::set<std::pair<FiveTuple, stun::TransactionId>> ended_;                  // ever
   std::map<Ticket, std::uint64_t> tickets_;  // ever given, by whose: allocations have numbers
   std::uint64_t numbers_ = 0;
+  std::uint64_t births_ = 0;
 };
 
 }  // namespace turnpike::simulation

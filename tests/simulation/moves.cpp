@@ -90,21 +90,61 @@ void Model::move(Instant now, const FiveTuple& from, const MessageView& request,
     require(!knows(from), "a five-tuple has two allocations");
     if (allocation.to) allocation.given_up = allocation.to;
     allocation.to = from;
+    ++allocation.moves;
   }
   refresh(now, found, request, answer);
+}
+
+void Model::had_no_room(const MessageView& request) {
+  const auto ticket = ticket_in(request);
+  if (!ticket || request.method() != stun::Method::kRefresh) return;
+  const auto place = with_ticket(*ticket);
+  if (place == allocations_.end() || !place->second.to) return;
+  Allocation& allocation = allocations_.erase(place, place)->second;  // to be changed
+  allocation.given_up = allocation.to;
+  allocation.to.reset();
 }
 
 void Model::data_came(Instant now, const FiveTuple& from) {
   forget(now);
   const auto found = find(from);
   if (found == allocations_.end() || found->second.to != from) return;
+  found->second.unconfirmed = false;
+  complete(now, found);
+}
+
+void Model::complete(Instant now, Allocations::iterator found) {
   Allocation moved = found->second;
+  const FiveTuple to = *moved.to;
   remember(found->first, moved, now_s(now));
   allocations_.erase(found);
   moved.to.reset();
   moved.given_up.reset();
-  moved.unconfirmed = false;
-  allocations_[from] = moved;
+  allocations_[to] = moved;
+}
+
+std::optional<Model::OfStream> Model::of_stream(const FiveTuple& five_tuple) const {
+  const auto found = find(five_tuple);
+  if (found == allocations_.end()) return std::nullopt;
+  const bool moves = found->first != five_tuple;
+  return OfStream{found->second.birth, moves ? found->second.moves : 0};
+}
+
+// docs/protocol.md 32: what may move waits for its client, where it has no other place already.
+void Model::stream_ended(Instant now, const OfStream& ended) {
+  forget(now);
+  const auto found = std::find_if(allocations_.begin(), allocations_.end(),
+                                  [&](const auto& one) { return one.second.birth == ended.birth; });
+  if (found == allocations_.end()) return;
+  Allocation& allocation = found->second;
+  if (allocation.ticket.empty()) return end(now, FiveTuple(found->first));
+  if (!allocation.to) return;
+  if (ended.move == 0) {
+    // Of whichever stream it has left: it is at another already, and has proved to be at a third.
+    if (found->first.transport != Transport::kUdp) complete(now, found);
+  } else if (ended.move == allocation.moves) {
+    allocation.to.reset();
+  }
 }
 
 }  // namespace turnpike::simulation

@@ -2,6 +2,7 @@
 // packet goes where the promises say.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "fake_sink.h"
@@ -114,6 +115,13 @@ class Promises {
 inline void check_counters(const ServerConfig& config, const ServerCounters& counters,
                            const FakeSink& sink) {
   require(counters.allocations.get() == sink.allocations.size(), "the count of allocations is off");
+  std::array<std::uint64_t, kTransports> by_transport{};
+  for (const auto& [slot, flow] : sink.allocations)
+    ++by_transport[static_cast<std::size_t>(flow.five_tuple.transport)];
+  for (std::size_t i = 0; i < kTransports; ++i) {
+    require(counters.transport_allocations[i].get() == by_transport[i],
+            "the count of a transport's allocations is off");
+  }
   require(counters.permissions.get() == sink.permissions.size(), "the count of permissions is off");
   require(counters.channels.get() == sink.channels.size(), "the count of channels is off");
   require(counters.allocations.get() <= config.max_allocations, "more allocations than allowed");

@@ -1,8 +1,9 @@
 // Hundreds of clients and their peers against the stateless answers and one or three shards, in
 // virtual time, from one seed: requests are lost, doubled, reordered, repeated minutes later, sent
 // from a rebound NAT address, forged or made of noise; keys come late or never, flow tables are
-// full, shards stall. Every answer is held against what the model says is due; after every few
-// steps also the flows that are open, and what a worker would do to packets.
+// full, shards stall; some come by connections, which stall, close and come back. Every answer is
+// held against what the model says is due; after every few steps also the flows that are open, and
+// what a worker would do to packets.
 //
 //   simulation SHARDS RUNS SEEDS-FILE
 //
@@ -20,6 +21,8 @@
 #include "cluster.h"
 #include "coverage.h"
 #include "seeds.h"
+#include "some_config.h"
+#include "streams.h"
 #include "turnpike/counters.h"
 #include "turnpike/stateless_answers.h"
 
@@ -36,12 +39,10 @@ constexpr int kClients = 200;
 constexpr int kUsers = 40;                 // of whom each has five: more than he may have
 constexpr int kExpiringUser = kUsers - 1;  // its credential ends halfway
 constexpr int kSteps = 6000;
+constexpr std::size_t kMethodsHere = 4;  // of kMethods; then come those of TCP's allocations
 const Endpoint kServer{Address::v4(192, 0, 2, 1), 3478};
 const Endpoint kAnycast{Address::v4(192, 0, 2, 9), 3478};  // redirects to kServer
-
-FiveTuple five_tuple(const ClientEndpoint& client) {
-  return {client, kServer, Transport::kUdp};
-}
+const ServerPolicy::Redirect kRedirect{kAnycast, {kServer}};
 
 const std::vector<User>& users() {
   static const std::vector<User> all = [] {
@@ -55,12 +56,16 @@ const std::vector<User>& users() {
 
 class World final : private Surroundings {
  public:
-  World(std::uint64_t seed, unsigned shards) : random_(seed), cluster_(some_setup(shards), *this) {
+  World(std::uint64_t seed, unsigned shards, Coverage& coverage)
+      : random_(seed),
+        coverage_(coverage),
+        cluster_(some_setup(shards), *this),
+        streams_([this](std::uint32_t bound) { return below(bound); }, cluster_, coverage.streams) {
     for (int i = 0; i < kClients; ++i)
       place(i);
   }
 
-  void run(Coverage& coverage) {
+  void run() {
     for (int step = 0; step < kSteps; ++step) {
       cluster_.now.ms += below(700);
       if (below(50) == 0) place(static_cast<int>(below(kClients)));  // a NAT forgets
@@ -72,15 +77,20 @@ class World final : private Surroundings {
       if (below(300) == 0)  // another policy
         of_some_ = below(3) == 0 ? std::nullopt : std::optional(some_limits());
       bring_keys();
-      queue(next_request(static_cast<int>(below(kClients))));
+      send(next_request(static_cast<int>(below(kClients))));
+      if (below(10) == 0) hurried_ = static_cast<int>(below(kClients));
+      send(next_request(hurried_));
+      streams_.step([this](Sent sent) { wire_.push_back(std::move(sent)); },
+                    [this](const Lesson& lesson) { learn(lesson); });
       send_data();
       deliver();
       if (step % 8 == 0) check();
     }
+    streams_.end();
     check();
     fetches_.clear();
     cluster_.end();
-    count(coverage);
+    count();
   }
 
  private:
@@ -95,7 +105,8 @@ class World final : private Surroundings {
 
   Cluster::Setup some_setup(unsigned shards) {
     Cluster::Setup setup;
-    setup.config = some_config(shards);
+    setup.config =
+        some_config([this](std::uint32_t bound) { return below(bound); }, shards, kRedirect);
     setup.shards = shards;
     setup.users = users();
     setup.nonce_lifetime_s = 1200;
@@ -117,24 +128,6 @@ class World final : private Surroundings {
   }
   UserLimits some_limits() {
     return {1 + below(4), below(2) == 0 ? 0 : 3 + below(6), below(2) == 0 ? 0 : 2 + below(4)};
-  }
-
-  ServerConfig some_config(unsigned shards) {
-    ServerConfig config;
-    config.realms = {{.name = kRealm, .strict_expiry = below(2) == 0}};
-    config.relayed = {{kInternal4, kExternal4}};
-    if (below(3) != 0) config.relayed.push_back({kInternal6, std::nullopt});
-    config.port_min = 50048;
-    // Many, few, and so few that a shard has only the beginning of a block.
-    const unsigned ports = below(2) == 0 ? 64 * 30 : below(2) == 0 ? 64 * 3 : 64 * shards - 48;
-    config.port_max = static_cast<std::uint16_t>(50047 + ports);
-    config.max_allocations = below(2) == 0 ? 25 : 1000;
-    config.max_permissions_per_allocation = 4;
-    config.max_channels_per_allocation = 4;
-    config.max_parked = 8;
-    config.redirects = {{kAnycast, {kServer}}};
-    config.mobility = below(4) != 0;
-    return config;
   }
 
   std::uint32_t random_below(std::uint32_t bound) override { return below(bound); }
@@ -163,25 +156,32 @@ class World final : private Surroundings {
     return KeyState::kFound;
   }
   void told(const Sent& sent, const MessageView& answer) override {
-    if (answer.has(Attribute::kNonce))
-      nonce_[sent.five_tuple.client] = std::string(*answer.text(Attribute::kNonce));
-    const auto ticket = answer.find(Attribute::kMobilityTicket);
+    Lesson lesson{.by = sent.five_tuple};
+    if (answer.has(Attribute::kNonce)) lesson.nonce = *answer.text(Attribute::kNonce);
+    if (const auto ticket = answer.find(Attribute::kMobilityTicket))
+      lesson.ticket.emplace(ticket->value.begin(), ticket->value.end());
+    if (const auto token = answer.find(Attribute::kReservationToken))
+      std::copy(token->value.begin(), token->value.end(), lesson.token.emplace().begin());
+    if (is_stream(sent.five_tuple)) return streams_.answer(std::move(lesson));
+    learn(lesson);
+  }
+  void learn(const Lesson& lesson) {
+    if (lesson.nonce) nonce_[lesson.by.client] = *lesson.nonce;
     for (const auto& [client, place] : where_) {
-      if (ticket && place == sent.five_tuple.client)
-        tickets_[client] = {ticket->value.begin(), ticket->value.end()};
+      if (lesson.ticket && place == lesson.by) tickets_[client] = *lesson.ticket;
     }
-    const auto token = answer.find(Attribute::kReservationToken);
-    if (!token) return;
-    TokenSealer::Token copy{};
-    std::copy(token->value.begin(), token->value.end(), copy.begin());
-    given_tokens_.push_back(copy);
+    if (lesson.token) given_tokens_.push_back(*lesson.token);
     if (given_tokens_.size() > 4) given_tokens_.pop_front();
   }
 
+  static bool is_stream(const FiveTuple& place) { return place.transport != Transport::kUdp; }
   void place(int client) {
-    where_[client] =
-        ClientEndpoint{{Address::v4(198, 51, 100, static_cast<std::uint8_t>(below(hosts_))),
-                        static_cast<std::uint16_t>(1024 + below(60000))}};
+    static constexpr std::array<Transport, 4> kMix{Transport::kUdp, Transport::kUdp,
+                                                   Transport::kTcp, Transport::kDtls};
+    const Address host = Address::v4(198, 51, 100, static_cast<std::uint8_t>(below(hosts_)));
+    const auto port = static_cast<std::uint16_t>(1024 + below(60000));
+    streams_.leave(where_[client]);
+    where_[client] = {ClientEndpoint{{host, port}}, kServer, kMix[below(kMix.size())]};
   }
 
   Endpoint some_peer() {
@@ -208,24 +208,24 @@ class World final : private Surroundings {
   void roam(int client) {
     place(client);
     std::array<char, NonceKeeper::kMaxSize> nonce{};
-    const std::size_t size =
-        cluster_.nonces().mint(cluster_.now, {.name = kRealm}, where_[client], kServer, nonce);
-    nonce_[where_[client]] = {nonce.data(), size};
+    const std::size_t size = cluster_.nonces().mint(cluster_.now, {.name = kRealm},
+                                                    where_[client].client, kServer, nonce);
+    nonce_[where_[client].client] = {nonce.data(), size};
   }
 
   Sent next_request(int client) {
     if (tickets_.contains(client) && below(4) == 0) roam(client);
-    const ClientEndpoint from = where_[client];
+    const FiveTuple from = where_[client];
     if (below(20) == 0) {
-      Sent noise{five_tuple(from), {}};
+      Sent noise{from, {}};
       for (std::uint32_t i = below(80); i > 0; --i)
         noise.bytes.push_back(static_cast<std::uint8_t>(below(256)));
       return noise;
     }
     const auto said = said_.find(client);
     if (said != said_.end() && below(12) == 0) return said->second;  // again, however late
-    Sent sent{five_tuple(from), {}};
-    if (below(60) == 0) sent.five_tuple.server = kAnycast;
+    Sent sent{from, {}};
+    if (!is_stream(from) && below(30) == 0) sent.five_tuple.server = kAnycast;
     sent.bytes = build(client, from);
     if (below(25) == 0)
       sent.bytes[below(static_cast<std::uint32_t>(sent.bytes.size()))] ^=
@@ -234,13 +234,13 @@ class World final : private Surroundings {
     return sent;
   }
 
-  std::vector<std::uint8_t> build(int client, const ClientEndpoint& from) {
+  std::vector<std::uint8_t> build(int client, const FiveTuple& from) {
     static constexpr std::array<Method, 7> kMix{
         Method::kAllocate,         Method::kAllocate,    Method::kRefresh,    Method::kRefresh,
         Method::kCreatePermission, Method::kChannelBind, Method::kChannelBind};
     // Most know what they have.
     const bool knows = below(8) != 0;
-    const bool has = cluster_.model().knows(five_tuple(from));
+    const bool has = cluster_.model().knows(from);
     Method method = kMix[below(kMix.size())];
     if (knows && !has) method = Method::kAllocate;
     if (knows && has && method == Method::kAllocate) method = Method::kCreatePermission;
@@ -266,7 +266,7 @@ class World final : private Surroundings {
       for (std::uint32_t i = below(4); i < 3; ++i)
         writer.add_xor_address(Attribute::kXorPeerAddress, some_peer());
     }
-    sign(writer, client, from);
+    sign(writer, client, from.client);
     if (below(3) == 0) writer.add_fingerprint();
     const auto bytes = writer.finish();
     return {bytes.begin(), bytes.end()};
@@ -335,7 +335,7 @@ class World final : private Surroundings {
   // From where they have moved to; some only receive.
   void send_data() {
     for (const FiveTuple& from : cluster_.moving()) {
-      if (below(10) == 0) cluster_.data_come(from);
+      if ((!is_stream(from) || streams_.is_open(from)) && below(30) == 0) cluster_.data_come(from);
     }
   }
 
@@ -373,7 +373,8 @@ class World final : private Surroundings {
     writer.add_message_integrity_sha256(key.view());
   }
 
-  void queue(Sent sent) {
+  void send(Sent sent) {
+    if (is_stream(sent.five_tuple)) return streams_.send(sent);
     if (below(10) == 0) return;                 // lost
     if (below(10) == 0) wire_.push_back(sent);  // doubled
     if (below(10) == 0) {
@@ -419,16 +420,17 @@ class World final : private Surroundings {
   // With packets that may be anybody's: the flows do with them what the promises say.
   void check() {
     const Promises promises = cluster_.check();
+    streams_.check();
     for (int i = 0; i < 30; ++i)
       probe(promises);
   }
 
   void probe(const Promises& promises) {
-    const ClientEndpoint client = where_[static_cast<int>(below(kClients))];
+    const FiveTuple& client = where_[static_cast<int>(below(kClients))];
     const auto number = static_cast<ChannelNumber>(0x4000 + below(5));
     const Endpoint given = some_peer();
     const Endpoint peer{public_of(cluster_.config(), given.address), given.port};
-    promises.check_from_client(five_tuple(client), number, peer.address);
+    promises.check_from_client(client, number, peer.address);
     const std::set<RelayEndpoint>& ports = cluster_.ports();
     if (ports.empty()) return;
     auto relayed = ports.begin();
@@ -437,29 +439,32 @@ class World final : private Surroundings {
   }
 
   // What is always refused breaks no promise.
-  void count(Coverage& coverage) const {
-    std::array<std::uint64_t, kMethods.size()> successes{};
+  void count() const {
+    std::array<std::uint64_t, kMethodsHere> successes{};
     for (std::size_t shard = 0; shard < cluster_.size(); ++shard) {
       const auto& requests = cluster_.counters(shard).requests;
-      for (std::size_t method = 0; method < kMethods.size(); ++method) {
+      for (std::size_t method = 0; method < kMethodsHere; ++method) {
         successes[method] += requests[method][0].get();
-        for (std::size_t i = 0; i < coverage.results.size(); ++i)
-          coverage.results[i] += requests[method][i].get();
+        for (std::size_t i = 0; i < coverage_.results.size(); ++i)
+          coverage_.results[i] += requests[method][i].get();
       }
-      coverage.moves += cluster_.counters(shard).moves.get();
+      coverage_.moves += cluster_.counters(shard).moves.get();
     }
     require(std::find(successes.begin(), successes.end(), 0) == successes.end(),
             "a method never succeeds");
   }
 
   std::mt19937_64 random_;
+  Coverage& coverage_;
   bool keys_come_late_ = false;
   bool sink_refuses_ = false;
+  int hurried_ = 0;                    // a client that speaks at each step, for a while
   std::uint32_t hosts_ = 250;          // that clients are on
   std::optional<UserLimits> of_some_;  // what some users may have, where it isn't what all may
   Cluster cluster_;
+  Streams streams_;
   StatelessAnswers stateless_{{.realms = {{.name = kRealm}}}, cluster_.nonces()};
-  std::map<int, ClientEndpoint> where_;
+  std::map<int, FiveTuple> where_;
   std::map<int, Sent> said_;
   std::map<ClientEndpoint, std::string> nonce_;
   std::deque<TokenSealer::Token> given_tokens_;
@@ -470,7 +475,7 @@ class World final : private Surroundings {
 
 bool run(std::uint64_t seed, unsigned shards, Coverage& coverage) {
   try {
-    World(seed, shards).run(coverage);
+    World(seed, shards, coverage).run();
     return true;
   } catch (const Failure& failure) {
     std::fprintf(stderr, "seed %llu with %u shards: %s\n", static_cast<unsigned long long>(seed),
