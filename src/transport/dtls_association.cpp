@@ -99,6 +99,8 @@ DtlsAssociation::State DtlsAssociation::result_of(int returned) {
 // reason to send.
 bool DtlsAssociation::may_read(stun::Bytes datagram) {
   const wire::DtlsGlance glance = wire::glance_at_dtls(datagram);
+  // OpenSSL passes over the header alone of a record that it won't have, and reads on in its body.
+  if (!glance.even || (open_ && !glance.of_12)) return false;
   if (glance.encrypted != 0 && glance.least_encrypted < least_record_) return false;
   if (open_) return true;
   early_ += glance.encrypted;

@@ -16,6 +16,7 @@ constexpr std::uint8_t kHelloVerifyRequest = 3;
 constexpr std::uint8_t kMajorVersion = 0xFE;
 // What a HelloVerifyRequest says, whatever is agreed upon later (RFC 6347 §4.2.1).
 constexpr std::uint16_t kVersion10 = 0xFEFF;
+constexpr std::uint16_t kVersion12 = 0xFEFD;
 constexpr std::size_t kMostSessionId = 32;
 
 // Of a record's header.
@@ -111,6 +112,7 @@ DtlsGlance glance_at_dtls(stun::Bytes datagram) {
   while (datagram.size() >= kRecordHeaderSize) {
     const std::size_t length = load_be16(datagram.data() + kLength);
     if (length > datagram.size() - kRecordHeaderSize) break;
+    glance.of_12 &= load_be16(datagram.data() + kVersion) == kVersion12;
     const stun::Bytes body = datagram.subspan(kRecordHeaderSize, length);
     if (load_be16(datagram.data() + kEpoch) != 0) {
       glance.least_encrypted =
@@ -121,6 +123,7 @@ DtlsGlance glance_at_dtls(stun::Bytes datagram) {
     }
     datagram = datagram.subspan(kRecordHeaderSize + length);
   }
+  glance.even = datagram.empty();
   return glance;
 }
 

@@ -52,6 +52,8 @@ struct DtlsGlance {
   std::size_t longest_message = 0;
   unsigned encrypted = 0;           // records of later epochs
   std::size_t least_encrypted = 0;  // bytes in the shortest of these
+  bool even = false;                // they are all of the datagram
+  bool of_12 = true;                // each says that it is of DTLS 1.2
 };
 // A plain handshake's record whose messages don't come out even has one of endless length.
 DtlsGlance glance_at_dtls(stun::Bytes datagram);
