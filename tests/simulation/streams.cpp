@@ -1,3 +1,4 @@
+// What chance does to connections, step by step.
 #include "streams.h"
 
 #include <algorithm>
