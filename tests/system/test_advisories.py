@@ -115,13 +115,19 @@ def test_6c13608c_ranges_end_where_they_end(both, inside, outside):
     assert both.create_permission(outside).error == other
 
 
-def test_cve_2021_21382_the_relays_own_services_are_no_peers(lab, both):
-    for address in (lab.SERVER4, lab.SERVER6):
+def test_cve_2021_21382_the_relays_own_services_are_no_peers(lab, relay, both):
+    """The host's own addresses are, by UDP, where the rules allow them; the relay's listeners never are."""
+    for address in ("127.0.0.1", "::1"):
         assert refused_everywhere(both, address)
-    own = lab.relay.ip("-o", "-4", "addr").stdout.split()
-    for address in {word.split("/")[0] for word in own if word.count(".") == 3 and "/" in word}:
-        if address != lab.RELAY4:
-            assert refused_everywhere(both, address), address
+    binding = turn.build(turn.BINDING, turn.REQUEST, bytes(12), [])
+    before = relay.total("turnpike_own_host_lost_total", reason="own_service")
+    for address in (lab.SERVER4, lab.SERVER6):
+        assert both.create_permission(address).message_class == turn.SUCCESS
+        both.send(address, 3478, binding)
+    both.sock.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        both.receive_any()
+    assert relay.total("turnpike_own_host_lost_total", reason="own_service") == before + 2
 
 
 def test_cve_2025_69217_nonces_and_ports_are_not_told_beforehand(client):

@@ -11,7 +11,6 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-constexpr std::size_t kCookieAt = 13 + 12 + 2 + 32 + 1;
 
 Bytes hello(const Bytes& cookie = {}) {
   Bytes body{0xFE, 0xFD};
