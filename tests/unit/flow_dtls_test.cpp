@@ -11,7 +11,6 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-
 Bytes hello(const Bytes& cookie = {}) {
   Bytes body{0xFE, 0xFD};
   body.resize(2 + 32 + 1, 7);
