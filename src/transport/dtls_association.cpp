@@ -100,7 +100,8 @@ DtlsAssociation::State DtlsAssociation::result_of(int returned) {
 bool DtlsAssociation::may_read(stun::Bytes datagram) {
   const wire::DtlsGlance glance = wire::glance_at_dtls(datagram);
   // OpenSSL passes over the header alone of a record that it won't have, and reads on in its body.
-  if (!glance.even || (open_ && !glance.of_12)) return false;
+  if (!glance.even || glance.longest_record > longest_record_ || (open_ && !glance.of_12))
+    return false;
   if (glance.encrypted != 0 && glance.least_encrypted < least_record_) return false;
   if (open_) return true;
   early_ += glance.encrypted;
@@ -137,6 +138,10 @@ DtlsAssociation::State DtlsAssociation::shake_hands() {
   if (open_) {
     const int cipher = SSL_CIPHER_get_cipher_nid(SSL_get_current_cipher(ssl_.get()));
     if (cipher == NID_chacha20_poly1305) least_record_ = kTag;
+    // RFC 6066 §4, if the client has asked for it: 512 bytes, or up to three times twice as many.
+    const unsigned asked = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl_.get()));
+    if (asked != TLSEXT_max_fragment_length_DISABLED)
+      longest_record_ = (std::size_t{512} << (asked - 1)) + SSL3_RT_MAX_ENCRYPTED_OVERHEAD;
   }
   return result_of(returned);
 }

@@ -82,6 +82,8 @@ class DtlsAssociation {
   bool broken_ = false;                      // nothing may be said any more
   unsigned early_ = 0;                       // records that came before their keys
   std::size_t least_record_ = kNonceAndTag;  // once they are encrypted
+  // That OpenSSL would have, with all that may be around what is in it.
+  std::size_t longest_record_ = SSL3_RT_MAX_PLAIN_LENGTH + SSL3_RT_MAX_ENCRYPTED_OVERHEAD;
   StreamEnd end_ = StreamEnd::kByClient;
 };
 

@@ -112,6 +112,7 @@ DtlsGlance glance_at_dtls(stun::Bytes datagram) {
   while (datagram.size() >= kRecordHeaderSize) {
     const std::size_t length = load_be16(datagram.data() + kLength);
     if (length > datagram.size() - kRecordHeaderSize) break;
+    glance.longest_record = std::max(glance.longest_record, length);
     glance.of_12 &= load_be16(datagram.data() + kVersion) == kVersion12;
     const stun::Bytes body = datagram.subspan(kRecordHeaderSize, length);
     if (load_be16(datagram.data() + kEpoch) != 0) {

@@ -52,6 +52,7 @@ struct DtlsGlance {
   std::size_t longest_message = 0;
   unsigned encrypted = 0;           // records of later epochs
   std::size_t least_encrypted = 0;  // bytes in the shortest of these
+  std::size_t longest_record = 0;   // of all, without its header
   bool even = false;                // they are all of the datagram
   bool of_12 = true;                // each says that it is of DTLS 1.2
 };
