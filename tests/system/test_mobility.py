@@ -2,6 +2,7 @@
 middle of media, with one shard and with three; and those who would abuse it."""
 
 import os
+import re
 import socket
 import struct
 import threading
@@ -12,7 +13,6 @@ import pytest
 import turn_client as turn
 from lab import wait_for
 from test_streams import Streaming, listeners, ok
-from test_uclient import uclient
 from turn_client import TurnClient
 
 SECOND4 = "10.201.1.3"  # of the client's
@@ -374,12 +374,13 @@ def test_uclient(lab, relay):
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
     before = relay.total("turnpike_moves_total")
     for how in (["-M"], ["-M", "-s"], ["-M", "-t"]):
-        # It closes the socket that it moves from, and on a host that is shared loses what is on its way there.
-        for attempt in range(5):
-            try:
-                uclient(lab, *how)
-                break
-            except AssertionError:
-                if attempt == 4:
-                    raise
+        # It closes the socket that it moves from, and loses what is on its way there: on a host that is shared a
+        # message or two of a hundred, with whichever relay.
+        lost = []
+        while not lost or (lost[-1] > 2 and len(lost) < 4):
+            command = ["turnutils_uclient", "-u", "alice", "-w", "secret", "-e", lab.PEER4, "-r", "3480", "-n", "50"]
+            command += ["-m", "2", "-l", "160", "-z", "5", *how, lab.SERVER4]
+            output = lab.client.exec(*command, check=False, timeout=60).stdout
+            lost.append(int(re.search(r"Total lost packets (\d+)", output)[1]))
+        assert lost[-1] <= 2, (how, lost)
     assert relay.total("turnpike_moves_total") >= before
