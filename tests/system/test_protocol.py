@@ -286,10 +286,15 @@ def test_refused_peer(client, relay, address):
     assert relay.total("turnpike_dropped_packets_total", reason="no_permission") == before + 1
 
 
-def test_listening_address_is_refused_as_peer(client, lab):
+def test_listeners_are_no_peers(client, lab):
+    """Their address is one of the relay's host, and may be a peer of it; what is sent to a listener arrives nowhere."""
     one = client()
     one.allocate()
-    assert one.create_permission(lab.SERVER4).error == 403
+    assert one.create_permission(lab.SERVER4).error is None
+    one.send(lab.SERVER4, 3478, turn.build(turn.BINDING, turn.REQUEST, bytes(12), []))
+    one.sock.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        one.receive_any()
 
 
 def test_malformed_messages_are_dropped_by_name(client, relay):
