@@ -81,7 +81,7 @@ class StreamServer : public TurnServer {
     return read(streams_.said.back().bytes);
   }
   static Answer read(const std::vector<std::uint8_t>& bytes) {
-    Answer answer{bytes, {}};
+    Answer answer(bytes);
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
     EXPECT_TRUE(answer.view.message_class() == Class::kIndication || answer.view.complete());
     return answer;
@@ -91,7 +91,7 @@ class StreamServer : public TurnServer {
   void tell(PeerStreamEvent::Kind kind, PeerStream of) { server_->heed(now_, {kind, {}, of, {}}); }
   // Whether what is asked for succeeds at once.
   Answer open(std::uint16_t port, const Fill& more = {}) {
-    const Answer refused = ask_by(stream(port), Method::kAllocate, [&](MessageWriter& writer) {
+    Answer refused = ask_by(stream(port), Method::kAllocate, [&](MessageWriter& writer) {
       tcp(writer);
       if (more) more(writer);
     });
@@ -111,7 +111,7 @@ class StreamServer : public TurnServer {
     });
   }
   Answer connect(std::uint16_t port, const Endpoint& peer) {
-    const Answer refused = begin_connect(port, peer);
+    Answer refused = begin_connect(port, peer);
     if (!refused.bytes.empty()) return refused;
     tell(PeerStreamEvent::Kind::kConnected, streams_.last);
     return said();

@@ -193,7 +193,16 @@ inline ServerConfig config_with(std::uint8_t shard = 0, std::uint8_t shards = 1)
 
 class TurnServer : public testing::Test {
  protected:
+  // Moved, never copied: the view is into the bytes.
   struct Answer {
+    Answer() = default;
+    explicit Answer(std::vector<std::uint8_t> its_bytes) : bytes(std::move(its_bytes)) {}
+    Answer(Answer&&) noexcept = default;
+    Answer& operator=(Answer&&) noexcept = default;
+    Answer(const Answer&) = delete;
+    Answer& operator=(const Answer&) = delete;
+    ~Answer() = default;
+
     std::vector<std::uint8_t> bytes;
     MessageView view;
     std::uint16_t code() const { return view.error_code().value_or(0); }
@@ -265,7 +274,7 @@ class TurnServer : public testing::Test {
   Answer say(const FiveTuple& who, const std::vector<std::uint8_t>& bytes) {
     const RequestToken token{++token_};
     server_->handle(now_, who, bytes, token, came_to_);
-    Answer answer{world_.replies[token], {}};
+    Answer answer(world_.replies[token]);
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
     return answer;
   }

@@ -20,14 +20,14 @@ Bytes hello(const Bytes& cookie = {}) {
   for (const std::uint8_t byte : {0, 2, 0xC0, 0x2B, 1, 0})
     body.push_back(byte);
   const auto size = static_cast<std::uint8_t>(body.size());
-  Bytes made(13 + 12);
+  Bytes made(13 + 12 + body.size());
   made[0] = 22;
   made[1] = 0xFE;
   made[2] = 0xFF;
   made[12] = static_cast<std::uint8_t>(12 + size);
   made[13] = 1;
   made[13 + 3] = made[13 + 11] = size;
-  made.insert(made.end(), body.begin(), body.end());
+  std::copy(body.begin(), body.end(), made.begin() + 13 + 12);
   return made;
 }
 

@@ -128,7 +128,9 @@ TEST(Published, IsSeenWholeAndNeverGoesBack) {
       while (last + kMostBehind < i)
         std::this_thread::yield();
     }
-    EXPECT_LE(value.reclaim(), kMostBehind);
+    // A reader says that it is quiet before it looks: what it sees may be as much newer again,
+    // and one more where it looks between a value's being told and its token's being made.
+    EXPECT_LE(value.reclaim(), 2 * kMostBehind + 1);
   }
   for (std::thread& thread : threads)
     thread.join();

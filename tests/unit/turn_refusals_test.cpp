@@ -174,7 +174,7 @@ TEST_F(Refusals, OfTheStatelessAnswersSayTheirCauseAndStaySmall) {
     const StatelessResult result =
         stateless.answer(now_, view, who.client, {who.server}, false, room);
     EXPECT_LT(result.size, StatelessAnswers::challenge_size(realm_.size()));
-    Answer answer{{room.begin(), room.begin() + static_cast<std::ptrdiff_t>(result.size)}, {}};
+    Answer answer({room.begin(), room.begin() + static_cast<std::ptrdiff_t>(result.size)});
     EXPECT_EQ(MessageView::parse(answer.bytes, answer.view), stun::ParseError::kNone);
     return cause_of(answer);
   };
