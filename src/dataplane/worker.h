@@ -89,6 +89,8 @@ class Worker {
   bool take_exceptions();
   bool take_streams(Instant now);
   void take_streams(Instant now, std::size_t port, std::span<rte_mbuf*> frames);
+  // Whether its place could be had; the frame is given back then.
+  bool tell_closed(rte_mbuf* frame);
   void ring_streams();
   void send_out(Instant now, rte_mbuf* frame);
   void to_session(flow::Packet& packet);

@@ -1,6 +1,8 @@
 // What a worker does for clients' streams (stream_port.h): their messages are packets to it.
 #include "dataplane/worker.h"
 
+#include <algorithm>
+
 #include "wire/headers.h"
 
 namespace turnpike::dataplane {
@@ -8,6 +10,9 @@ namespace turnpike::dataplane {
 bool Worker::take_streams(Instant now) {
   bool busy = false;
   std::array<rte_mbuf*, kBurst> frames;
+  const auto untold = std::find_if(closed_.begin(), closed_.end(),
+                                   [this](rte_mbuf* frame) { return !tell_closed(frame); });
+  closed_.erase(closed_.begin(), untold);
   for (std::size_t i = 0; i < fabric_.streams.size(); ++i) {
     StreamPort& streams = *fabric_.streams[i];
     streams.refill(config_.number, config_.pool, config_.large);
@@ -21,13 +26,6 @@ bool Worker::take_streams(Instant now) {
       take_streams(now, fabric_.ports.size() + i, std::span(frames).first(n));
     }
   }
-  // After what came before the end.
-  while (!closed_.empty()) {
-    const flow::Packet& packet = notes_of(closed_.back()).packet;
-    if (!pipeline_->stream_closed(packet.listener, packet.source)) break;
-    rte_pktmbuf_free(closed_.back());
-    closed_.pop_back();
-  }
   return busy;
 }
 
@@ -35,15 +33,29 @@ bool Worker::take_streams(Instant now) {
 // its path's MTU where it must be (RFC 8656 §15).
 void Worker::take_streams(Instant now, std::size_t port, std::span<rte_mbuf*> frames) {
   std::uint16_t kept = 0;
+  const auto process_kept = [&] {
+    if (kept != 0) process(now, frames.data(), kept, port, flow::Checksum::kGood, true);
+    kept = 0;
+  };
   for (rte_mbuf* frame : frames) {
-    if (notes_of(frame).goes_out)
+    if (notes_of(frame).goes_out) {
       send_out(now, frame);
-    else if (frame->data_len == 0)
-      closed_.push_back(frame);
-    else
+    } else if (frame->data_len != 0) {
       frames[kept++] = frame;
+    } else {
+      // Between what came before the end and what whoever has its five-tuple next says.
+      process_kept();
+      if (!closed_.empty() || !tell_closed(frame)) closed_.push_back(frame);
+    }
   }
-  if (kept != 0) process(now, frames.data(), kept, port, flow::Checksum::kGood, true);
+  process_kept();
+}
+
+bool Worker::tell_closed(rte_mbuf* frame) {
+  const flow::Packet& packet = notes_of(frame).packet;
+  if (!pipeline_->stream_closed(packet.listener, packet.source)) return false;
+  rte_pktmbuf_free(frame);
+  return true;
 }
 
 void Worker::ring_streams() {

@@ -27,6 +27,7 @@ DtlsThread::DtlsThread(const Config& config, dataplane::StreamPort& port,
       port_(port),
       rings_(rings),
       clocks_(clocks),
+      closings_(port, config.server.key),
       server_(config.server, *this, counters_) {
   warnings_ = reload();
   take_context();
@@ -71,8 +72,7 @@ void DtlsThread::run() {
     heartbeat_.beat(real_ms);
     tickets_.rotate(real_ms);
     take_context();
-    for (const Ends& ends : std::exchange(closed_, {}))
-      closed(ends);
+    closings_.retry();
     take_messages(now);
     take_known(now);
     take_strangers(now);
@@ -83,7 +83,7 @@ void DtlsThread::run() {
 
 // Until a worker has something, or something is due.
 void DtlsThread::wait(Instant now) {
-  std::uint64_t most_ms = closed_.empty() ? kMostWaitMs : kRetryMs;
+  std::uint64_t most_ms = closings_.waits() ? kRetryMs : kMostWaitMs;
   if (const auto due = server_.due())
     most_ms = std::min(most_ms, due->ms > now.ms ? due->ms - now.ms : 0);
   port_.bell().wait(most_ms * 1'000'000, [this] { return port_.has_work() || rings_.has_work(); });
@@ -112,7 +112,7 @@ bool DtlsThread::take_messages(Instant now, std::uint16_t worker) {
     counters_.lost_unowned.add();
     const auto at = std::find_if(config_.places.begin(), config_.places.end(),
                                  [&](const Place& one) { return one.endpoint == outgoing.server; });
-    if (at != config_.places.end()) closed({outgoing.client, outgoing.server, at->listener});
+    if (at != config_.places.end()) closings_.say({outgoing.client, outgoing.server, at->listener});
   }
   if (n != 0) port_.give_back(worker, frames.data(), n);
   return n == kBurst;
@@ -186,7 +186,11 @@ rte_mbuf* DtlsThread::frame_with(std::uint16_t worker, const FrameHeader& header
 }
 
 bool DtlsThread::message(const Ends& ends, const FrameHeader& header, stun::Bytes message) {
-  const std::uint16_t worker = worker_of(ends);
+  const std::uint16_t worker = closings_.worker_of(ends);
+  if (closings_.waits(worker)) {
+    counters_.lost_no_frame.add();
+    return false;
+  }
   rte_mbuf* const frame = frame_with(worker, header, message);
   if (frame == nullptr) return false;
   port_.submit(worker, frame);
@@ -195,7 +199,7 @@ bool DtlsThread::message(const Ends& ends, const FrameHeader& header, stun::Byte
 
 void DtlsThread::datagram(const Ends& ends, const FrameHeader& header, const DtlsWay& way,
                           stun::Bytes datagram) {
-  const std::uint16_t worker = worker_of(ends);
+  const std::uint16_t worker = closings_.worker_of(ends);
   rte_mbuf* const frame = frame_with(worker, header, datagram);
   if (frame == nullptr) return;
   std::copy(way.ethernet.begin(), way.ethernet.end(), rte_pktmbuf_mtod(frame, std::uint8_t*));
@@ -205,26 +209,6 @@ void DtlsThread::datagram(const Ends& ends, const FrameHeader& header, const Dtl
   notes.tags.size = way.tag_bytes;
   std::copy_n(way.tags.begin(), way.tag_bytes, notes.tags.bytes.begin());
   port_.submit(worker, frame);
-}
-
-// To the worker that has had its messages, behind the last of them.
-void DtlsThread::closed(const Ends& ends) {
-  const std::uint16_t worker = worker_of(ends);
-  rte_mbuf* const frame = port_.take(worker, 0);
-  if (frame == nullptr) {
-    if (std::find(closed_.begin(), closed_.end(), ends) == closed_.end()) closed_.push_back(ends);
-    return;
-  }
-  flow::Packet& packet = dataplane::notes_of(frame).packet;
-  packet.source = ends.client;
-  packet.listener = ends.listener;
-  frame->data_len = 0;
-  frame->pkt_len = 0;
-  port_.submit(worker, frame);
-}
-
-std::uint16_t DtlsThread::worker_of(const Ends& ends) const {
-  return static_cast<std::uint16_t>((EndsHash{config_.server.key}(ends) >> 32) % port_.workers());
 }
 
 }  // namespace turnpike::transport

@@ -15,6 +15,7 @@
 #include "base/stream_counters.h"
 #include "dataplane/datagram_rings.h"
 #include "dataplane/stream_port.h"
+#include "transport/closings.h"
 #include "transport/dtls_server.h"
 #include "transport/tls_context.h"
 #include "turnpike/time.h"
@@ -68,12 +69,11 @@ class DtlsThread final : private DtlsOutlet {
   // True: it was a step of a handshake.
   bool take_datagram(Instant now, const rte_mbuf* frame);
   rte_mbuf* frame_with(std::uint16_t worker, const FrameHeader& header, stun::Bytes payload);
-  std::uint16_t worker_of(const Ends& ends) const;
 
   bool message(const Ends& ends, const FrameHeader& header, stun::Bytes message) override;
   void datagram(const Ends& ends, const FrameHeader& header, const DtlsWay& way,
                 stun::Bytes datagram) override;
-  void closed(const Ends& ends) override;
+  void closed(const Ends& ends) override { closings_.say(ends); }
 
   const Config config_;
   dataplane::StreamPort& port_;
@@ -84,10 +84,10 @@ class DtlsThread final : private DtlsOutlet {
   std::mutex context_mutex_;                   // guards the next: control writes, this thread reads
   std::shared_ptr<const TlsContext> context_;  // none: nothing new
   StreamCounters counters_;
+  Closings closings_;
   DtlsServer server_;
-  std::vector<Ends> closed_;  // workers are to be told, and there was no frame
-  std::uint16_t first_ = 0;   // the worker whose strangers come first
-  Heartbeat heartbeat_;       // this thread: wo, others: ro
+  std::uint16_t first_ = 0;  // the worker whose strangers come first
+  Heartbeat heartbeat_;      // this thread: wo, others: ro
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -50,6 +50,7 @@ Transport::Transport(const Config& config, dataplane::StreamPort& port,
       connections_(0, EndsHash{config.key}),
       of_source_(config.connections_per_source),
       room_(kRead + dataplane::StreamPort::kMostMessage),
+      closings_(port, config.key),
       held_(port.workers()) {
   if (epoll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kBell}};
@@ -104,12 +105,11 @@ void Transport::run() {
     const std::uint64_t woken_ms = clock_ms_();
     tickets_.rotate(woken_ms);
     handshakes_ = 0;
+    closings_.retry();
     for (Connection* connection : std::exchange(unread_, {})) {
       connection->waits_for_turn = false;
       serve(*connection, woken_ms);
     }
-    for (const Connection::Ends& ends : std::exchange(closed_, {}))
-      say_closed(ends);
     if (woken_ms >= accepts_again_ms_) {
       accepts_again_ms_ = kNever;
       for (Listening& listening : listening_)
@@ -129,7 +129,7 @@ void Transport::wait(std::uint64_t now_ms) {
   std::uint64_t most_ms = kMostWaitMs;
   // Who has more to be read waits for nothing but the others' turn; who has found no frame, for
   // one.
-  if (!unread_.empty() || !closed_.empty()) most_ms = stalled_ || unread_.empty() ? kRetryMs : 0;
+  if (!unread_.empty() || closings_.waits()) most_ms = stalled_ || unread_.empty() ? kRetryMs : 0;
   stalled_ = false;
   if (accepts_again_ms_ != kNever)
     most_ms = std::min(most_ms, accepts_again_ms_ > now_ms ? accepts_again_ms_ - now_ms : 0);
@@ -322,8 +322,8 @@ void Transport::serve_later(Connection& connection) {
 }
 
 bool Transport::take(const Connection& connection, stun::Bytes message) {
-  const std::uint16_t worker = worker_of(connection.ends());
-  rte_mbuf* const frame = port_.take(worker, message.size());
+  const std::uint16_t worker = closings_.worker_of(connection.ends());
+  rte_mbuf* const frame = closings_.waits(worker) ? nullptr : port_.take(worker, message.size());
   if (frame == nullptr) {
     counters_.stalls.add();
     stalled_ = true;
@@ -371,7 +371,7 @@ unsigned Transport::take_burst(std::uint16_t worker) {
         return one.place.endpoint == outgoing.server;
       });
       if (at != listening_.end())
-        say_closed({outgoing.client, outgoing.server, at->place.listener});
+        closings_.say({outgoing.client, outgoing.server, at->place.listener});
       continue;
     }
     Connection& connection = *found->second;
@@ -410,23 +410,7 @@ void Transport::end(Connection& connection, StreamEnd why) {
   node.mapped()->has_ended = true;
   ended_.push_back(std::move(node.mapped()));
   counters_.connections.set(connections_.size());
-  if (begun) say_closed(ends);
-}
-
-// To the worker that has had its messages, behind the last of them.
-void Transport::say_closed(const Connection::Ends& ends) {
-  const std::uint16_t worker = worker_of(ends);
-  rte_mbuf* const frame = port_.take(worker, 0);
-  if (frame == nullptr) {
-    if (std::find(closed_.begin(), closed_.end(), ends) == closed_.end()) closed_.push_back(ends);
-    return;
-  }
-  flow::Packet& packet = dataplane::notes_of(frame).packet;
-  packet.source = ends.client;
-  packet.listener = ends.listener;
-  frame->data_len = 0;
-  frame->pkt_len = 0;
-  port_.submit(worker, frame);
+  if (begun) closings_.say(ends);
 }
 
 void Transport::look_for_old(std::uint64_t now_ms) {
@@ -438,10 +422,6 @@ void Transport::look_for_old(std::uint64_t now_ms) {
   }
   for (Connection* connection : old)
     end(*connection, connection->has_begun() ? StreamEnd::kIdle : StreamEnd::kHandshake);
-}
-
-std::uint16_t Transport::worker_of(const Connection::Ends& ends) const {
-  return static_cast<std::uint16_t>((EndsHash{config_.key}(ends) >> 32) % port_.workers());
 }
 
 }  // namespace turnpike::transport

@@ -19,6 +19,7 @@
 #include "base/stream_counters.h"
 #include "dataplane/stream_port.h"
 #include "policy/client_rules.h"
+#include "transport/closings.h"
 #include "transport/connection.h"
 #include "transport/peer_sockets.h"
 #include "transport/sockets.h"
@@ -101,9 +102,7 @@ class Transport final : private PeerSockets::Clients {
   void take_frames(std::uint64_t now_ms);
   unsigned take_burst(std::uint16_t worker);
   void flush_all(std::uint64_t now_ms);
-  void say_closed(const Connection::Ends& ends);
   void look_for_old(std::uint64_t now_ms);
-  std::uint16_t worker_of(const Connection::Ends& ends) const;
 
   const Config config_;
   dataplane::StreamPort& port_;
@@ -127,7 +126,7 @@ class Transport final : private PeerSockets::Clients {
   bool stalled_ = false;                            // somebody has found no frame
   std::vector<Connection*> unread_;                 // to be read though nothing is told of them
   std::vector<std::unique_ptr<Connection>> ended_;  // in this round
-  std::vector<Connection::Ends> closed_;      // workers are to be told, and there was no frame
+  Closings closings_;
   std::vector<std::vector<rte_mbuf*>> held_;  // by worker: until all is flushed
   std::uint64_t accepts_again_ms_ = kNever;   // those who wait to be let in
   std::uint64_t tells_again_ms_ = 0;          // that there are no descriptors left

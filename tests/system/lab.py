@@ -399,13 +399,11 @@ class Relay:
         return series
 
     def total(self, name, **labels):
-        """The sum of all series called `name` whose labels include `labels`."""
+        """The sum of all series called `name` whose labels include `labels`; the relay knows that name."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        return sum(
-            value
-            for series, value in self.metrics().items()
-            if series.split("{")[0] == name and all(w in series for w in wanted)
-        )
+        named = {series: value for series, value in self.metrics().items() if series.split("{")[0] == name}
+        assert named, f"no series is called {name}"
+        return sum(value for series, value in named.items() if all(w in series for w in wanted))
 
     def stop(self, number=signal.SIGTERM, seconds=10):
         """Ends the relay; returns its exit status."""
