@@ -123,16 +123,17 @@ void HostSockets::remove(const Endpoint& endpoint) {
     counters_.sockets.set(counters_.sockets.get() - 1);
   }
   sockets_.erase(found);
-  door_.closed();
 }
 
 void HostSockets::take_letters() {
   door_.take(letters_);
   for (const HostDoor::Letter& letter : letters_) {
-    if (letter.opens)
+    if (letter.opens) {
       add(letter.relayed, false);
-    else
+    } else {
       remove(letter.relayed);
+      door_.closed(letter.user);
+    }
   }
 }
 
