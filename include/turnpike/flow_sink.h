@@ -54,7 +54,7 @@ struct MoveFlow {
 // A publish_… returns after the flow is visible to every reader; a withdraw_… returns after no
 // reader can find it any more (one that has found it before may still use it for the length of a
 // burst). The memory behind a withdrawn slot comes back after a grace period, unseen from here.
-// publish_… returns nullopt when the sink is full; nothing has changed then.
+// publish_… returns nullopt when the sink is full, or lacked_socket(); nothing has changed then.
 class FlowSink {
  public:
   virtual ~FlowSink() = default;
@@ -62,6 +62,9 @@ class FlowSink {
   virtual std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) = 0;
   virtual std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) = 0;
   virtual std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) = 0;
+  // After a publish_permission() that returned nullopt: it was for want of a kernel socket, which
+  // peers on the relay's own host need, not of room.
+  virtual bool lacked_socket() const { return false; }
 
   // In place: readers see the new expiry at once.
   virtual void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) = 0;

@@ -22,6 +22,8 @@ namespace turnpike {
     "the allocation has all of its (508)")                                                    \
   X(kOnLinkPeers, "on_link_peers_per_allocation",                                             \
     "the allocation has all of its peers on the relay's own links (508)")                     \
+  X(kHostSockets, "own_host_sockets",                                                         \
+    "the user has his share of the sockets for peers on the relay's own host (508)")          \
   X(kChannels, "channels", "the tables are full of them (508)")                               \
   X(kChannelsPerUser, "channels_per_user", "the user has all of his (508)")                   \
   X(kChannelsPerAllocation, "channels_per_allocation", "the allocation has all of its (508)") \

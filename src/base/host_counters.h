@@ -14,7 +14,9 @@ struct HostCounters {
   Counter lost_no_socket;    // to this host: the relayed transport address has no socket
   Counter lost_own_service;  // to or from a transport address of the relay itself
   Counter lost_refused;      // to this host: the kernel didn't take it
-  Counter no_socket;         // relayed transport addresses that could have none
+  Counter lost_overflow;     // from this host: the kernel's socket was full
+  Counter no_socket;         // relayed transport addresses that could have none at first
+  Counter missing;           // transport addresses, listeners too, that have none now
 };
 
 }  // namespace turnpike

@@ -144,7 +144,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
   transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients,
                       peer_mail_ ? &*peer_mail_ : nullptr);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
-                              conditions_, payload_.get()});
+                              conditions_, payload_.get(), transports_->host_counters()});
   config::forget_secrets(config_);
 }
 

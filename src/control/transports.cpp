@@ -72,7 +72,7 @@ void Transports::tell(observe::MetricsSource& source) const {
   if (tcp_) source.streams.tcp.push_back(&tcp_->counters());
   if (tcp_) source.peer_streams = tcp_->peer_counters();
   if (dtls_) source.streams.udp.push_back(&dtls_->counters());
-  if (host_) source.host = &host_->counters();
+  source.host = host_counters();
 }
 
 void Transports::add_hearts(std::vector<observe::Heart>& hearts) const {

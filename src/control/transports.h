@@ -39,6 +39,8 @@ class Transports {
 
   // What they count.
   void tell(observe::MetricsSource& source) const;
+  // nullptr: nobody on this host is served by UDP.
+  const HostCounters* host_counters() const { return host_ ? &host_->counters() : nullptr; }
   // Behind those that are there. Any thread.
   void add_hearts(std::vector<observe::Heart>& hearts) const;
 

@@ -59,6 +59,7 @@ Watch::Watch(const World& world) : world_(world), link_up_(world.config.ports.si
 void Watch::look() {
   look_at_peers();
   look_at_sandboxes();
+  look_at_host_sockets();
   look_at_interfaces();
   look_at_links();
   const std::uint64_t now = dataplane::real_ms();
@@ -116,6 +117,13 @@ void Watch::look_at_sandboxes() {
   log::warning("the kernel takes no filter of system calls (seccomp) for threads: " + without +
                ". Whoever breaks into one could start programs and open files; the kernel needs "
                "CONFIG_SECCOMP_FILTER, and a container's profile must allow seccomp(2)");
+}
+
+// The thread that has them says in the log why one can't be had.
+void Watch::look_at_host_sockets() {
+  const std::uint64_t missing = world_.host == nullptr ? 0 : world_.host->missing.get();
+  world_.conditions.set(observe::Condition::kNoHostSocket,
+                        missing == 0 ? "" : std::to_string(missing) + " transport addresses");
 }
 
 // A driver's sockets stay with the device that was there at the start; one of the same name later

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/host_counters.h"
 #include "config/config.h"
 #include "dataplane/dataplane.h"
 #include "engine/engine_thread.h"
@@ -34,6 +35,7 @@ class Watch {
     const std::vector<std::unique_ptr<engine::EngineThread>>& engines;
     observe::Conditions& conditions;
     const policy::PayloadRules* payload;  // nullptr: none
+    const HostCounters* host;             // nullptr: nobody on this host is served by UDP
   };
   explicit Watch(const World& world);
 
@@ -51,6 +53,7 @@ class Watch {
   void look_at_links();
   void look_at_peers();
   void look_at_sandboxes();
+  void look_at_host_sockets();
   void look_at_interfaces();
   void look_at_gateways();
   std::string missing_addresses() const;

@@ -18,6 +18,7 @@ enum class Condition : std::uint8_t {
   kLinkDown,
   kLostDevice,
   kNoSandbox,
+  kNoHostSocket,
   kCount,
 };
 inline constexpr std::size_t kConditions = static_cast<std::size_t>(Condition::kCount);
@@ -37,6 +38,8 @@ inline constexpr std::array<ConditionInfo, kConditions> kConditionInfo{{
     {"link_down", "the link of a port is down", true},
     {"lost_device", "the device of a port was taken away, or wants a reset: restart", true},
     {"no_sandbox", "system calls of threads that read packets are not filtered", false},
+    {"no_host_socket", "transport addresses lack the socket for clients or peers on this host",
+     false},
 }};
 
 class Conditions {

@@ -192,10 +192,15 @@ void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {
   FamilyWriter(out, MetricType::Gauge, "own_host_sockets",
                "Relayed transport addresses with a kernel socket for peers on this host")
       .add({}, host.sockets.get());
-  FamilyWriter(out, MetricType::Counter, "own_host_no_socket_total",
-               "Relayed transport addresses whose peers on this host can't be reached: no kernel "
-               "socket could be had")
+  FamilyWriter(
+      out, MetricType::Counter, "own_host_no_socket_total",
+      "Relayed transport addresses whose peers on this host couldn't be reached: no kernel "
+      "socket could be had at first")
       .add({}, host.no_socket.get());
+  FamilyWriter(out, MetricType::Gauge, "own_host_missing_sockets",
+               "Transport addresses, relayed or listening, without the kernel socket that they "
+               "should have; all are tried again, 256 in a second")
+      .add({}, host.missing.get());
   {
     FamilyWriter datagrams(out, MetricType::Counter, "own_host_datagrams_total",
                            "Datagrams of clients and peers on this host, and to them");
@@ -205,11 +210,13 @@ void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {
   FamilyWriter lost(out, MetricType::Counter, "own_host_lost_total",
                     "Datagrams of clients and peers on this host, or to them, that were lost. "
                     "no_frame: workers had no room. too_long: no "
-                    "frame holds it. no_socket: the relayed transport address has none. "
+                    "frame holds it. overflow: the kernel's socket was full, told with the next "
+                    "datagram that is read. no_socket: the relayed transport address has none. "
                     "own_service: from or to a transport address of the relay itself. refused: the "
                     "kernel didn't take it");
   lost.add({{"reason", "no_frame"}}, host.lost_no_frame.get());
   lost.add({{"reason", "too_long"}}, host.lost_too_long.get());
+  lost.add({{"reason", "overflow"}}, host.lost_overflow.get());
   lost.add({{"reason", "no_socket"}}, host.lost_no_socket.get());
   lost.add({{"reason", "own_service"}}, host.lost_own_service.get());
   lost.add({{"reason", "refused"}}, host.lost_refused.get());

@@ -83,9 +83,10 @@ class HostDoor {
  public:
   virtual ~HostDoor() = default;
   // What they send to the relayed transport address comes to workers from now on, until close(),
-  // which is to be called once for each open() that returned true. False: there is no room.
-  virtual bool open(const Endpoint& relayed) = 0;
-  virtual void close(const Endpoint& relayed) = 0;
+  // which is to be called once for each open() that returned true, with the same user. False: the
+  // user, by his number, has his share, or none is left.
+  virtual bool open(const Endpoint& relayed, std::uint32_t user) = 0;
+  virtual void close(const Endpoint& relayed, std::uint32_t user) = 0;
 };
 
 struct Arrivals;

@@ -49,7 +49,7 @@ void TableWriter::Impl::close_port(RelayPort relay, std::uint32_t slot) {
   cell.store(0, std::memory_order_release);
   const Address& address = parts.relayed[relay.relayed].address.internal;
   HostDoor*& opened = at_door[slot - allocations.first()][family_index(address.family)];
-  if (opened != nullptr) opened->close({address, relay.port});
+  if (opened != nullptr) opened->close({address, relay.port}, parts.owners[slot].user);
   opened = nullptr;
 }
 
@@ -58,7 +58,13 @@ void TableWriter::Impl::open_door(HostDoor& door, RelayPort relay, std::uint32_t
   const RelayedAddress& relayed = parts.relayed[relay.relayed].address;
   HostDoor*& opened =
       at_door[allocation - allocations.first()][family_index(relayed.internal.family)];
-  if (opened == nullptr && door.open({relayed.internal, relay.port})) opened = &door;
+  if (opened == nullptr && door.open({relayed.internal, relay.port}, parts.owners[allocation].user))
+    opened = &door;
+}
+
+bool TableWriter::Impl::lacks_socket(std::uint32_t hop, std::uint32_t allocation, Family family) {
+  return next_hops.host_door(NextHopIndex{hop}) != nullptr &&
+         at_door[allocation - allocations.first()][family_index(family)] == nullptr;
 }
 
 void TableWriter::Impl::link_client(std::uint32_t slot) {
@@ -123,15 +129,21 @@ std::optional<AllocationSlot> TableWriter::publish_allocation(const AllocationFl
 std::optional<PermissionSlot> TableWriter::publish_permission(const PermissionFlow& flow) {
   const auto allocation = static_cast<std::uint32_t>(flow.allocation);
   assert(impl_->allocations.is_live(allocation));
-  const auto slot = impl_->take(impl_->permissions);
-  if (!slot) return std::nullopt;
+  const bool to_ourselves = impl_->is_ours(flow.peer);
+  const std::uint32_t hop = impl_->resolve_peer(allocation, flow.peer, to_ourselves);
+  // Other clients at our own address are reached without a socket.
+  impl_->lacked_socket = !to_ourselves && impl_->lacks_socket(hop, allocation, flow.peer.family);
+  const auto slot = impl_->lacked_socket ? std::nullopt : impl_->take(impl_->permissions);
+  if (!slot) {
+    impl_->release_hop(hop);
+    return std::nullopt;
+  }
 
   PermissionEntry& entry = impl_->parts.permissions[*slot];
   entry.peer = flow.peer;
   entry.allocation = allocation;
-  entry.to_ourselves = impl_->is_ours(flow.peer);
-  entry.peer_next_hop.store(impl_->resolve_peer(allocation, flow.peer, entry.to_ourselves),
-                            std::memory_order_relaxed);
+  entry.to_ourselves = to_ourselves;
+  entry.peer_next_hop.store(hop, std::memory_order_relaxed);
   entry.expires_s.store(flow.expires_s, std::memory_order_relaxed);
   entry.path_mtu.forget();
   entry.payload_verdict.store(0, std::memory_order_relaxed);
@@ -301,6 +313,10 @@ void TableWriter::Impl::follow_routes() {
     if (resolve_again(cursor)) ++resolved;
     cursor = cursor + 1 == visits() ? 0 : cursor + 1;
   }
+}
+
+bool TableWriter::lacked_socket() const {
+  return impl_->lacked_socket;
 }
 
 bool TableWriter::housekeeping() {

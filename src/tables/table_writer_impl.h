@@ -64,6 +64,8 @@ struct TableWriter::Impl {
     return static_cast<std::uint32_t>(hop);
   }
   void open_door(HostDoor& door, RelayPort relay, std::uint32_t allocation);
+  // Whether peers by this hop are on this host, where none hears them at the relayed address.
+  bool lacks_socket(std::uint32_t hop, std::uint32_t allocation, Family family);
   // The new one is stored with release: the reader that sees its index sees the next hop behind it.
   void exchange_hop(std::atomic<std::uint32_t>& word, std::uint32_t hop) {
     const std::uint32_t old = word.load(std::memory_order_relaxed);
@@ -138,6 +140,7 @@ struct TableWriter::Impl {
   std::vector<Moving> moving;  // by allocation
   // By allocation and family_index(): where its relayed transport address has a kernel socket, too.
   std::vector<std::array<HostDoor*, 2>> at_door;
+  bool lacked_socket = false;  // the last permission that was to be published
   struct Awaited {
     std::uint32_t slot;
     Qsbr::Token token;

@@ -227,6 +227,7 @@ class TableWriter final : public FlowSink {
   std::optional<AllocationSlot> publish_allocation(const AllocationFlow& flow) override;
   std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override;
   std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override;
+  bool lacked_socket() const override;
   void extend_relayed(AllocationSlot slot, Family family, std::uint32_t expires_s) override;
   void extend_permission(PermissionSlot slot, std::uint32_t expires_s) override;
   void extend_channel(ChannelSlot slot, std::uint32_t expires_s) override;

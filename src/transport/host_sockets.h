@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -25,7 +26,8 @@ namespace turnpike::transport {
 class HostSockets {
  public:
   // Opens the listeners' sockets; one that can't be had is warned of, and its clients on this host
-  // don't get in. `key` is random. All that is given outlives it; `clock_ms` is monotonic.
+  // don't get in until it can. `key` is random. All that is given outlives it; `clock_ms` is
+  // monotonic.
   HostSockets(const std::vector<Endpoint>& listeners, const HashKey& key,
               dataplane::StreamPort& port, HostDoor& door, std::uint64_t (*clock_ms)());
   ~HostSockets();
@@ -46,14 +48,24 @@ class HostSockets {
     HashKey key;
     std::size_t operator()(const Endpoint& endpoint) const;
   };
+  struct Place {
+    bool listens = false;
+    Socket socket{-1};            // less than 0: it couldn't be had, and is tried again
+    std::uint32_t overflows = 0;  // of the socket, as the kernel last told
+  };
+  using Places = std::unordered_map<Endpoint, Place, EndpointHash>;
   struct Datagrams;
 
   void run();
   void wait();
-  void add(const Endpoint& endpoint, bool listens);
+  // False: the socket can't be had for now; errno says why.
+  bool open(Places::value_type& place);
+  bool add(const Endpoint& endpoint, bool listens);
   void remove(const Endpoint& endpoint);
   void take_letters();
+  void try_again();
   void read(int fd);
+  void count_overflows(Place& place, std::uint32_t told);
   void hand_over(const Endpoint& from, const Endpoint& to, stun::Bytes message);
   bool take_frames();
   void send(stun::Bytes frame);
@@ -63,10 +75,13 @@ class HostSockets {
   HostDoor& door_;
   std::uint64_t (*const clock_ms_)();
   Socket epoll_;
-  // By what each is bound to; less than 0: it couldn't be had.
-  std::unordered_map<Endpoint, Socket, EndpointHash> sockets_;
-  std::unordered_map<int, Endpoint> bound_;  // by descriptor
-  std::unique_ptr<Datagrams> datagrams_;     // room for those that are read
+  Places places_;                                       // by what each is bound to
+  std::unordered_map<int, Places::value_type*> bound_;  // by descriptor
+  std::set<Endpoint> missing_;                          // those without a socket
+  Endpoint tried_;                                      // the last of them that was
+  std::uint64_t tries_again_ms_ = 0;
+  std::uint64_t tells_again_ms_ = 0;      // that a socket can't be had
+  std::unique_ptr<Datagrams> datagrams_;  // room for those that are read
   std::vector<HostDoor::Letter> letters_;
   std::vector<std::string> warnings_;
   bool more_ = false;  // frames are left, after this round's

@@ -1,12 +1,14 @@
 // Options that a system lacks are gone without.
 #include "transport/sockets.h"
 
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -92,6 +94,7 @@ int bind_datagrams(const Endpoint& endpoint) {
   const int fd = socket(address.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return fd;
   set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+  set(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
   set(fd, SOL_SOCKET, SO_RCVBUF, kDatagramBuffer);
   if (endpoint.address.family == Family::kIpv6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
   if (bind(fd, &address.any, size) == 0) return fd;
@@ -99,6 +102,23 @@ int bind_datagrams(const Endpoint& endpoint) {
   close(fd);
   errno = error;
   return -1;
+}
+
+std::optional<std::uint32_t> overflows_before(msghdr& read) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&read); part != nullptr; part = CMSG_NXTHDR(&read, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SO_RXQ_OVFL) continue;
+    std::uint32_t count = 0;
+    std::memcpy(&count, CMSG_DATA(part), sizeof count);
+    return count;
+  }
+  return std::nullopt;
+}
+
+std::uint32_t overflows_of(int fd) {
+  std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
+  socklen_t size = sizeof memory;
+  getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory.data(), &size);
+  return memory[SK_MEMINFO_DROPS];
 }
 
 int listen_on(const Endpoint& endpoint) {

@@ -5,7 +5,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "turnpike/address.h"
@@ -19,7 +21,10 @@ class Socket {
     if (fd_ >= 0) close(fd_);
   }
   Socket(Socket&& other) noexcept : fd_(other.release()) {}
-  Socket& operator=(Socket&&) = delete;
+  Socket& operator=(Socket&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
   int fd() const { return fd_; }
   int release() { return std::exchange(fd_, -1); }
 
@@ -39,6 +44,11 @@ Endpoint read_address(const SocketAddress& from);
 
 // For datagrams, non-blocking, also where the address isn't there yet; less than 0: errno says why.
 int bind_datagrams(const Endpoint& endpoint);
+// How many datagrams such a socket has lost for want of room, modulo 2^32: when the one that was
+// read with `control` came, if any had been lost by then; and by now.
+inline constexpr std::size_t kOverflowRoom = CMSG_SPACE(sizeof(std::uint32_t));  // of `control`
+std::optional<std::uint32_t> overflows_before(msghdr& read);
+std::uint32_t overflows_of(int fd);
 // Non-blocking, with what a relay's listener needs. Throws std::runtime_error with the address.
 int listen_on(const Endpoint& endpoint);
 // The next connection, non-blocking, without delay, and kept alive; less than 0: errno says why.

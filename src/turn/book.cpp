@@ -280,6 +280,10 @@ Permission* Book::open(Allocation& allocation, const NewPermission& made, std::u
   return &(allocation.permissions[made.peer] = {slot, expires_s, 0, made.on_link});
 }
 
+Limit Book::why_not_opened() const {
+  return host_.flows().lacked_socket() ? Limit::kHostSockets : Limit::kPermissions;
+}
+
 void Book::extend(Permission& permission, std::uint32_t expires_s) {
   permission.expires_s = expires_s;
   if (permission.slot) host_.flows().extend_permission(*permission.slot, expires_s);

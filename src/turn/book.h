@@ -196,8 +196,9 @@ class Book {
   // else none of it, and that limit is why.
   Limit take_room(const Allocation& allocation, std::span<const NewPermission> permissions);
   void give_room(const Allocation& allocation, std::size_t permissions);
-  // Room for it has been taken. nullptr where the tables have none.
+  // Room for it has been taken. nullptr where the tables have none: why_not_opened().
   Permission* open(Allocation& allocation, const NewPermission& made, std::uint32_t expires_s);
+  Limit why_not_opened() const;
   void extend(Permission& permission, std::uint32_t expires_s);
   void close(Allocation& allocation, const Address& peer);
 

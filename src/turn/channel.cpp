@@ -76,7 +76,7 @@ Refusal Server::Impl::bind_new(Allocation& allocation, ChannelNumber number,
   if (fresh && book_.open(allocation, made, permitted_s) == nullptr) {
     book_.give_room(allocation, 1);
     book_.give_channel(allocation);
-    return {508, {}, Limit::kPermissions};
+    return {508, {}, book_.why_not_opened()};
   }
   if (!book_.bind(allocation, number, peer, expiry_s(now, policy_->channel_lifetime_s))) {
     book_.give_channel(allocation);

@@ -65,10 +65,11 @@ void Server::Impl::create_permission(Request& request, Allocation& allocation) {
     return refuse(request, too_many(limit));
   for (std::size_t opened = 0; opened < fresh.size(); ++opened) {
     if (book_.open(allocation, fresh[opened], expires_s) != nullptr) continue;
+    const Limit lacking = book_.why_not_opened();
     book_.give_room(allocation, fresh.size() - opened);
     while (opened > 0)
       book_.close(allocation, fresh[--opened].peer);
-    return refuse(request, {508, {}, Limit::kPermissions});
+    return refuse(request, {508, {}, lacking});
   }
   for (const Address& peer : peers)
     book_.extend(allocation.permissions.at(peer), expires_s);

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "tables/tables.h"
 
@@ -29,14 +30,19 @@ class OneHop final : public NextHopResolver {
 // Remembers what is open; has room for so many.
 class Doors final : public HostDoor {
  public:
-  bool open(const Endpoint& relayed) override {
+  bool open(const Endpoint& relayed, std::uint32_t user) override {
     if (opened.size() == room) return false;
     opened.insert(relayed);
+    users.push_back(user);
     return true;
   }
-  void close(const Endpoint& relayed) override { closed += opened.erase(relayed); }
+  void close(const Endpoint& relayed, std::uint32_t user) override {
+    closed += opened.erase(relayed);
+    std::erase(users, user);
+  }
 
   std::multiset<Endpoint> opened;
+  std::vector<std::uint32_t> users;  // who have something open
   std::size_t room = 100, closed = 0;
 };
 

@@ -47,11 +47,12 @@ class Sink : public FlowSink {
     return AllocationSlot{next++};
   }
   std::optional<PermissionSlot> publish_permission(const PermissionFlow& flow) override {
-    if (full || room == 0) return std::nullopt;
+    if (full || room == 0 || without_socket) return std::nullopt;
     --room;
     permissions[next] = flow;
     return PermissionSlot{next++};
   }
+  bool lacked_socket() const override { return without_socket; }
   std::optional<ChannelSlot> publish_channel(const ChannelFlow& flow) override {
     if (full || room == 0) return std::nullopt;
     --room;
@@ -103,6 +104,7 @@ class Sink : public FlowSink {
   std::map<std::uint32_t, ChannelFlow> channels;
   std::set<RelayEndpoint> ports;
   bool full = false;
+  bool without_socket = false;  // peers are on this host, and their user has his share of sockets
   std::uint32_t room = 1'000'000;  // for so many more permissions and channels
   std::uint32_t next = 1;
 };

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import threading
 
 import pytest
@@ -185,6 +186,53 @@ def test_long_datagrams(lab, relay):
         assert one.channel_bind(0x4000, *peer).message_class == turn.SUCCESS
         one.channel_data(0x4000, bytes(4000))
         assert len(one.receive_any()[2]) > 4000
+
+
+def test_what_a_full_socket_loses_is_counted(lab, relay):
+    def lost():
+        return relay.total("turnpike_own_host_lost_total", reason="overflow")
+
+    before = lost()
+    with lab.relay.udp(lab.SERVER4) as flood:
+        os.kill(relay.process.pid, signal.SIGSTOP)
+        try:
+            for _ in range(20000):
+                flood.sendto(bytes(1000), (lab.SERVER4, 3478))
+        finally:
+            os.kill(relay.process.pid, signal.SIGCONT)
+
+        def told():
+            flood.sendto(bytes(20), (lab.SERVER4, 3478))
+            return lost() > before + 1000
+
+        wait_for(told, 20, "the flood's losses counted")
+
+
+def test_a_socket_that_another_program_had_is_tried_again(lab, relay):
+    one = client_of(lab)
+    relayed = one.allocate().address(turn.XOR_RELAYED_ADDRESS)
+
+    def missing():
+        return relay.total("turnpike_own_host_missing_sockets")
+
+    def condition():
+        return relay.total("turnpike_condition", condition="no_host_socket")
+
+    with lab.relay.udp(*relayed), echo(lab.relay, "10.201.66.1") as peer:
+        assert one.channel_bind(0x4000, *peer).message_class == turn.SUCCESS
+        wait_for(lambda: missing() == 1 and condition() == 1, 10, "the missing socket told")
+        assert relay.get("/readyz")[0] == 200, "all others are served"
+        assert "peers on this host can't be reached for now: no socket: Address already in use" in relay.output()
+    with echo(lab.relay, "10.201.66.1", peer[1]):
+        wait_for(lambda: missing() == 0 and condition() == 0, 10, "the socket had")
+
+        def heard():
+            one.channel_data(0x4000, b"at last")
+            with contextlib.suppress(TimeoutError):
+                return one.receive_any()[2].startswith(b"at last for ")
+
+        wait_for(heard, 10, "the peer's answer")
+    assert one.refresh(0).message_class == turn.SUCCESS
 
 
 def test_external_address_of_this_host(fresh_lab):

@@ -46,6 +46,7 @@ class FollowRoutes : public testing::Test {
     flow.five_tuple = {{client(n)}, kListener, Transport::kUdp};
     flow.relayed[0] = RelayEndpoint{kRelay, static_cast<std::uint16_t>(20000 + n)};
     flow.expires_s[0] = 600;
+    flow.user = user_;
     const auto allocation = *writer_->publish_allocation(flow);
     const auto permission = *writer_->publish_permission({allocation, kPeer.address, 300});
     return {allocation, permission,
@@ -58,6 +59,7 @@ class FollowRoutes : public testing::Test {
            tables_->channel(flow.channel).peer_next_hop == hop;
   }
 
+  std::uint32_t user_ = 0;
   Routes routes_;
   Qsbr qsbr_;
   std::unique_ptr<Tables> tables_;
@@ -93,14 +95,49 @@ TEST_F(FollowRoutes, OpenOneDoorForEachRelayPortWithAPeerOnThisHost) {
 
 TEST_F(FollowRoutes, AskAgainWhereADoorWasRefused) {
   make(8);
-  routes_.host = routes_.routes[kPeer.address] = NextHopIndex{7};
+  routes_.host = NextHopIndex{7};
   routes_.door.room = 0;
   const Flow flow = publish(1);
+  routes_.routes[kPeer.address] = routes_.host;
+  ++routes_.now;
+  while (writer_->housekeeping())
+    continue;
   EXPECT_TRUE(routes_.door.opened.empty());
   routes_.door.room = 1;
   writer_->publish_channel(
       {flow.allocation, flow.permission, 0x4002, {{kPeer.address, 4001}}, 600});
   EXPECT_EQ(routes_.door.opened.size(), 1U);
+}
+
+TEST_F(FollowRoutes, RefuseAPermissionWhosePeerHereCouldNotAnswer) {
+  make(8);
+  const Flow flow = publish(1);
+  const Address here = Address::v4(10, 0, 0, 1);
+  routes_.host = routes_.routes[here] = routes_.routes[kRelay] = NextHopIndex{7};
+  routes_.door.room = 0;
+  EXPECT_FALSE(writer_->publish_permission({flow.allocation, here, 300}));
+  EXPECT_TRUE(writer_->lacked_socket());
+  EXPECT_EQ(routes_.held[routes_.host], 0) << "nothing has changed";
+  EXPECT_TRUE(writer_->publish_permission({flow.allocation, kRelay, 300}))
+      << "other clients, at our own address, need no socket";
+  routes_.door.room = 1;
+  EXPECT_TRUE(writer_->publish_permission({flow.allocation, here, 300}));
+  EXPECT_FALSE(writer_->lacked_socket());
+  EXPECT_EQ(routes_.door.opened.size(), 1U);
+}
+
+TEST_F(FollowRoutes, TellADoorWhoseItIs) {
+  make(8);
+  routes_.host = routes_.routes[kPeer.address] = NextHopIndex{7};
+  user_ = 5;
+  const Flow one = publish(1);
+  user_ = 6;
+  publish(2);
+  EXPECT_EQ(routes_.door.users, (std::vector<std::uint32_t>{5, 6}));
+  writer_->withdraw_channel(one.channel);
+  writer_->withdraw_permission(one.permission);
+  writer_->withdraw_allocation(one.allocation);
+  EXPECT_EQ(routes_.door.users, std::vector<std::uint32_t>{6});
 }
 
 // One that has our relayed address and isn't another client.

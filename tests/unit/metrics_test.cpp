@@ -108,11 +108,15 @@ TEST_F(MetricsText, CountWhatGoesThroughTheHostWhereItIsServed) {
   host.out.add(5);
   host.sockets.set(3);
   host.lost_own_service.add(2);
+  host.lost_overflow.add(4);
+  host.missing.set(1);
   source.host = &host;
   EXPECT_TRUE(says("turnpike_own_host_datagrams_total{direction=\"in\"} 7"));
   EXPECT_TRUE(says("turnpike_own_host_datagrams_total{direction=\"out\"} 5"));
   EXPECT_TRUE(says("turnpike_own_host_sockets 3"));
   EXPECT_TRUE(says("turnpike_own_host_lost_total{reason=\"own_service\"} 2"));
+  EXPECT_TRUE(says("turnpike_own_host_lost_total{reason=\"overflow\"} 4"));
+  EXPECT_TRUE(says("turnpike_own_host_missing_sockets 1"));
 }
 
 TEST_F(MetricsText, CountAllocationsByRealmWhereThereAreSeveral) {
@@ -199,6 +203,9 @@ TEST_F(MetricsText, TellConditionsAndWhetherTheyKeepFromBeingReady) {
   EXPECT_TRUE(conditions.set(Condition::kLateAddress, "192.0.2.7"));
   EXPECT_EQ(why_not_ready(source), "");
   EXPECT_TRUE(says(R"(turnpike_condition{condition="late_address"} 1)"));
+  EXPECT_TRUE(conditions.set(Condition::kNoHostSocket, "1"));
+  EXPECT_EQ(why_not_ready(source), "") << "all others are served";
+  EXPECT_TRUE(says(R"(turnpike_condition{condition="no_host_socket"} 1)"));
   EXPECT_TRUE(conditions.set(Condition::kMissingAddress, "192.0.2.1"));
   EXPECT_FALSE(conditions.set(Condition::kMissingAddress, "192.0.2.1")) << "no news";
   EXPECT_EQ(why_not_ready(source), "missing_address: 192.0.2.1");

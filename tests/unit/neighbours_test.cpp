@@ -264,8 +264,8 @@ TEST_F(NeighboursTest, TellsWhatIsReachedByAPortAndWhatElsewhere) {
 
 TEST_F(NeighboursTest, LeadsToThisHostByItsDoor) {
   struct Door final : flow::HostDoor {
-    bool open(const Endpoint&) override { return true; }
-    void close(const Endpoint&) override {}
+    bool open(const Endpoint&, std::uint32_t) override { return true; }
+    void close(const Endpoint&, std::uint32_t) override {}
   } door;
   run("ip link add bridge type veth peer name bridged && ip link set bridged up");
   run("ip addr add 172.18.0.1/16 dev bridge && ip link set bridge up");

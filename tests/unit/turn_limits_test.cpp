@@ -134,6 +134,15 @@ TEST_F(Limits, OfTheTablesAreToldApart) {
   EXPECT_EQ(refused_by(Limit::kChannels, [&] { return bind(1000, 0x4000, {kPeer, 9}); }), 508);
 }
 
+TEST_F(Limits, OfSocketsForPeersHereAreToldApart) {
+  allocate(1000);
+  world_.sink.without_socket = true;
+  EXPECT_EQ(refused_by(Limit::kHostSockets, [&] { return permit(1000, {kPeer, peer(1)}); }), 508);
+  EXPECT_EQ(refused_by(Limit::kHostSockets, [&] { return bind(1000, 0x4000, {kPeer, 9}); }), 508);
+  world_.sink.without_socket = false;
+  EXPECT_EQ(bind(1000, 0x4000, {kPeer, 9}).code(), 0);
+}
+
 TEST_F(Limits, OfPortsAndReservationsAreToldApart) {
   config_.port_min = 50000;
   config_.port_max = 50003;
