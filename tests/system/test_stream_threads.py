@@ -86,12 +86,11 @@ def ran_ns(relay):
 def test_clients_are_spread_and_reach_each_other(lab, relay):
     before = ran_ns(relay)
     assert len(before) == THREADS
-    clients = [Streaming.connect(lab, *where) for where in 24 * [(3478,), (5349, "turn.example.org")]]
-    ports = []
-    for number, client in enumerate(clients):
-        relayed = ok(client.allocate()).address(turn.XOR_RELAYED_ADDRESS)
-        ok(client.create_permission(relayed[0]))
-        ports.append(relayed)
+    clients, ports = [], []
+    for where in 24 * [(3478,), (5349, "turn.example.org")]:
+        clients.append(Streaming.connect(lab, *where))
+        ports.append(ok(clients[-1].allocate()).address(turn.XOR_RELAYED_ADDRESS))
+        ok(clients[-1].create_permission(ports[-1][0]))
     after = ran_ns(relay)
     assert all(after[name] - before[name] > 1_000_000 for name in before), (before, after)
     for number, client in enumerate(clients):

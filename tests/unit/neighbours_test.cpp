@@ -292,7 +292,8 @@ TEST_F(NeighboursTest, LeadsToThisHostByItsDoor) {
 }
 
 TEST_F(NeighboursTest, LeadsToTheThreadThatHasTheClient) {
-  const ClientSpread spread{{1, 2, 3, 4}};
+  const ClientSpread spread{
+      {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0xd6e8feb86659fd93}};
   std::vector<NextHops::Port> ports = both_ports();
   for (const Transport transport :
        {Transport::kTcp, Transport::kTcp, Transport::kTcp, Transport::kDtls})
