@@ -23,6 +23,7 @@ std::optional<std::string> parse_path_or_none(std::string_view text) {
 Take read_streams(StreamsSection& streams) {
   return Take([&streams](Reader& reader, const Value& value, const std::string& path) {
     const Field fields[] = {
+        {"threads", integer(streams.threads, 1, 16)},
         {"connections", integer(streams.connections, 1, 1'000'000)},
         {"connections_per_source", integer(streams.connections_per_source, 0, 1'000'000)},
         {"waiting_kib", integer(streams.waiting_kib, 16, 16384)},

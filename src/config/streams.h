@@ -48,6 +48,7 @@ struct TcpRelaySection {
 };
 
 struct StreamsSection {
+  std::uint16_t threads = 1;
   std::uint32_t connections = 10000;
   std::uint32_t connections_per_source = 1000;  // an IPv4 address, an IPv6 /64; 0: no limit
   std::uint32_t waiting_kib = 256;              // of each, for a client that doesn't read

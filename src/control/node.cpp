@@ -94,6 +94,7 @@ class Node {
   std::optional<kernel::PortReservation> reservation_;  // of relay ports, where there are any
   std::unique_ptr<dataplane::Dataplane> dataplane_;
   Qsbr qsbr_;
+  const ClientSpread spread_;  // over transport threads
   kernel::NextHops next_hops_;
   const RealmCredentials credentials_;
   NonceKeeper nonces_;
@@ -122,7 +123,8 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
       payload_(make_payload_rules(config_)),
       identity_(make_identity_rules(config_)),
       dataplane_(make_dataplane()),
-      next_hops_(next_hop_ports(), kNextHops, qsbr_),
+      spread_{random_bytes<HashKey>()},
+      next_hops_(next_hop_ports(), kNextHops, qsbr_, spread_),
       credentials_(credentials_of(config_)),
       nonces_(nonce_config(config_)),
       prefixes_(prefix_rules(config_)),
@@ -141,7 +143,7 @@ Node::Node(config::Config config, kernel::HostAddresses& addresses)
     setup_.meters = &*meters_;
   }
   make_engines();
-  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients,
+  transports_.emplace(config_, setup_, *dataplane_, next_hops_, prefixes_.clients, spread_,
                       peer_mail_ ? &*peer_mail_ : nullptr);
   watch_.emplace(Watch::World{config_, by_default_, *dataplane_, next_hops_, addresses_, engines_,
                               conditions_, payload_.get(), transports_->host_counters()});
@@ -199,12 +201,14 @@ std::vector<kernel::NextHops::Port> Node::next_hop_ports() {
 }
 
 void Node::make_engines() {
-  dataplane::StreamPort* const streams = dataplane_->stream_port(Transport::kTcp);
-  if (config_.tcp_relay.enabled && streams != nullptr) {
+  std::vector<dataplane::Doorbell*> bells;
+  for (dataplane::StreamPort* const streams : dataplane_->stream_ports(Transport::kTcp))
+    bells.push_back(&streams->bell());
+  if (config_.tcp_relay.enabled && !bells.empty()) {
     std::vector<EnginePort*> shards;
     for (std::uint8_t shard = 0; shard < config_.shards; ++shard)
       shards.push_back(&dataplane_->engine_port(shard));
-    peer_mail_.emplace(shards, streams->bell());
+    peer_mail_.emplace(shards, bells, spread_);
   }
   for (std::uint8_t shard = 0; shard < config_.shards; ++shard) {
     const engine::EngineThread::World world{

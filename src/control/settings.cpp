@@ -180,9 +180,8 @@ std::vector<Listener> listeners(const config::Config& config) {
 
 std::vector<Transport> stream_ports(const config::Config& config) {
   std::vector<Transport> ports;
-  for (const Transport transport : {Transport::kTcp, Transport::kDtls}) {
-    if (config.is_used(transport)) ports.push_back(transport);
-  }
+  if (config.is_used(Transport::kTcp)) ports.assign(config.streams.threads, Transport::kTcp);
+  if (config.is_used(Transport::kDtls)) ports.push_back(Transport::kDtls);
   if (config.own_host_used()) ports.push_back(Transport::kUdp);
   return ports;
 }
@@ -298,9 +297,9 @@ std::vector<Endpoint> datagram_listeners(const config::Config& config) {
   return endpoints;
 }
 
-transport::Transport::Config transport_config(const config::Config& config) {
+transport::Gate::Config gate_config(const config::Config& config, const ClientSpread& spread) {
   using Kind = config::ListenerTransport;
-  transport::Transport::Config made;
+  transport::Gate::Config made;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const config::ListenerConfig& listener = config.listeners[i];
     if (config::transport_of(listener.transport) != Transport::kTcp) continue;
@@ -317,7 +316,9 @@ transport::Transport::Config transport_config(const config::Config& config) {
   made.waiting_bytes = config.streams.waiting_kib * 1024;
   made.patience = patience_of(config);
   made.key = random_bytes<HashKey>();
-  made.peers = {config.tcp_relay.sockets, config.tcp_relay.own_host_peers};
+  made.spread = spread;
+  if (config.tcp_relay.enabled)
+    made.peers = {config.tcp_relay.sockets, config.tcp_relay.own_host_peers};
   return made;
 }
 

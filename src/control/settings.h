@@ -47,7 +47,7 @@ ServerConfig server_config(const config::Config& config, const flow::TableLimits
 // Where datagrams of clients come to.
 std::vector<Endpoint> datagram_listeners(const config::Config& config);
 // With a random key, where clients come by TCP.
-transport::Transport::Config transport_config(const config::Config& config);
+transport::Gate::Config gate_config(const config::Config& config, const ClientSpread& spread);
 transport::DtlsThread::Config dtls_config(const config::Config& config, const flow::Setup& setup);
 // With a random key.
 NonceKeeper::Config nonce_config(const config::Config& config);

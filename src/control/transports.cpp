@@ -1,4 +1,4 @@
-// One thread for all of TCP, TLS among it, one for DTLS, and one for this host's own.
+// Threads for all of TCP, TLS among it, one for DTLS, and one for this host's own.
 #include "control/transports.h"
 
 #include <algorithm>
@@ -14,14 +14,21 @@ namespace turnpike::control {
 // top.
 Transports::Transports(const config::Config& config, const flow::Setup& setup,
                        dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
-                       const policy::ClientRules& clients, transport::PeerMail* peer_mail) {
-  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kTcp))
-    tcp_.emplace(transport_config(config), *port, clients, dataplane::real_ms, peer_mail);
-  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kDtls)) {
+                       const policy::ClientRules& clients, const ClientSpread& spread,
+                       transport::PeerMail* peer_mail) {
+  const auto ports = dataplane.stream_ports(Transport::kTcp);
+  std::vector<dataplane::Doorbell*> bells;
+  for (dataplane::StreamPort* const port : ports)
+    bells.push_back(&port->bell());
+  if (!ports.empty()) gate_.emplace(gate_config(config, spread), clients, bells);
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    tcp_.push_back(std::make_unique<transport::Transport>(*gate_, i, *ports[i], dataplane::real_ms,
+                                                          peer_mail));
+  for (dataplane::StreamPort* const port : dataplane.stream_ports(Transport::kDtls)) {
     dtls_.emplace(dtls_config(config, setup), *port, dataplane.datagram_rings(),
                   transport::DtlsThread::Clocks{dataplane::clock_now, dataplane::real_ms});
   }
-  if (dataplane::StreamPort* const port = dataplane.stream_port(Transport::kUdp)) {
+  for (dataplane::StreamPort* const port : dataplane.stream_ports(Transport::kUdp)) {
     host_door_.emplace(port->bell());
     next_hops.set_host_door(*host_door_);
     host_.emplace(datagram_listeners(config), random_bytes<HashKey>(), *port, *host_door_,
@@ -30,13 +37,15 @@ Transports::Transports(const config::Config& config, const flow::Setup& setup,
 }
 
 void Transports::start() {
-  if (tcp_) tcp_->start();
+  for (const auto& thread : tcp_)
+    thread->start();
   if (dtls_) dtls_->start();
   if (host_) host_->start();
 }
 
 void Transports::stop() {
-  if (tcp_) tcp_->stop();
+  for (const auto& thread : tcp_)
+    thread->stop();
   if (dtls_) dtls_->stop();
   if (host_) host_->stop();
 }
@@ -49,7 +58,7 @@ std::vector<std::string> Transports::warnings() const {
       if (std::find(all.begin(), all.end(), warning) == all.end()) all.push_back(warning);
     }
   };
-  if (tcp_) add(tcp_->warnings());
+  if (gate_) add(gate_->warnings());
   if (dtls_) add(dtls_->warnings());
   if (host_) add(host_->warnings());
   return all;
@@ -59,7 +68,7 @@ std::vector<std::string> Transports::warnings() const {
 void Transports::reload() {
   try {
     std::vector<std::string> warnings;
-    if (tcp_) warnings = tcp_->reload();
+    if (gate_) warnings = gate_->reload();
     if (dtls_) warnings = dtls_->reload();
     for (const std::string& warning : warnings)
       log::warning(warning);
@@ -69,14 +78,18 @@ void Transports::reload() {
 }
 
 void Transports::tell(observe::MetricsSource& source) const {
-  if (tcp_) source.streams.tcp.push_back(&tcp_->counters());
-  if (tcp_) source.peer_streams = tcp_->peer_counters();
+  for (const auto& thread : tcp_) {
+    source.streams.tcp.push_back(&thread->counters());
+    if (const PeerStreamCounters* const of_peers = thread->peer_counters())
+      source.peer_streams.push_back(of_peers);
+  }
   if (dtls_) source.streams.udp.push_back(&dtls_->counters());
   source.host = host_counters();
 }
 
 void Transports::add_hearts(std::vector<observe::Heart>& hearts) const {
-  if (tcp_) hearts.push_back({"transport", &tcp_->heartbeat()});
+  for (std::size_t i = 0; i < tcp_.size(); ++i)
+    hearts.push_back({"transport " + std::to_string(i), &tcp_[i]->heartbeat()});
   if (dtls_) hearts.push_back({"dtls", &dtls_->heartbeat()});
   if (host_) hearts.push_back({"own host", &host_->heartbeat()});
 }

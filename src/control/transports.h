@@ -2,6 +2,7 @@
 // clients and peers on the relay's own host; those that the configuration wants.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "observe/metrics.h"
 #include "policy/client_rules.h"
 #include "transport/dtls_thread.h"
+#include "transport/gate.h"
 #include "transport/host_door.h"
 #include "transport/host_sockets.h"
 #include "transport/peer_mail.h"
@@ -24,10 +26,12 @@ class Transports {
  public:
   // Opens sockets and reads certificates, and is how `next_hops` reaches this host, before anything
   // is resolved. Throws std::runtime_error: what is wrong with which. References are kept by the
-  // threads, and outlive them. `peer_mail`: nullptr where there are no allocations of TCP's.
+  // threads, and outlive them. `spread`: as the kernel's next hops have it. `peer_mail`: nullptr
+  // where there are no allocations of TCP's.
   Transports(const config::Config& config, const flow::Setup& setup,
              dataplane::Dataplane& dataplane, kernel::NextHops& next_hops,
-             const policy::ClientRules& clients, transport::PeerMail* peer_mail);
+             const policy::ClientRules& clients, const ClientSpread& spread,
+             transport::PeerMail* peer_mail);
 
   void start();
   // Idempotent.
@@ -46,7 +50,8 @@ class Transports {
 
  private:
   // None: nobody comes by it.
-  std::optional<transport::Transport> tcp_;
+  std::optional<transport::Gate> gate_;
+  std::vector<std::unique_ptr<transport::Transport>> tcp_;
   std::optional<transport::DtlsThread> dtls_;
   std::optional<transport::HostDoor> host_door_;
   std::optional<transport::HostSockets> host_;

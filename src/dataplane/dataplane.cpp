@@ -383,12 +383,13 @@ void Dataplane::stop() {
     empty(fragments->from);
 }
 
-StreamPort* Dataplane::stream_port(Transport transport) {
-  const std::vector<Transport>& all = impl_->options.stream_ports;
-  const auto found = std::find(all.begin(), all.end(), transport);
-  return found == all.end()
-             ? nullptr
-             : impl_->fabric.streams[static_cast<std::size_t>(found - all.begin())].get();
+std::vector<StreamPort*> Dataplane::stream_ports(Transport transport) {
+  std::vector<StreamPort*> found;
+  for (std::size_t i = 0; i < impl_->options.stream_ports.size(); ++i) {
+    if (impl_->options.stream_ports[i] == transport)
+      found.push_back(impl_->fabric.streams[i].get());
+  }
+  return found;
 }
 
 DatagramRings& Dataplane::datagram_rings() {

@@ -94,8 +94,8 @@ class Dataplane {
   void stop();
 
   EnginePort& engine_port(std::uint8_t shard);
-  // The one whose clients speak it; nullptr: there is none.
-  StreamPort* stream_port(Transport transport);
+  // Those whose clients speak it, in their order.
+  std::vector<StreamPort*> stream_ports(Transport transport);
   // Of DTLS, where it is among Options::stream_ports; it rings that one's bell.
   DatagramRings& datagram_rings();
 

@@ -73,4 +73,13 @@ class LinkStack {
   std::map<std::uint32_t, Link> links_;  // by index
 };
 
+// Which of a bond's interfaces: the same for all packets to a destination, so that they stay in
+// order.
+inline std::uint32_t spread_of(const Address& destination) {
+  std::uint32_t sum = 0;
+  for (const std::uint8_t byte : destination.view())
+    sum = sum * 31 + byte;
+  return sum;
+}
+
 }  // namespace turnpike::kernel

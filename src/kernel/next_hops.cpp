@@ -35,15 +35,6 @@ constexpr std::uint32_t kHopsPerPoll = 1024;
 constexpr auto kStartPatience = std::chrono::seconds(30);
 constexpr auto kRoomAgainPause = std::chrono::seconds(1);
 
-// Which of a bond's interfaces: the same for all packets to a destination, so that they stay in
-// order.
-std::uint32_t spread_of(const Address& destination) {
-  std::uint32_t sum = 0;
-  for (const std::uint8_t byte : destination.view())
-    sum = sum * 31 + byte;
-  return sum;
-}
-
 // What the kernel has.
 struct Mirror {
   LinkStack links;
@@ -55,8 +46,9 @@ struct Mirror {
 }  // namespace
 
 struct NextHops::Impl final : KernelDialogue::Listener {
-  Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr)
+  Impl(std::vector<Port> given, std::uint32_t max, Qsbr& qsbr, const ClientSpread& of_clients)
       : ports(std::move(given)),
+        spread(of_clients),
         hops(max, qsbr),
         arrivals(ports.size()),
         solicitations(max),
@@ -94,11 +86,12 @@ struct NextHops::Impl final : KernelDialogue::Listener {
   HopTable::Key through(std::size_t port, const LinkStack::Way& way) const;
   MacWord mac_of(const HopTable::Key& key) const;
   NextHopIndex resolve(const flow::Journey& journey);
-  NextHopIndex by_messages_of(Transport transport);
+  NextHopIndex by_messages_of(Transport transport, const Endpoint& client);
   flow::Reach reach(const flow::Journey& journey) const;
   void change() { epoch.fetch_add(1, std::memory_order_release); }
 
   const std::vector<Port> ports;
+  const ClientSpread spread;
   std::vector<std::string> names;  // of the ports' interfaces
   flow::HostDoor* door = nullptr;  // none: nothing goes to this host itself
 
@@ -357,7 +350,8 @@ NextHopIndex NextHops::Impl::resolve(const flow::Journey& journey) {
       return acquire(key);
     }
   }
-  if (reach(journey) == flow::Reach::kHost) return by_messages_of(Transport::kUdp);
+  if (reach(journey) == flow::Reach::kHost)
+    return by_messages_of(Transport::kUdp, {journey.destination, 0});
   // A port that needs no routes: everything goes to one MAC.
   for (std::size_t port = 0; port < ports.size(); ++port) {
     if (ports[port].static_next_hop && !ports[port].messages_of) return acquire(through(port, {}));
@@ -384,13 +378,16 @@ flow::Reach NextHops::Impl::reach(const flow::Journey& journey) const {
   return length == 0 ? Reach::kNowhere : elsewhere;
 }
 
-NextHopIndex NextHops::Impl::by_messages_of(Transport transport) {
-  for (std::size_t port = 0; port < ports.size(); ++port) {
-    if (ports[port].messages_of != transport) continue;
-    const HopTable::Key key = through(port, {});
-    return hops.acquire(key, 0, [&] { return mac_of(key); });
-  }
-  return flow::kNoNextHop;
+// Of several, the one whose thread has the client.
+NextHopIndex NextHops::Impl::by_messages_of(Transport transport, const Endpoint& client) {
+  const auto has = [transport](const Port& port) { return port.messages_of == transport; };
+  const auto count = static_cast<std::size_t>(std::count_if(ports.begin(), ports.end(), has));
+  if (count == 0) return flow::kNoNextHop;
+  auto port = std::find_if(ports.begin(), ports.end(), has);
+  for (std::size_t left = spread.thread_of(client, count); left > 0; --left)
+    port = std::find_if(port + 1, ports.end(), has);
+  const HopTable::Key key = through(static_cast<std::size_t>(port - ports.begin()), {});
+  return hops.acquire(key, 0, [&] { return mac_of(key); });
 }
 
 void NextHops::Impl::tend() {
@@ -418,8 +415,9 @@ void NextHops::Impl::tend() {
 
 // --- The interface ---
 
-NextHops::NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr)
-    : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops, qsbr)) {
+NextHops::NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr,
+                   const ClientSpread& spread)
+    : impl_(std::make_unique<Impl>(std::move(ports), max_next_hops, qsbr, spread)) {
   impl_->wait_for_all();
 }
 
@@ -432,7 +430,7 @@ NextHopIndex NextHops::resolve(const flow::Journey& journey) {
 
 NextHopIndex NextHops::resolve_stream(const FiveTuple& client) {
   const std::scoped_lock lock(impl_->mutex);
-  return impl_->by_messages_of(client.transport);
+  return impl_->by_messages_of(client.transport, client.client);
 }
 
 flow::Reach NextHops::reach(const flow::Journey& journey) const {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/client_spread.h"
 #include "base/qsbr.h"
 #include "tables/next_hop.h"
 
@@ -27,8 +28,10 @@ class NextHops : public flow::NextHopResolver {
   };
 
   // Reads the kernel's tables once, and waits for them. Throws std::runtime_error when netlink
-  // fails. `qsbr` is the workers'.
-  NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr);
+  // fails. `qsbr` is the workers'. `spread`: which of several transport threads has a client, in
+  // the order of their ports.
+  NextHops(std::vector<Port> ports, std::uint32_t max_next_hops, Qsbr& qsbr,
+           const ClientSpread& spread = {});
   ~NextHops() override;
 
   flow::NextHopIndex resolve(const flow::Journey& journey) override;

@@ -435,8 +435,7 @@ std::vector<MetricFamily> collect(const MetricsSource& source) {
   if (source.ports) collect_ports(out, source.ports());
   if (!source.streams.tcp.empty() || !source.streams.udp.empty())
     collect_streams(out, source.streams);
-  if (source.peer_streams != nullptr)
-    collect_peer_streams(out, *source.peer_streams, source.shards);
+  if (!source.peer_streams.empty()) collect_peer_streams(out, source.peer_streams, source.shards);
   if (source.host != nullptr) collect_host(out, *source.host);
   collect_workers(out, source);
   if (source.payload_rules) collect_rules(out, source.payload_rules());

@@ -57,9 +57,9 @@ struct MetricsSource {
   std::vector<const flow::WorkerCounters*> workers;
   std::vector<const ServerCounters*> shards;
   TransportCounters streams;
-  const PeerStreamCounters* peer_streams = nullptr;  // nullptr: there are no allocations of TCP's
-  const HostCounters* host = nullptr;                // none: nobody on this host is served by UDP
-  std::vector<std::string> realms;  // names by RealmIndex; an empty one is nobody's
+  std::vector<const PeerStreamCounters*> peer_streams;  // none: there are no allocations of TCP's
+  const HostCounters* host = nullptr;  // none: nobody on this host is served by UDP
+  std::vector<std::string> realms;     // names by RealmIndex; an empty one is nobody's
   const flow::Tables* tables = nullptr;
   std::function<std::vector<Heart>()> hearts;
   std::function<std::uint64_t()> now_ms;

@@ -11,10 +11,10 @@ constexpr const char* kVersions[] = {"1.2", "1.3", "dtls1.2"};
 
 using All = TransportCounters;
 
-template <typename Of>
-std::uint64_t sum(const std::vector<const StreamCounters*>& threads, Of&& of) {
+template <typename Counters, typename Of>
+std::uint64_t sum(const std::vector<const Counters*>& threads, Of&& of) {
   std::uint64_t total = 0;
-  for (const StreamCounters* counters : threads)
+  for (const Counters* counters : threads)
     total += of(*counters).get();
   return total;
 }
@@ -141,17 +141,17 @@ void collect_streams(std::vector<MetricFamily>& out, const All& all) {
           &StreamCounters::lost_strange);
 }
 
-void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
+void collect_peer_streams(std::vector<MetricFamily>& out,
+                          const std::vector<const PeerStreamCounters*>& threads,
                           const std::vector<const ServerCounters*>& shards) {
-  const auto of_shards = [&shards](auto&& of) {
-    std::uint64_t total = 0;
-    for (const ServerCounters* shard : shards)
-      total += of(*shard).get();
-    return total;
+  const auto of_shards = [&shards](auto&& of) { return sum(shards, of); };
+  const auto of_threads = [&threads](Counter PeerStreamCounters::*member) {
+    return sum(threads,
+               [member](const PeerStreamCounters& one) -> const Counter& { return one.*member; });
   };
   FamilyWriter(out, MetricType::Gauge, "peer_relays",
                "Relayed transport addresses of TCP now, to which peers connect")
-      .add({}, counters.relays.get());
+      .add({}, of_threads(&PeerStreamCounters::relays));
   FamilyWriter(out, MetricType::Gauge, "peer_connections",
                "Connections with peers now, those under way among them")
       .add({}, of_shards([](const ServerCounters& shard) -> const Counter& {
@@ -176,8 +176,8 @@ void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounte
   {
     FamilyWriter family(out, MetricType::Counter, "peer_stream_bytes_total",
                         "Bytes between clients and peers of TCP");
-    family.add({{"direction", "to_peer"}}, counters.bytes_to_peers.get());
-    family.add({{"direction", "to_client"}}, counters.bytes_to_clients.get());
+    family.add({{"direction", "to_peer"}}, of_threads(&PeerStreamCounters::bytes_to_peers));
+    family.add({{"direction", "to_client"}}, of_threads(&PeerStreamCounters::bytes_to_clients));
   }
   std::string help = "Sockets to or from peers that came to nothing, by reason.";
   for (const PeerStreamFailureInfo& info : kPeerStreamFailureInfo)
@@ -185,7 +185,9 @@ void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounte
   FamilyWriter family(out, MetricType::Counter, "peer_stream_failures_total", help);
   for (std::size_t i = 0; i < kPeerStreamFailureInfo.size(); ++i)
     family.add({{"reason", std::string(kPeerStreamFailureInfo[i].label)}},
-               counters.failures[i].get());
+               sum(threads, [i](const PeerStreamCounters& one) -> const Counter& {
+                 return one.failures[i];
+               }));
 }
 
 void collect_host(std::vector<MetricFamily>& out, const HostCounters& host) {

@@ -19,7 +19,8 @@ struct TransportCounters {
 
 void collect_streams(std::vector<MetricFamily>& out, const TransportCounters& all);
 // Of allocations of TCP's, with what their shards have counted.
-void collect_peer_streams(std::vector<MetricFamily>& out, const PeerStreamCounters& counters,
+void collect_peer_streams(std::vector<MetricFamily>& out,
+                          const std::vector<const PeerStreamCounters*>& threads,
                           const std::vector<const ServerCounters*>& shards);
 
 void collect_host(std::vector<MetricFamily>& out, const HostCounters& host);

@@ -40,14 +40,8 @@ Connection::Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream,
       awaits_proxy_(proxied),
       life_(now_ms) {}
 
-void Connection::rename(const Ends& ends) {
-  ends_ = ends;
-  header_ = FrameHeader(ends.client, ends.server);
-  awaits_proxy_ = false;
-}
-
 Connection::~Connection() {
-  ::close(fd_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 Connection::State Connection::over(StreamEnd why) {

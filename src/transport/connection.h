@@ -27,7 +27,7 @@ class Connection {
     std::size_t message;  // the longest one that is relayed
     std::size_t waiting;  // bytes for a client that doesn't read
   };
-  // `proxied`: whose it is comes with a proxy's header, until rename().
+  // `proxied`: whose it is comes with a proxy's header, and it is let go then.
   Connection(int fd, const Ends& ends, std::unique_ptr<Stream> stream, bool proxied,
              const Bounds& bounds, std::uint64_t now_ms, StreamCounters& counters);
   ~Connection();
@@ -38,8 +38,8 @@ class Connection {
   const Ends& ends() const { return ends_; }
   const FrameHeader& header() const { return header_; }
   bool awaits_proxy() const { return awaits_proxy_; }
-  // Before anything is received.
-  void rename(const Ends& ends);
+  // Before anything is received: the descriptor is the caller's, and it is good for nothing more.
+  void release() { fd_ = -1; }
 
   // kAgain: there may be more to read, of which the socket won't tell another time.
   enum class State : std::uint8_t { kOpen, kAgain, kOver };
@@ -100,14 +100,14 @@ class Connection {
   State make_wait(stun::Bytes message);
   State write_waiting();
 
-  const int fd_;
-  Ends ends_;
-  FrameHeader header_;
+  int fd_;
+  const Ends ends_;
+  const FrameHeader header_;
   const std::unique_ptr<Stream> stream_;
   const Bounds bounds_;
   StreamCounters& counters_;
 
-  bool awaits_proxy_;
+  const bool awaits_proxy_;
   bool tried_ = false;    // receive() has been called
   bool open_ = false;     // hands have been shaken
   bool tls_ = false;      // since then

@@ -40,14 +40,19 @@ Result result_of_call(ssize_t returned) {
 
 }  // namespace
 
-PeerSockets::PeerSockets(const Config& config, PeerMail& mail, Clients& clients, int epoll,
-                         std::span<std::uint8_t> room)
-    : config_(config), mail_(mail), clients_(clients), epoll_(epoll), room_(room) {}
+PeerSockets::PeerSockets(const Config& config, PeerMail& mail, std::size_t thread, Clients& clients,
+                         int epoll, std::span<std::uint8_t> room)
+    : config_(config),
+      mail_(mail),
+      thread_(thread),
+      clients_(clients),
+      epoll_(epoll),
+      room_(room) {}
 
 PeerSockets::~PeerSockets() = default;
 
 void PeerSockets::take_mail(std::uint64_t now_ms) {
-  mail_.flush();
+  mail_.flush(thread_);
   for (const std::uint64_t number : std::exchange(again_, {})) {
     if (const auto relay = relays_.find(number); relay != relays_.end())
       accept_some(number, relay->second);
@@ -56,7 +61,7 @@ void PeerSockets::take_mail(std::uint64_t now_ms) {
     stream->second.again = false;
     pump(stream->second, now_ms);
   }
-  mail_.receive(commands_);
+  mail_.receive(thread_, commands_);
   for (const PeerCommand& command : commands_)
     heed(command, now_ms);
   commands_.clear();
@@ -69,15 +74,15 @@ void PeerSockets::heed(const PeerCommand& command, std::uint64_t now_ms) {
     case PeerCommand::Kind::kConnect:
       return connect(command);
     case PeerCommand::Kind::kBind:
+      if (mail_.thread_of(command.client) != thread_) return pass_on(command);
+      if (command.peer_fd >= 0) take_over(command);
       return bind(command, now_ms);
     case PeerCommand::Kind::kSay:
       if (Connection* const client = clients_.find(command.client))
         clients_.say(*client, command.message);
       return;
     case PeerCommand::Kind::kCloseStream:
-      if (const auto found = streams_.find(number_of(command.stream)); found != streams_.end())
-        drop(found->second, StreamEnd::kAllocation);
-      return;
+      return close_stream(command);
     case PeerCommand::Kind::kCloseRelay:
       if (const auto found = relays_.find(number_of(command.relay)); found != relays_.end()) {
         relay_at_.erase(found->second.at);
@@ -88,11 +93,47 @@ void PeerSockets::heed(const PeerCommand& command, std::uint64_t now_ms) {
   }
 }
 
+// A stream is where its client is: with the command, to the thread that has him.
+void PeerSockets::pass_on(const PeerCommand& command) {
+  PeerCommand passed = command;
+  if (const auto found = streams_.find(number_of(command.stream)); found != streams_.end()) {
+    passed.relay = found->second.relay;
+    passed.peer_fd = found->second.socket.release();
+    epoll_ctl(epoll_, EPOLL_CTL_DEL, passed.peer_fd, nullptr);
+    streams_.erase(found);
+    --counted_;  // it goes on to be one
+    count();
+  }
+  mail_.pass_on(mail_.thread_of(command.client), passed);
+}
+
+void PeerSockets::take_over(const PeerCommand& command) {
+  ++counted_;
+  if (add(number_of(command.stream), command.relay, Socket(command.peer_fd), State::kUnbound) !=
+      nullptr)
+    return;
+  counters_.count(PeerStreamFailure::kDescriptors);
+  mail_.tell(
+      thread_,
+      {.kind = Event::kClosed, .relay = command.relay, .stream = command.stream, .peer = {}});
+  count();
+}
+
+void PeerSockets::close_stream(const PeerCommand& command) {
+  if (const auto found = streams_.find(number_of(command.stream)); found != streams_.end())
+    return drop(found->second, StreamEnd::kAllocation);
+  if (thread_ != 0) return;
+  // Whoever has it got it from here.
+  for (std::size_t other = 1; other < mail_.threads(); ++other)
+    mail_.pass_on(other, command);
+}
+
 void PeerSockets::open(const PeerCommand& command) {
   const std::uint64_t number = number_of(command.relay);
   const auto refuse = [&](PeerStreamFailure why) {
     counters_.count(why);
-    mail_.tell({.kind = Event::kNotOpened, .relay = command.relay, .stream = {}, .peer = {}});
+    mail_.tell(thread_,
+               {.kind = Event::kNotOpened, .relay = command.relay, .stream = {}, .peer = {}});
   };
   if (is_full()) return refuse(PeerStreamFailure::kFull);
   Socket socket(listen_for_peers(command.address));
@@ -105,7 +146,7 @@ void PeerSockets::open(const PeerCommand& command) {
   relay_at_[command.address] = number;
   relays_.emplace(number, Relay{command.address, std::move(socket)});
   count();
-  mail_.tell({.kind = Event::kOpened, .relay = command.relay, .stream = {}, .peer = {}});
+  mail_.tell(thread_, {.kind = Event::kOpened, .relay = command.relay, .stream = {}, .peer = {}});
 }
 
 // kCount: it may. The kernel is asked, not a list: it alone knows all that it would take for its
@@ -124,12 +165,12 @@ void PeerSockets::connect(const PeerCommand& command) {
   const auto refuse = [&](PeerStreamFailure why) {
     counters_.count(why);
     const bool room = why != PeerStreamFailure::kFull && why != PeerStreamFailure::kDescriptors;
-    mail_.tell({.kind = why == PeerStreamFailure::kOwnHost ? Event::kOwnHost
-                        : room                             ? Event::kFailed
-                                                           : Event::kNoRoom,
-                .relay = command.relay,
-                .stream = command.stream,
-                .peer = {}});
+    mail_.tell(thread_, {.kind = why == PeerStreamFailure::kOwnHost ? Event::kOwnHost
+                                 : room                             ? Event::kFailed
+                                                                    : Event::kNoRoom,
+                         .relay = command.relay,
+                         .stream = command.stream,
+                         .peer = {}});
   };
   const auto relay = relays_.find(number_of(command.relay));
   if (relay == relays_.end()) return refuse(PeerStreamFailure::kAddress);
@@ -188,7 +229,7 @@ void PeerSockets::let_in(StreamRelay to, Socket socket, const Endpoint& peer) {
   if (stream == nullptr) return counters_.count(PeerStreamFailure::kDescriptors);
   const PeerStreamEvent event{
       .kind = Event::kArrived, .relay = to, .stream = PeerStream{number}, .peer = peer};
-  if (mail_.try_tell(event)) return;
+  if (mail_.try_tell(thread_, event)) return;
   counters_.count(PeerStreamFailure::kBusy);
   streams_.erase(number);
   count();
@@ -196,6 +237,7 @@ void PeerSockets::let_in(StreamRelay to, Socket socket, const Endpoint& peer) {
 
 void PeerSockets::tell(const Stream& stream, Event kind) {
   mail_.tell(
+      thread_,
       {.kind = kind, .relay = stream.relay, .stream = PeerStream{stream.number}, .peer = {}});
 }
 
@@ -427,6 +469,8 @@ void PeerSockets::look(std::uint64_t now_ms) {
 void PeerSockets::count() {
   counters_.relays.set(relays_.size());
   counters_.open.set(streams_.size());
+  const auto here = static_cast<std::int64_t>(relays_.size() + streams_.size());
+  mail_.add_sockets(here - std::exchange(counted_, here));
 }
 
 }  // namespace turnpike::transport

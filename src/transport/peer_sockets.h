@@ -39,8 +39,9 @@ class PeerSockets {
     virtual void end(Connection& connection, StreamEnd why) = 0;
   };
 
-  // All of the transport thread's, which outlive it. Throws std::runtime_error when netlink fails.
-  PeerSockets(const Config& config, PeerMail& mail, Clients& clients, int epoll,
+  // All of the transport thread's of this number, which outlive it. Throws std::runtime_error when
+  // netlink fails.
+  PeerSockets(const Config& config, PeerMail& mail, std::size_t thread, Clients& clients, int epoll,
               std::span<std::uint8_t> room);
   ~PeerSockets();
 
@@ -54,7 +55,7 @@ class PeerSockets {
   // Once a round.
   void take_mail(std::uint64_t now_ms);
   // Whether there is more to do at once.
-  bool has_more() const { return !again_.empty() || mail_.has_commands(); }
+  bool has_more() const { return !again_.empty() || mail_.has_commands(thread_); }
   // Now and then: those who close take their time, or have no descriptor.
   void look(std::uint64_t now_ms);
 
@@ -95,11 +96,14 @@ class PeerSockets {
   void open(const PeerCommand& command);
   void connect(const PeerCommand& command);
   PeerStreamFailure may_connect(const Endpoint& peer) const;
+  bool is_full() const { return mail_.sockets() >= config_.sockets; }
   void bind(const PeerCommand& command, std::uint64_t now_ms);
   void accept_some(std::uint64_t number, Relay& relay);
   void let_in(StreamRelay to, Socket socket, const Endpoint& peer);
   Stream* add(std::uint64_t number, StreamRelay relay, Socket socket, State state);
-  bool is_full() const { return relays_.size() + streams_.size() >= config_.sockets; }
+  void pass_on(const PeerCommand& command);
+  void close_stream(const PeerCommand& command);
+  void take_over(const PeerCommand& command);
   void serve(Stream& stream, std::uint32_t events, std::uint64_t now_ms);
   void pump(Stream& stream, std::uint64_t now_ms);
   template <typename Read, typename Write>
@@ -115,6 +119,7 @@ class PeerSockets {
 
   const Config config_;
   PeerMail& mail_;
+  const std::size_t thread_;
   Clients& clients_;
   const int epoll_;
   const std::span<std::uint8_t> room_;
@@ -124,6 +129,7 @@ class PeerSockets {
   std::unordered_map<std::uint64_t, Relay> relays_;
   std::map<Endpoint, std::uint64_t> relay_at_;
   std::unordered_map<std::uint64_t, Stream> streams_;
+  std::int64_t counted_ = 0;  // of all threads' sockets, those here
   std::uint64_t arrivals_ = 0;
   std::vector<std::uint64_t> again_;  // relays and streams to serve though nothing is told of them
   std::vector<PeerCommand> commands_;

@@ -59,7 +59,9 @@ std::string name_of(X509_NAME* name) {
 }  // namespace
 
 void TicketKeys::rotate(std::uint64_t now_ms) {
-  if (any_ && now_ms - since_ms_ < kLifeMs) return;
+  const std::scoped_lock lock(mutex_);
+  // Another thread may have done it, by a clock that it has read later.
+  if (any_ && now_ms < since_ms_ + kLifeMs) return;
   two_ = any_;
   last_ = current_;
   any_ = RAND_bytes(current_.name.data(), current_.name.size()) == 1 &&
@@ -71,6 +73,7 @@ void TicketKeys::rotate(std::uint64_t now_ms) {
 // 0: no key, the handshake is a whole one; 2: good, but the client is to have a new ticket.
 int TicketKeys::use(unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher,
                     EVP_MAC_CTX* mac, bool encrypts) {
+  const std::scoped_lock lock(mutex_);
   const auto is = [name](const Key& key) {
     return std::memcmp(name, key.name.data(), key.name.size()) == 0;
   };

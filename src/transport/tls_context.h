@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace turnpike::transport {
 
 // Keys of session tickets, which are all that is kept of a session, and are the client's to keep:
 // who has a key reads what was resumed with it, so they change, and the one before is good for as
-// long again. A transport thread's own, but that TlsContexts share it.
+// long again. Shared by TlsContexts, and by threads.
 class TicketKeys {
  public:
   static constexpr std::uint64_t kLifeMs = 3'600'000;
@@ -34,6 +35,7 @@ class TicketKeys {
     std::array<unsigned char, 16> name{};
     std::array<unsigned char, 32> aes{}, hmac{};
   };
+  std::mutex mutex_;  // guards all that follows
   Key current_, last_;
   std::uint64_t since_ms_ = 0;
   bool any_ = false, two_ = false;

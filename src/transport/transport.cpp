@@ -30,48 +30,37 @@ constexpr std::uint64_t kLookMs = 500;
 constexpr std::uint64_t kMostWaitMs = 100;
 constexpr std::uint64_t kRetryMs = 1;  // frames, for want of which something waits
 constexpr std::uint64_t kTellAgainMs = 10'000;
-constexpr std::uint64_t kDescriptorsMs = 100;  // before the next look for one
-// For all else that the process has open, the metrics' connections among it.
-constexpr std::uint64_t kOtherDescriptors = 256;
+constexpr std::uint64_t kDescriptorsMs = 100;     // before the next look for one
 constexpr std::uint64_t kBell = 0;                // among what epoll tells of; then come listeners
 constexpr std::uint64_t kFirstConnection = 4096;  // no pointer is less
 
 }  // namespace
 
-Transport::Transport(const Config& config, dataplane::StreamPort& port,
-                     const policy::ClientRules& clients, std::uint64_t (*clock_ms)(),
-                     PeerMail* mail)
-    : config_(config),
+Transport::Transport(Gate& gate, std::size_t number, dataplane::StreamPort& port,
+                     std::uint64_t (*clock_ms)(), PeerMail* mail)
+    : gate_(gate),
+      config_(gate.config()),
+      number_(number),
       port_(port),
-      clients_(clients),
       clock_ms_(clock_ms),
-      most_connections_(config.connections),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      connections_(0, EndsHash{config.key}),
-      of_source_(config.connections_per_source),
+      connections_(0, EndsHash{config_.key}),
       room_(kRead + dataplane::StreamPort::kMostMessage),
-      closings_(port, config.key),
+      closings_(port, config_.key),
       held_(port.workers()) {
   if (epoll_ < 0) throw std::runtime_error(std::string("epoll: ") + std::strerror(errno));
   epoll_event event{.events = EPOLLIN, .data = {.u64 = kBell}};
   epoll_ctl(epoll_, EPOLL_CTL_ADD, port_.bell().fd(), &event);
-  warnings_ = reload();
-  for (const Place& place : config_.places)
-    listening_.push_back({place, Socket(listen_on(place.endpoint))});
+  if (number_ == 0) {
+    for (const Gate::Place& place : config_.places)
+      listening_.push_back({place, Socket(listen_on(place.endpoint))});
+  }
   for (std::size_t i = 0; i < listening_.size(); ++i) {
     epoll_event of_listener{.events = EPOLLIN | EPOLLET, .data = {.u64 = 1 + i}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, listening_[i].socket.fd(), &of_listener);
   }
   PeerSockets::Clients& of_peers = *this;
-  if (mail != nullptr) peers_.emplace(config_.peers, *mail, of_peers, epoll_, room_);
-  const std::uint64_t others = kOtherDescriptors + (peers_ ? config_.peers.sockets : 0);
-  const std::uint64_t descriptors = raise_descriptor_limit(config_.connections + others);
-  if (descriptors < config_.connections + others) {
-    most_connections_ = static_cast<std::uint32_t>(std::max(descriptors, others + 1) - others);
-    warnings_.push_back("streams.connections: the process may have " + std::to_string(descriptors) +
-                        " descriptors, which are enough for " + std::to_string(most_connections_) +
-                        "; LimitNOFILE=, or ulimit -n");
-  }
+  if (mail != nullptr) peers_.emplace(config_.peers, *mail, number_, of_peers, epoll_, room_);
 }
 
 Transport::~Transport() {
@@ -92,7 +81,7 @@ void Transport::stop() {
 }
 
 void Transport::run() {
-  pthread_setname_np(pthread_self(), "transport-0");
+  pthread_setname_np(pthread_self(), ("transport-" + std::to_string(number_)).c_str());
   // OpenSSL writes to sockets that may be closed.
   sigset_t pipe;
   sigemptyset(&pipe);
@@ -103,9 +92,10 @@ void Transport::run() {
     heartbeat_.beat(now_ms);
     wait(now_ms);
     const std::uint64_t woken_ms = clock_ms_();
-    tickets_.rotate(woken_ms);
-    handshakes_ = 0;
+    gate_.rotate_tickets(woken_ms);
     closings_.retry();
+    take_arrivals(woken_ms);
+    handshakes_ = 0;
     for (Connection* connection : std::exchange(unread_, {})) {
       connection->waits_for_turn = false;
       serve(*connection, woken_ms);
@@ -137,7 +127,9 @@ void Transport::wait(std::uint64_t now_ms) {
   int count = -1;
   if (peers_ && peers_->has_more()) most_ms = 0;
   port_.bell().wait_by(
-      [this] { return port_.has_work() || (peers_ && peers_->has_more()); },
+      [this] {
+        return port_.has_work() || gate_.has_arrivals(number_) || (peers_ && peers_->has_more());
+      },
       [&] { count = epoll_wait(epoll_, events.data(), kEvents, static_cast<int>(most_ms)); });
   if (count < 0) count = epoll_wait(epoll_, events.data(), kEvents, 0);
   const std::uint64_t woken_ms = clock_ms_();
@@ -189,114 +181,107 @@ void Transport::accept_some(Listening& listening, std::uint64_t now_ms) {
   accepts_again_ms_ = now_ms;
 }
 
-// Whether one more of this client's may come; else why not.
-bool Transport::has_room(const Address& client, StreamEnd& why) const {
-  why = StreamEnd::kDenied;
-  if (!clients_.answer(client)) return false;
-  why = StreamEnd::kSource;
-  return of_source_.has_room(client);
-}
-
 void Transport::let_in(const Listening& listening, int fd, const Endpoint& client,
                        std::uint64_t now_ms) {
   Socket socket(fd);
-  const auto refuse = [this](StreamEnd why) {
-    counters_.ends[static_cast<std::size_t>(why)].add();
-  };
-  if (connections_.size() >= most_connections_) return refuse(StreamEnd::kFull);
+  if (!gate_.take_place()) return refuse(StreamEnd::kFull);
+  const Connection::Ends ends{client, listening.place.endpoint, listening.place.listener};
   const bool proxied =
       std::any_of(config_.proxies.begin(), config_.proxies.end(),
                   [&client](const Prefix& prefix) { return prefix.contains(client.address); });
-  StreamEnd why{};
-  if (!proxied && !has_room(client.address, why)) return refuse(why);
-  const Connection::Ends ends{client, listening.place.endpoint, listening.place.listener};
-  auto stream = make_stream(listening.place.security, fd);
-  // The kernel has forgotten the one before, which is about to be told.
+  if (!proxied) return take_in({socket.release(), ends, listening.place.security}, now_ms);
+  end_one_before(ends);
+  add(socket.release(), ends, Security::kPlain, true, now_ms);
+}
+
+// Which the kernel, or the proxy, has forgotten, and which is about to be told.
+void Transport::end_one_before(const Connection::Ends& ends) {
   if (const auto before = connections_.find(ends); before != connections_.end())
     end(*before->second, StreamEnd::kReset);
+}
+
+void Transport::refuse(StreamEnd why) {
+  counters_.ends[static_cast<std::size_t>(why)].add();
+}
+
+// Here, or by the thread that has this client.
+void Transport::take_in(const Gate::Arrival& arrival, std::uint64_t now_ms) {
+  const Endpoint& client = arrival.ends.client;
+  const std::size_t thread = gate_.thread_of(client);
+  if (thread != number_) return gate_.hand_over(thread, arrival);
+  Socket socket(arrival.fd);
+  end_one_before(arrival.ends);
+  StreamEnd why{};
+  if (!gate_.enter(client.address, why)) {
+    gate_.give_place_back();
+    return refuse(why);
+  }
+  counters_.accepted.add();
+  add(socket.release(), arrival.ends, arrival.security, false, now_ms);
+}
+
+void Transport::add(int fd, const Connection::Ends& ends, Security security, bool proxied,
+                    std::uint64_t now_ms) {
   auto made = std::make_unique<Connection>(
-      socket.release(), ends, std::move(stream), proxied,
+      fd, ends, make_stream(security, fd), proxied,
       Connection::Bounds{dataplane::StreamPort::kMostMessage, config_.waiting_bytes}, now_ms,
       counters_);
   Connection& connection = *made;
   connections_.emplace(ends, std::move(made));
-  if (!proxied) of_source_.add(client.address);
-  counters_.accepted.add();
   counters_.connections.set(connections_.size());
   epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                     .data = {.u64 = reinterpret_cast<std::uintptr_t>(&connection)}};
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) end(connection, StreamEnd::kReset);
 }
 
-// Reads a proxy's header and no more; false: the connection has ended.
-bool Transport::hear_proxy(Connection& connection) {
-  const auto broken = [&](StreamEnd why) {
-    end(connection, why);
-    return false;
-  };
+void Transport::take_arrivals(std::uint64_t now_ms) {
+  gate_.take_arrivals(number_, arrivals_);
+  for (const Gate::Arrival& arrival : arrivals_)
+    take_in(arrival, now_ms);
+  arrivals_.clear();
+}
+
+// Reads a proxy's header and no more; whoever has sent it whole is another connection then.
+void Transport::hear_proxy(Connection& connection, std::uint64_t now_ms) {
   const ssize_t there = recv(connection.fd(), room_.data(), kMostProxyHeader, MSG_PEEK);
-  if (there < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (there <= 0) return broken(there == 0 ? StreamEnd::kByClient : StreamEnd::kReset);
+  if (there < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (there <= 0) return end(connection, there == 0 ? StreamEnd::kByClient : StreamEnd::kReset);
   const ProxyHeader header =
       read_proxy_header(std::span(room_).first(static_cast<std::size_t>(there)));
-  if (header.state == ProxyHeader::State::kNone) return broken(StreamEnd::kProxy);
-  if (header.state == ProxyHeader::State::kMore) return true;
+  if (header.state == ProxyHeader::State::kNone) return end(connection, StreamEnd::kProxy);
+  if (header.state == ProxyHeader::State::kMore) return;
   if (recv(connection.fd(), room_.data(), header.size, 0) != static_cast<ssize_t>(header.size))
-    return broken(StreamEnd::kReset);
-  return rename(connection, header.client.value_or(connection.ends().client));
+    return end(connection, StreamEnd::kReset);
+  introduce(connection, header.client.value_or(connection.ends().client), now_ms);
 }
 
 // By the header's address, as if the client had come by himself. A client of the other family than
 // the listener's is one of the first listener of his own.
-bool Transport::rename(Connection& connection, const Endpoint& client) {
-  const auto same_family = [&client](const Listening& one) {
-    return one.place.endpoint.address.family == client.address.family;
-  };
-  Connection::Ends ends{client, connection.ends().server, connection.ends().listener};
-  StreamEnd why = StreamEnd::kProxy;
+void Transport::introduce(Connection& connection, const Endpoint& client, std::uint64_t now_ms) {
+  const Connection::Ends& came = connection.ends();
+  const auto place = std::find_if(config_.places.begin(), config_.places.end(),
+                                  [&](const auto& one) { return one.listener == came.listener; });
+  Gate::Arrival arrival{connection.fd(), {client, came.server, came.listener}, place->security};
   bool may = client.port != 0;
-  if (ends.server.address.family != client.address.family) {
-    const auto other = std::find_if(listening_.begin(), listening_.end(), same_family);
-    may &= other != listening_.end();
-    if (may) ends.server = other->place.endpoint, ends.listener = other->place.listener;
+  if (came.server.address.family != client.address.family) {
+    const auto other =
+        std::find_if(config_.places.begin(), config_.places.end(), [&client](const auto& one) {
+          return one.endpoint.address.family == client.address.family;
+        });
+    may &= other != config_.places.end();
+    if (may) arrival.ends.server = other->endpoint, arrival.ends.listener = other->listener;
   }
-  // The one before is gone, or the proxy wouldn't say this of another.
-  if (const auto before = connections_.find(ends);
-      may && before != connections_.end() && before->second.get() != &connection)
-    end(*before->second, StreamEnd::kReset);
-  if (may) may = has_room(client.address, why);
-  if (!may) {
-    end(connection, why);
-    return false;
-  }
-  auto node = connections_.extract(connection.ends());
-  connection.rename(ends);
-  node.key() = ends;
-  connections_.insert(std::move(node));
-  of_source_.add(client.address);
-  return true;
-}
-
-bool Transport::has_tls() const {
-  return std::any_of(config_.places.begin(), config_.places.end(),
-                     [](const Place& place) { return place.security != Security::kPlain; });
-}
-
-std::vector<std::string> Transport::reload() {
-  if (!has_tls()) return {};
-  auto made = std::make_shared<const TlsContext>(config_.certificates, tickets_, Protocol::kTls,
-                                                 config_.client_authorities);
-  std::vector<std::string> warnings = made->warnings();
-  const std::scoped_lock lock(tls_mutex_);
-  tls_ = std::move(made);
-  return warnings;
+  if (!may) return end(connection, StreamEnd::kProxy);
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection.fd(), nullptr);
+  connection.release();
+  forget(connection);
+  take_in(arrival, now_ms);
 }
 
 std::unique_ptr<Stream> Transport::make_stream(Security security, int fd) {
   if (security == Security::kPlain) return std::make_unique<PlainStream>(fd);
-  const std::scoped_lock lock(tls_mutex_);
-  if (security == Security::kTls) return std::make_unique<TlsStream>(fd, tls_, counters_);
-  return std::make_unique<EitherStream>(fd, tls_, counters_);
+  if (security == Security::kTls) return std::make_unique<TlsStream>(fd, gate_.tls(), counters_);
+  return std::make_unique<EitherStream>(fd, gate_.tls(), counters_);
 }
 
 // All that its socket has told of, or may have.
@@ -306,7 +291,7 @@ void Transport::serve(Connection& connection, std::uint64_t now_ms) {
   // What TLS costs most comes before anything is known of a client: a flood of it has to let others
   // have their turn.
   if (!connection.is_open() && ++handshakes_ > kHandshakesPerRound) return serve_later(connection);
-  if (connection.awaits_proxy() && (!hear_proxy(connection) || connection.awaits_proxy())) return;
+  if (connection.awaits_proxy()) return hear_proxy(connection, now_ms);
   const Connection::State state = connection.receive(
       room_, now_ms,
       [this](const Connection& from, stun::Bytes message) { return take(from, message); });
@@ -367,11 +352,11 @@ unsigned Transport::take_burst(std::uint16_t worker) {
     if (found == connections_.end()) {
       // An answer that was on its way when its connection ended: what it tells of has no client.
       counters_.lost_unowned.add();
-      const auto at = std::find_if(listening_.begin(), listening_.end(), [&](const Listening& one) {
-        return one.place.endpoint == outgoing.server;
-      });
-      if (at != listening_.end())
-        closings_.say({outgoing.client, outgoing.server, at->place.listener});
+      const auto at =
+          std::find_if(config_.places.begin(), config_.places.end(),
+                       [&](const auto& one) { return one.endpoint == outgoing.server; });
+      if (at != config_.places.end())
+        closings_.say({outgoing.client, outgoing.server, at->listener});
       continue;
     }
     Connection& connection = *found->second;
@@ -403,14 +388,20 @@ void Transport::end(Connection& connection, StreamEnd why) {
     Counter& open = counters_.open[connection.is_tls()];
     open.set(open.get() - 1);
   }
-  std::erase(unread_, &connection);
-  if (!connection.awaits_proxy()) of_source_.remove(ends.client.address);
+  if (!connection.awaits_proxy()) gate_.leave(ends.client.address);
+  gate_.give_place_back();
   const bool begun = connection.has_begun();
-  auto node = connections_.extract(ends);
+  forget(connection);
+  if (begun) closings_.say(ends);
+}
+
+// It is there for those alone who hold it in this round.
+void Transport::forget(Connection& connection) {
+  std::erase(unread_, &connection);
+  auto node = connections_.extract(connection.ends());
   node.mapped()->has_ended = true;
   ended_.push_back(std::move(node.mapped()));
   counters_.connections.set(connections_.size());
-  if (begun) closings_.say(ends);
 }
 
 void Transport::look_for_old(std::uint64_t now_ms) {

@@ -156,6 +156,7 @@ std::map<std::string, Change> all_changes() {
       {"tcp_relay.connects_per_user_burst",
        {"tcp_relay.connects_per_user_burst = 50", of_tcp_relay}},
       {"tcp_relay.own_host_peers", {"tcp_relay.own_host_peers = [\"192.0.2.1:80\"]", of_tcp_relay}},
+      {"streams.threads", {"streams.threads = 2", of_streams}},
       {"streams.connections", {"streams.connections = 50", of_streams}},
       {"streams.connections_per_source", {"streams.connections_per_source = 50", of_streams}},
       {"streams.waiting_kib", {"streams.waiting_kib = 50", of_streams}},

@@ -66,7 +66,7 @@ TEST_F(MetricsText, CountMovesOfAllShards) {
 TEST_F(MetricsText, TellOfTcpRelayingWhereThereIsAny) {
   EXPECT_FALSE(says("turnpike_peer_relays 0"));
   PeerStreamCounters peers;
-  source.peer_streams = &peers;
+  source.peer_streams = {&peers};
   ServerCounters other;
   source.shards.push_back(&other);
   peers.relays.set(2);

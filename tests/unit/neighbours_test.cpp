@@ -291,6 +291,35 @@ TEST_F(NeighboursTest, LeadsToThisHostByItsDoor) {
   EXPECT_EQ(resolve("198.51.100.7"), flow::kNoNextHop) << "a default route of the host's own";
 }
 
+TEST_F(NeighboursTest, LeadsToTheThreadThatHasTheClient) {
+  const ClientSpread spread{
+      {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 0xd6e8feb86659fd93}};
+  std::vector<NextHops::Port> ports = both_ports();
+  for (const Transport transport :
+       {Transport::kTcp, Transport::kTcp, Transport::kTcp, Transport::kDtls})
+    ports.push_back({.static_next_hop = std::array<std::uint8_t, 6>{2}, .messages_of = transport});
+  Qsbr qsbr;
+  NextHops neighbours(ports, 64, qsbr, spread);
+  const auto port_of = [&](Transport transport, const Endpoint& client) {
+    FiveTuple five_tuple;
+    five_tuple.transport = transport;
+    five_tuple.client = ClientEndpoint{client};
+    const flow::NextHopIndex hop = neighbours.resolve_stream(five_tuple);
+    neighbours.release(hop);
+    return neighbours.table()[static_cast<std::uint32_t>(hop)].port;
+  };
+  std::array<unsigned, 3> clients{};
+  for (std::uint16_t port = 1; port <= 300; ++port) {
+    const Endpoint client{address("192.0.2.1"), port};
+    const std::size_t thread = spread.thread_of(client, 3);
+    ++clients.at(thread);
+    EXPECT_EQ(port_of(Transport::kTcp, client), 2 + thread);
+    EXPECT_EQ(port_of(Transport::kDtls, client), 5);
+  }
+  for (const unsigned of_thread : clients)
+    EXPECT_GT(of_thread, 50U);
+}
+
 TEST_F(NeighboursTest, HasNoWayWhereTheKernelForbidsOrNoPortLeads) {
   run("ip link set lo up");
   run("ip route add default via 10.9.1.2");
