@@ -2,25 +2,32 @@
 #include "dataplane/pools.h"
 
 #include <rte_errno.h>
-#include <rte_mbuf_pool_ops.h>
 
 #include <algorithm>
 #include <stdexcept>
 
 #include "dataplane/engine_ring.h"
+#include "dataplane/pool_watch.h"
 
 namespace turnpike::dataplane {
+
+void PoolDeleter::operator()(rte_mempool* pool) const {
+  unwatch(pool);
+  rte_mempool_free(pool);
+}
 
 Pool make_pool(const std::string& name, unsigned count, unsigned room, int socket, unsigned cache) {
   // FrameNotes must keep its alignment behind the mbuf.
   constexpr std::uint16_t kPrivate = RTE_ALIGN(sizeof(FrameNotes), RTE_MBUF_PRIV_ALIGN);
   const auto create = [&](int where) {
-    return rte_pktmbuf_pool_create(name.c_str(), count, std::min(cache, count / 4), kPrivate,
-                                   static_cast<std::uint16_t>(room), where);
+    return rte_pktmbuf_pool_create_by_ops(
+        name.c_str(), count, pool_cache(std::min(cache, count / 4)), kPrivate,
+        static_cast<std::uint16_t>(room), where, pool_operations());
   };
   Pool pool(create(socket));
   if (!pool && socket != SOCKET_ID_ANY) pool.reset(create(SOCKET_ID_ANY));
   if (!pool) throw std::runtime_error("no memory for " + name + ": " + rte_strerror(rte_errno));
+  watch(pool.get(), true);
   return pool;
 }
 
@@ -35,14 +42,14 @@ Pool make_page_pool(const std::string& name, unsigned count, int socket) {
   constexpr unsigned kPrivate = kElement - sizeof(rte_mbuf) - kRoom;
   static_assert(kPrivate >= sizeof(FrameNotes) && kPrivate % RTE_MBUF_PRIV_ALIGN == 0);
   const auto create = [&](int where) {
-    Pool pool(rte_mempool_create_empty(name.c_str(), count, kElement, std::min(256U, count / 4),
-                                       sizeof(rte_pktmbuf_pool_private), where,
-                                       RTE_MEMPOOL_F_NO_SPREAD));
+    Pool pool(rte_mempool_create_empty(
+        name.c_str(), count, kElement, pool_cache(std::min(256U, count / 4)),
+        sizeof(rte_pktmbuf_pool_private), where, RTE_MEMPOOL_F_NO_SPREAD));
     if (!pool) return pool;
     rte_pktmbuf_pool_private room{};
     room.mbuf_data_room_size = kRoom;
     room.mbuf_priv_size = kPrivate;
-    rte_mempool_set_ops_byname(pool.get(), rte_mbuf_best_mempool_ops(), nullptr);
+    rte_mempool_set_ops_byname(pool.get(), pool_operations(), nullptr);
     rte_pktmbuf_pool_init(pool.get(), &room);
     if (rte_mempool_populate_default(pool.get()) < 0) return Pool();
     rte_mempool_obj_iter(pool.get(), rte_pktmbuf_init, nullptr);
@@ -56,6 +63,7 @@ Pool make_page_pool(const std::string& name, unsigned count, int socket) {
     throw std::runtime_error("no memory in one piece for " + name +
                              ", which af_xdp needs; hugepages = false has it");
   }
+  watch(pool.get(), false);
   return pool;
 }
 

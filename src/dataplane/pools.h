@@ -12,7 +12,7 @@
 namespace turnpike::dataplane {
 
 struct PoolDeleter {
-  void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
+  void operator()(rte_mempool* pool) const;
 };
 using Pool = std::unique_ptr<rte_mempool, PoolDeleter>;
 

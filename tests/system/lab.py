@@ -21,8 +21,12 @@ import pytest
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BINARY = os.environ.get("TURNPIKE", str(Path(__file__).resolve().parents[2] / "build" / "src" / "turnpike"))
-# An emulated machine is slow: there, nothing that must come is given up sooner.
+DRIVER = os.environ.get("TURNPIKE_DRIVER", "af_xdp")
+# An emulated machine is slow, and so is a sanitizer: there, nothing that must come is given up sooner.
 PATIENCE_S = int(os.environ.get("TURNPIKE_PATIENCE_S", 0))
+
+# What sanitizers say, which needn't end the process, and src/dataplane/pool_watch.cpp.
+FAULT = re.compile(r"^.*(?:Sanitizer: |: runtime error: |ERROR: pool ).*", re.M | re.S)
 
 
 def run(*command, check=True, timeout=60):
@@ -221,9 +225,7 @@ class Lab:
                 host.ip("addr", "add", address, "dev", name, *extra)
             host.ip("link", "set", name, "up")
 
-    def start_relay(
-        self, *flags, driver="af_xdp", ports=("north", "south"), listen=None, relays=None, expect_ready=True
-    ):
+    def start_relay(self, *flags, driver=DRIVER, ports=("north", "south"), listen=None, relays=None, expect_ready=True):
         relay = Relay(self, flags, driver, ports, listen, relays)
         self.relays.append(relay)
         if expect_ready:
@@ -235,6 +237,8 @@ class Lab:
             relay.kill()
         for host in reversed(self.hosts):
             host.close()
+        faults = [relay.fault[0] for relay in self.relays if relay.fault]
+        assert not faults, "\n".join(faults)
 
 
 class RoutedLab(Lab):
@@ -351,6 +355,7 @@ class Relay:
             command += ["--user-quota", "1000"]
         command += [*flags]
         self.command = command
+        self.fault = None
         self.log = open(self.log_path, "w")
         self.process = lab.relay.start(*command, stdout=self.log, stderr=subprocess.STDOUT)
 
@@ -416,6 +421,9 @@ class Relay:
             self.process.kill()
         self.process.wait()
         shutil.rmtree(f"/run/dpdk/turnpike-{self.process.pid}", ignore_errors=True)
+        if not self.log.closed:
+            with contextlib.suppress(FileNotFoundError):  # an earlier relay's of this network has been the same file
+                self.fault = FAULT.search(self.output())
         self.log.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.log_path)

@@ -70,6 +70,7 @@ def say(client, peer, text=b"hello"):
     return relayed
 
 
+@pytest.mark.sanitized
 def test_media_of_any_length_and_one_port_for_udp_and_dtls(lab, relay):
     client, peer, relayed = call(lab)
     plain = TurnClient(lab.client.udp(lab.CLIENT4, 0), (lab.SERVER4, 3478))
@@ -81,6 +82,7 @@ def test_media_of_any_length_and_one_port_for_udp_and_dtls(lab, relay):
     ok(plain.refresh())
 
 
+@pytest.mark.sanitized
 def test_who_comes_back_to_his_port_takes_his_own_place(lab, relay):
     before = relay.total("turnpike_stream_ends_total", reason="replaced")
     client, _, _ = call(lab)
@@ -91,6 +93,7 @@ def test_who_comes_back_to_his_port_takes_his_own_place(lab, relay):
     assert relay.total("turnpike_stream_ends_total", reason="replaced") == before + 1
 
 
+@pytest.mark.sanitized
 def test_close_notify_ends_the_allocation(lab, relay):
     client, _, _ = call(lab)
     before = relay.total("turnpike_allocations")

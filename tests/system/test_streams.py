@@ -171,6 +171,7 @@ def test_messages_cut_anywhere_and_put_together(lab, relay):
     assert [client.receive_any()[2] for _ in range(3)] == [b"x", b"yy", b"zzzzz"]
 
 
+@pytest.mark.sanitized
 def test_the_end_of_a_connection_is_the_allocations(lab, relay):
     wait_for(lambda: relay.total("turnpike_allocations") == 0, 5, "earlier tests' ended")
     clients = [Streaming.connect(lab) for _ in range(20)]

@@ -183,6 +183,7 @@ def test_a_client_connects(lab, relay, family, port, name):
     assert peer.recv(10) == b"" and data.read(1) == b"", "the allocation's end is theirs"
 
 
+@pytest.mark.sanitized
 def test_a_peer_connects(lab, relay):
     client = Client.make(lab)
     relayed = client.allocate_tcp()
@@ -202,6 +203,7 @@ def test_a_peer_connects(lab, relay):
     assert relay.total("turnpike_peer_arrivals_total", result="no_permission") >= 1
 
 
+@pytest.mark.sanitized
 def test_what_is_early_is_kept(lab, relay):
     """The peer's data before the ConnectionBind, even if it has closed by then; the client's right behind it."""
     peers = listen(lab)
@@ -226,6 +228,7 @@ def test_what_is_early_is_kept(lab, relay):
     assert data.read(100) == b"hello and goodbye"
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("name", [None, "turn.example.org"])
 @pytest.mark.parametrize("first", ["client", "peer"])
 def test_the_end_of_one_side_is_the_others(lab, relay, first, name):
