@@ -1,3 +1,4 @@
+// Threads meet here once for each connection, never for a message: locks are short.
 #include "transport/gate.h"
 
 #include <unistd.h>

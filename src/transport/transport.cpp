@@ -112,6 +112,8 @@ void Transport::run() {
   }
   while (!connections_.empty())
     end(*connections_.begin()->second, StreamEnd::kShutdown);
+  for (const Gate::Arrival& arrival : arrivals_)
+    ::close(arrival.fd);
 }
 
 // Until a socket or a worker has something, or something is due.
@@ -125,7 +127,7 @@ void Transport::wait(std::uint64_t now_ms) {
     most_ms = std::min(most_ms, accepts_again_ms_ > now_ms ? accepts_again_ms_ - now_ms : 0);
   std::array<epoll_event, kEvents> events;
   int count = -1;
-  if (peers_ && peers_->has_more()) most_ms = 0;
+  if (!arrivals_.empty() || (peers_ && peers_->has_more())) most_ms = 0;
   port_.bell().wait_by(
       [this] {
         return port_.has_work() || gate_.has_arrivals(number_) || (peers_ && peers_->has_more());
@@ -234,11 +236,16 @@ void Transport::add(int fd, const Connection::Ends& ends, Security security, boo
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) end(connection, StreamEnd::kReset);
 }
 
+// Some of them, before others have their turn.
 void Transport::take_arrivals(std::uint64_t now_ms) {
-  gate_.take_arrivals(number_, arrivals_);
-  for (const Gate::Arrival& arrival : arrivals_)
-    take_in(arrival, now_ms);
-  arrivals_.clear();
+  if (arrivals_.empty()) {
+    gate_.take_arrivals(number_, arrivals_);
+    std::reverse(arrivals_.begin(), arrivals_.end());
+  }
+  for (int i = 0; i < kAccepts && !arrivals_.empty(); ++i) {
+    take_in(arrivals_.back(), now_ms);
+    arrivals_.pop_back();
+  }
 }
 
 // Reads a proxy's header and no more; whoever has sent it whole is another connection then.

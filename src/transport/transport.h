@@ -91,7 +91,7 @@ class Transport final : private PeerSockets::Clients {
 
   StreamCounters counters_;
   Connections connections_;
-  std::vector<Gate::Arrival> arrivals_;
+  std::vector<Gate::Arrival> arrivals_;  // still to be taken in, the last one first
   std::vector<std::uint8_t> room_;
   std::optional<PeerSockets> peers_;
   std::vector<Connection*> to_flush_;

@@ -100,9 +100,8 @@ def test_clients_are_spread_and_reach_each_other(lab, relay):
     for number, client in enumerate(clients):
         before = (number - 1) % len(ports)
         message = client.receive_any()
-        # Who is bound to it too gets it by that channel's number, all others by an indication.
         assert not isinstance(message, tuple), message
-        assert message.get(turn.DATA) == b"from %d" % before
+        assert message.get(turn.DATA_ATTRIBUTE) == b"from %d" % before
         assert message.address(turn.XOR_PEER_ADDRESS) == ports[before]
     hearts = [name for name in relay.metrics() if "heartbeat_age" in name and "transport" in name]
     assert len(hearts) == THREADS
