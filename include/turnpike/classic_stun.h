@@ -1,13 +1,16 @@
 // Binding as RFC 3489 had it, before there was a magic cookie: libnice finds its reflexive
 // candidates that way, and older telephones. RFC 8489 §11 (by RFC 5389 §12.2) has a server answer
-// with MAPPED-ADDRESS and the sixteen bytes of the transaction id as they came. As stateless as
-// today's Binding.
+// with MAPPED-ADDRESS and the sixteen bytes of the transaction id as they came. SOURCE-ADDRESS is
+// there besides (RFC 3489 §8.1) and, where there is a second address, CHANGED-ADDRESS;
+// CHANGE-REQUEST is done there. As stateless as today's Binding.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 #include "turnpike/address.h"
+#include "turnpike/listener.h"
+#include "turnpike/nat_discovery.h"
 #include "turnpike/stun.h"
 
 namespace turnpike::stun {
@@ -23,10 +26,13 @@ enum class Classic : std::uint8_t {
 struct ClassicResult {
   Classic what = Classic::kNot;
   std::size_t size = 0;  // of the answer in `out`
+  Origin origin = 0;     // kSuccess: where it is to leave from
 };
 
-// `bytes` is a datagram without magic cookie; `out` doesn't overlap it and has at least 548 bytes.
-// Any thread; no allocation.
-ClassicResult answer_classic(Bytes bytes, const Endpoint& client, std::span<std::uint8_t> out);
+// `bytes` is a datagram without magic cookie that came to `listener`; `out` doesn't overlap it and
+// has at least 548 bytes. Where the listener has no second address there is no CHANGED-ADDRESS in
+// the answer. Any thread; no allocation.
+ClassicResult answer_classic(Bytes bytes, const Endpoint& client, const Listener& listener,
+                             std::span<std::uint8_t> out);
 
 }  // namespace turnpike::stun

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "turnpike/address.h"
+#include "turnpike/nat_discovery.h"
 #include "turnpike/realm.h"
 
 namespace turnpike {
@@ -19,6 +21,12 @@ struct Listener {
   bool stun_only = false;  // TURN methods are ignored as unknown
   bool turn_only = false;  // Binding likewise
   RealmIndex realm = 0;    // of those who do TURN here
+  // How clients know its address, where a NAT stands before it.
+  std::optional<Address> external{};
+  // Of UDP: it is one of four, by which clients learn of their NATs.
+  std::optional<NatDiscovery> discovery{};
+
+  Endpoint public_endpoint() const { return {external.value_or(endpoint.address), endpoint.port}; }
 
   // Of a client that came here.
   FiveTuple five_tuple(const ClientEndpoint& client) const { return {client, endpoint, transport}; }

@@ -10,6 +10,7 @@
 #include "turnpike/address.h"
 #include "turnpike/classic_stun.h"
 #include "turnpike/listener.h"
+#include "turnpike/nat_discovery.h"
 #include "turnpike/nonce.h"
 #include "turnpike/stun.h"
 #include "turnpike/time.h"
@@ -28,6 +29,12 @@ enum class StatelessVerdict : std::uint8_t {
 // known).
 inline constexpr std::size_t kAnswerMax = 576 - 20 - 8;
 
+// PADDING of an answer (RFC 5780 §6.1): with it, no Ethernet takes the answer whole. Less where the
+// request is so short that its answer would be more than three times as long.
+inline constexpr std::size_t kPaddingMost = 1500;
+// Likewise of an answer with PADDING, which is to come in fragments.
+inline constexpr std::size_t kPaddedAnswerMax = 20 + 4 * 24 + 4 + kPaddingMost + 8;
+
 // Which answer it was, for the counters.
 enum class StatelessAnswer : std::uint8_t { kNone, kBindingSuccess, k400, k401, k420, k438 };
 
@@ -38,6 +45,13 @@ struct StatelessResult {
   // The request hasn't shown that its sender is where it says, and the answer costs more than it:
   // limited by source (docs/protocol.md 9).
   bool to_stranger = false;
+  // Of a Binding to a listener with discovery: how its success goes; whether it asks for what is
+  // rationed besides (RESPONSE-PORT, PADDING); whether it has PADDING; and whether, where there is
+  // no token left for all that such a listener tells, answer_briefly() is answer enough.
+  AnswerWay way{};
+  bool rationed = false;
+  bool padded = false;
+  bool may_be_brief = false;
 };
 
 class StatelessAnswers {
@@ -53,15 +67,21 @@ class StatelessAnswers {
   // `listener`, whose realm is one of these. `known` says that the five-tuple has an allocation:
   // then a nonce that is ours and only stale is admitted, because the engine must first recognise a
   // retransmission (it answers 438 itself). `out` doesn't overlap the request and has at least
-  // kAnswerMax bytes. Any thread; no allocation, no lock.
+  // kAnswerMax bytes; with fewer than kPaddedAnswerMax there is less PADDING. Any thread; no
+  // allocation, no lock.
   StatelessResult answer(Instant now, const stun::MessageView& request, const Endpoint& client,
                          const Listener& listener, bool known, std::span<std::uint8_t> out) const;
+
+  // The least that a Binding request without unknown attributes can get: its sender's address.
+  // Returns the answer's size; `out` as above.
+  static std::size_t answer_briefly(const stun::MessageView& request, const Endpoint& client,
+                                    std::span<std::uint8_t> out);
 
   // Binding without magic cookie, where it is answered at all.
   stun::ClassicResult answer_classic(stun::Bytes bytes, const Endpoint& client,
                                      const Listener& listener, std::span<std::uint8_t> out) const {
     if (!config_.classic || listener.turn_only) return {};
-    return stun::answer_classic(bytes, client, out);
+    return stun::answer_classic(bytes, client, listener, out);
   }
 
   // The size of a challenge to a request with FINGERPRINT, reason phrase left out, for a realm of

@@ -41,6 +41,7 @@ enum class Method : std::uint16_t {
 
 enum class Attribute : std::uint16_t {
   kMappedAddress = 0x0001,
+  kChangeRequest = 0x0003,  // RFC 5780, and RFC 3489 before it
   kUsername = 0x0006,
   kMessageIntegrity = 0x0008,
   kErrorCode = 0x0009,
@@ -61,6 +62,8 @@ enum class Attribute : std::uint16_t {
   kUserhash = 0x001E,
   kXorMappedAddress = 0x0020,
   kReservationToken = 0x0022,
+  kPadding = 0x0026,       // RFC 5780
+  kResponsePort = 0x0027,  // RFC 5780
   kConnectionId = 0x002A,  // RFC 6062
   kAdditionalAddressFamily = 0x8000,
   kAddressErrorCode = 0x8001,
@@ -70,6 +73,8 @@ enum class Attribute : std::uint16_t {
   kSoftware = 0x8022,
   kAlternateServer = 0x8023,
   kFingerprint = 0x8028,
+  kResponseOrigin = 0x802B,  // RFC 5780
+  kOtherAddress = 0x802C,    // RFC 5780
   kOrigin = 0x802F,          // draft-ietf-tram-stun-origin
   kMobilityTicket = 0x8030,  // RFC 8016
 };
@@ -77,6 +82,14 @@ enum class Attribute : std::uint16_t {
 // Below 0x8000 a receiver that doesn't know the attribute must refuse the message (RFC 8489 §14).
 constexpr bool comprehension_required(std::uint16_t type) {
   return type < 0x8000;
+}
+
+// What RFC 5780 has in requests: understood only in a Binding to a listener with a second address
+// (docs/protocol.md 34), and unknown anywhere else.
+constexpr bool is_of_nat_discovery(std::uint16_t type) {
+  const auto attribute = static_cast<Attribute>(type);
+  return attribute == Attribute::kChangeRequest || attribute == Attribute::kPadding ||
+         attribute == Attribute::kResponsePort;
 }
 
 using TransactionId = std::array<std::uint8_t, 12>;
@@ -120,7 +133,8 @@ class MessageView {
 
   // Whether everything is there that must be, in a message of this class and method.
   bool complete() const;
-  // Whether an attribute is visible that must be understood and isn't in the table.
+  // Whether an attribute is visible that must be understood and isn't in the table, or is of
+  // is_of_nat_discovery().
   bool has_unknown() const { return has_unknown_; }
 
   bool has(Attribute type) const { return find(type).has_value(); }
@@ -145,6 +159,7 @@ class MessageView {
   std::optional<std::uint32_t> u32(Attribute type) const;      // exactly 4 bytes: LIFETIME
   std::optional<std::string_view> text(Attribute type) const;  // bytes as they are
   std::optional<std::uint16_t> channel_number() const;
+  std::optional<std::uint16_t> response_port() const;  // with its two bytes of padding or without
   std::optional<std::uint8_t> requested_transport() const;
   // The family octet of REQUESTED- or ADDITIONAL-ADDRESS-FAMILY as it is, known or not.
   std::optional<std::uint8_t> family_octet(Attribute type) const;
@@ -152,18 +167,18 @@ class MessageView {
   std::optional<std::uint16_t> error_code() const;  // 300–699
 
  private:
-  static constexpr std::size_t kPlaces = 32;
+  static constexpr std::size_t kPlaces = 40;
 
   bool next(std::size_t& at, AttributeView& attribute) const;
 
   Bytes bytes_;
   // By an attribute's place in the table: the offset of the first that is visible; 0: none.
   std::array<std::uint16_t, kPlaces> at_{};
-  std::uint32_t present_ = 0;  // a bit for each of them
+  std::uint64_t present_ = 0;  // a bit for each of them
   bool has_fingerprint_ = false;
   bool has_unknown_ = false;
 };
-static_assert(sizeof(MessageView) <= 96, "copied with requests");
+static_assert(sizeof(MessageView) <= 112, "copied with requests");
 
 // Builds a message in the caller's buffer. Once something does not fit, everything further is
 // ignored and finish() returns an empty span; so callers check once, at the end. Padding is zero.
@@ -194,6 +209,7 @@ class MessageWriter {
   void add_fingerprint();
 
   bool overflowed() const { return overflowed_; }
+  std::size_t size() const { return size_; }  // of what has been added so far, header and all
   // The whole message with its length set; empty if it did not fit.
   std::span<const std::uint8_t> finish();
 
@@ -212,7 +228,8 @@ std::string_view reason_phrase(std::uint16_t code);
 // (docs/protocol.md 4).
 bool is_known_method(std::uint16_t raw_method);
 // Whether this server understands `type` in a request or indication of `method`: an unknown
-// comprehension-required one makes 420.
+// comprehension-required one makes 420. Those of is_of_nat_discovery() are a listener's to
+// understand.
 bool is_understood(std::uint16_t type, Method method);
 // Comprehension-required attributes that is_understood() refuses, first of each, in order. Returns
 // how many were written to `out`.

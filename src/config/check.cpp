@@ -410,6 +410,7 @@ std::vector<ConfigError> check_relations(Config& config, const Origins& origins)
     errors.push_back(std::move(error));
   if (errors.empty()) {
     fill_external(config);
+    errors = check_nat_discovery(config, origins);
   }
   return errors;
 }

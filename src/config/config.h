@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "config/nat_discovery.h"
 #include "config/rules.h"
 #include "config/streams.h"
 #include "turnpike/address.h"
@@ -159,6 +160,8 @@ struct LimitsSection {
   // Challenges and errors to strangers, each worker for itself; 0: no limit.
   std::uint32_t challenges_per_source_per_second = 500, challenges_per_source_burst = 2000;
   std::uint32_t challenges_per_second = 50'000;
+  // Of RFC 5780, what asks for PADDING or RESPONSE-PORT; likewise.
+  std::uint32_t discovery_per_source_per_second = 10, discovery_per_source_burst = 50;
   std::uint32_t lifetime_min_s = 600, lifetime_max_s = 3600;
   // Of what is relayed, each direction for itself: bits of IP in a second on the peers' side, and
   // packets in a second. 0: no limit.
@@ -233,6 +236,7 @@ struct Config {
   StreamsSection streams;
   TcpRelaySection tcp_relay;
   OwnHostSection own_host;
+  NatDiscoverySection nat_discovery;
   std::vector<CertificateConfig> certificates;
   RelayPortsSection relay_ports;
   MetricsSection metrics;

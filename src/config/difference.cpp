@@ -136,6 +136,10 @@ constexpr Key kKeys[] = {
     {"limits.challenges_per_source_burst", kLive,
      same<kLimits, &Limits::challenges_per_source_burst>},
     {"limits.challenges_per_second", kLive, same<kLimits, &Limits::challenges_per_second>},
+    {"limits.discovery_per_source_per_second", kLive,
+     same<kLimits, &Limits::discovery_per_source_per_second>},
+    {"limits.discovery_per_source_burst", kLive,
+     same<kLimits, &Limits::discovery_per_source_burst>},
     {"limits.lifetime_min_s", kLive, same<kLimits, &Limits::lifetime_min_s>},
     {"limits.lifetime_max_s", kLive, same<kLimits, &Limits::lifetime_max_s>},
     // What counts for them is made at the start, where there is a limit of either kind.
@@ -149,6 +153,7 @@ constexpr Key kKeys[] = {
     {"streams", kRestart, same<&Config::streams>},
     {"tcp_relay", kRestart, same<&Config::tcp_relay>},
     {"own_host", kRestart, same<&Config::own_host>},
+    {"nat_discovery", kRestart, same<&Config::nat_discovery>},
     {"certificate", kRestart, same<&Config::certificates>},
     {"relay_ports", kRestart, same<&Config::relay_ports>},
     {"metrics", kRestart, same<&Config::metrics>},

@@ -114,6 +114,9 @@ struct CertificateConfig;
 Take read_streams(StreamsSection& streams);
 Take read_tcp_relay(TcpRelaySection& relay);
 Take read_certificate(CertificateConfig& certificate);
+struct NatDiscoverySection;
+// Likewise of [nat_discovery].
+Take read_nat_discovery(NatDiscoverySection& section);
 struct IdentitySection;
 // Likewise of [identity].
 Take read_identity(IdentitySection& identity);

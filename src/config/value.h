@@ -82,5 +82,7 @@ class Origins {
 std::vector<ConfigError> check_relations(Config& config, const Origins& origins);
 // The part of it that is about realms.
 std::vector<ConfigError> check_realms(Config& config, const Origins& origins);
+// And about [nat_discovery]; relayed addresses have their external ones by now.
+std::vector<ConfigError> check_nat_discovery(const Config& config, const Origins& origins);
 
 }  // namespace turnpike::config

@@ -43,6 +43,36 @@ bool has_what_is_left_out(const config::Config& config, const std::vector<Addres
           }));
 }
 
+// Where an address is, as far as is known.
+std::string interface_of(const config::Config& config, const kernel::HostAddresses& host,
+                         const Address& address) {
+  for (const config::PortConfig& port : config.ports) {
+    for (const config::InterfaceAddress& own : port.addresses) {
+      if (own.address == address) return port.device;
+    }
+  }
+  for (const kernel::HostAddresses::Entry& entry : host.all()) {
+    if (entry.address == address) return entry.interface;
+  }
+  return "";
+}
+
+// An answer leaves by the way that its request came, whichever address it is from: by another
+// address's interface it would look forged, and what lets no such packets pass would make every
+// client's NAT look stricter than it is.
+void check_discovery(const config::Config& config, const kernel::HostAddresses& host) {
+  for (const Address& address : config.nat_discovery.addresses) {
+    const Address other = *config.nat_discovery.other(address);
+    const std::string here = interface_of(config, host, address);
+    const std::string there = interface_of(config, host, other);
+    if (here.empty() || there.empty() || here == there) continue;
+    throw Misfit(
+        "nat_discovery.addresses: expected both addresses of a family on one interface, "
+        "found " +
+        address.to_string() + " on " + here + " and " + other.to_string() + " on " + there);
+  }
+}
+
 }  // namespace
 
 void refuse(const config::Where& where, const std::string& key, const std::string& problem) {
@@ -91,6 +121,8 @@ config::Config completed(config::Config config, const kernel::HostAddresses& hos
     throw Misfit("no listener is configured, and the port's interface has no address to be one");
   if (config.relayed.empty() && !stun_only)
     throw Misfit("no relayed address is configured, and the port's interface has none to be one");
+  check_discovery(config, host);
+  config::add_discovery_listeners(config);
   return config;
 }
 

@@ -69,6 +69,8 @@ policy::PeerRules::Config peer_rules(const config::Config& config,
     rules.ourselves.push_back(listener.endpoint.address);
   if (config.metrics.enabled) rules.ourselves.push_back(config.metrics.address.address);
   rules.ourselves.insert(rules.ourselves.end(), config.external.begin(), config.external.end());
+  rules.ourselves.insert(rules.ourselves.end(), config.nat_discovery.external.begin(),
+                         config.nat_discovery.external.end());
   for (const RelayedAddress& relayed : config.relayed) {
     rules.relayed.push_back(relayed.internal);
     if (relayed.external) rules.relayed.push_back(*relayed.external);
@@ -145,6 +147,8 @@ flow::WorkerPolicy worker_policy(const config::Config& config, const StatelessAn
   policy.strangers.per_source = {config.limits.challenges_per_source_per_second,
                                  config.limits.challenges_per_source_burst};
   policy.strangers.all = {config.limits.challenges_per_second};
+  policy.discovery_per_source = {config.limits.discovery_per_source_per_second,
+                                 config.limits.discovery_per_source_burst};
   policy.requests.per_allocation = {config.limits.requests_per_allocation_per_second,
                                     config.limits.requests_per_allocation_burst};
   policy.requests.per_source = {config.limits.requests_per_source_per_second,
@@ -165,6 +169,28 @@ transport::Liveness::Patience patience_of(const config::Config& config) {
           std::uint64_t{config.streams.idle_s} * 1000};
 }
 
+FacedEndpoint faced(const config::Config& config, const Endpoint& endpoint) {
+  return {endpoint,
+          {config::face_of(config, endpoint.address).value_or(endpoint.address), endpoint.port}};
+}
+
+// Of a listener of UDP that is one of the four.
+std::optional<NatDiscovery> discovery_of(const config::Config& config,
+                                         const config::ListenerConfig& listener) {
+  const config::NatDiscoverySection& section = config.nat_discovery;
+  if (listener.transport != config::ListenerTransport::kUdp || !section.has(listener.endpoint))
+    return std::nullopt;
+  const Endpoint& own = listener.endpoint;
+  const Address other = *section.other(own.address);
+  const std::uint16_t other_port = section.other(own.port);
+  NatDiscovery discovery;
+  discovery.origins[0] = faced(config, own);
+  discovery.origins[kChangePort] = faced(config, {own.address, other_port});
+  discovery.origins[kChangeAddress] = faced(config, {other, own.port});
+  discovery.origins[kChangeBoth] = faced(config, {other, other_port});
+  return discovery;
+}
+
 }  // namespace
 
 std::vector<Listener> listeners(const config::Config& config) {
@@ -174,7 +200,9 @@ std::vector<Listener> listeners(const config::Config& config) {
                    .transport = config::transport_of(listener.transport),
                    .stun_only = listener.stun_only,
                    .turn_only = listener.turn_only,
-                   .realm = config.realm_of(listener).value()});
+                   .realm = config.realm_of(listener).value(),
+                   .external = config::face_of(config, listener.endpoint.address),
+                   .discovery = discovery_of(config, listener)});
   return all;
 }
 

@@ -272,6 +272,12 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       if (!transmitter_.transmit(packet)) waiting_.enter(packet);
       return;
     case flow::Verdict::kTransmitBack:
+      // An answer that is to come in fragments (PADDING, RFC 5780).
+      if (packet.length - packet.l3 > packet.path_mtu) [[unlikely]] {
+        const flow::VlanTags tags =
+            packet.tag_bytes == 0 ? flow::VlanTags{} : notes_of(mbuf_of(packet)).tags;
+        return transmitter_.transmit_by(packet.port, tags, packet);
+      }
       put_tags_back(packet, notes_of(mbuf_of(packet)));
       sync(packet);
       return transmitter_.enqueue(packet.port, mbuf_of(packet));

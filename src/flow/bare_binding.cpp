@@ -42,6 +42,7 @@ bool BareBinding::answer(Packet& packet, ListenerIndex listener, const WorkerPol
   std::uint8_t* message = frame + kPayload;
   if (load32(message) != from_be32(kBareBinding) ||
       load32(message + 4) != from_be32(stun::kMagicCookie) || listeners_[listener].turn_only ||
+      listeners_[listener].discovery ||
       !is_answerable(load32(ip + ipv4::kSource), policy.broadcasts))
     return false;
   if (!policy.clients.answer_everyone() &&

@@ -1,6 +1,6 @@
-// Binding requests without attributes, over IPv4: what keeps a NAT's mapping alive and what floods
-// are made of. Answered in their own frame by the policy's pattern; what is unusual is left to the
-// general way (StatelessAnswers).
+// Binding requests without attributes, over IPv4, to listeners that tell no more than the client's
+// address: what keeps a NAT's mapping alive and what floods are made of. Answered in their own
+// frame by the policy's pattern; what is unusual is left to the general way (StatelessAnswers).
 #pragma once
 
 #include <cstddef>

@@ -275,26 +275,37 @@ bool Pipeline::is_answerable(const Packet& packet) const {
 // RFC 3489 (docs/protocol.md 34).
 void Pipeline::answer_classic(Instant now, Packet& packet) {
   std::array<std::uint8_t, kAnswerMax> bytes;
-  const stun::ClassicResult result =
-      policy_->stateless.answer_classic({packet.data + packet.payload, packet.payload_size},
-                                        packet.source, setup_.listeners[packet.listener], bytes);
+  const Listener& listener = setup_.listeners[packet.listener];
+  const stun::ClassicResult result = policy_->stateless.answer_classic(
+      {packet.data + packet.payload, packet.payload_size}, packet.source, listener, bytes);
   if (result.what == stun::Classic::kNot) return drop(packet, Drop::kNotStun);
   if (!udp_checksum_holds(packet)) return drop(packet, Drop::kBadUdpChecksum);
   if (result.what == stun::Classic::kMalformed) return drop(packet, Drop::kBadStun);
   if (result.what == stun::Classic::kSharedSecret) return drop(packet, Drop::kSharedSecret);
   if (!may_answer_stranger(now, packet)) return;
-  answer(packet, std::span(bytes).first(result.size));
-  if (packet.verdict != Verdict::kTransmitBack) return;
-  (result.what == stun::Classic::kSuccess ? counters_.binding_success : counters_.answered_420)
-      .add();
+  const AnswerWay way{.origin = result.origin};
+  if (!answer(packet, std::span(bytes).first(result.size), way)) return;
+  const bool success = result.what == stun::Classic::kSuccess;
+  count_answer(
+      {.answer = success ? StatelessAnswer::kBindingSuccess : StatelessAnswer::k420, .way = way});
 }
 
-// Sends the packet back with other bytes in it.
-void Pipeline::answer(Packet& packet, std::span<const std::uint8_t> bytes) {
+// Sends the packet back with other bytes in it. False: there is no room for them.
+bool Pipeline::answer(Packet& packet, std::span<const std::uint8_t> bytes, const AnswerWay& way) {
   const std::size_t room = packet.length - packet.payload + packet.tailroom;
-  if (bytes.size() > room) return drop(packet, Drop::kNoHeadroom);
+  if (bytes.size() > room) {
+    drop(packet, Drop::kNoHeadroom);
+    return false;
+  }
+  if (way != AnswerWay{}) {
+    const Listener& listener = setup_.listeners[packet.listener];
+    const Endpoint& source =
+        way.origin == 0 ? listener.endpoint : listener.discovery->origins[way.origin].internal;
+    redirect(packet, source, way.to_port);
+  }
   std::memcpy(packet.data + packet.payload, bytes.data(), bytes.size());
   turn_round(packet, bytes.size());
+  return true;
 }
 
 // RFC 8656 §11.2. Media too: Firefox never binds a channel (docs/protocol.md 25).
@@ -313,18 +324,30 @@ void Pipeline::open_send(Packet& packet) {
   packet.body_size = static_cast<std::uint16_t>(data->value.size());
 }
 
-// Takes the answer from what the source, and all sources, may have; drops the packet if there is
-// nothing left.
+// Takes the answer from what the source, and all sources, may have.
+Drop Pipeline::refuse_stranger(Instant now, const Packet& packet) {
+  if (!strangers_.take(now, packet.source.address, policy_->strangers.per_source))
+    return Drop::kChallengeSourceLimit;
+  return all_strangers_.take(now, policy_->strangers.all) ? Drop::kNone : Drop::kChallengeLimit;
+}
+
+// Likewise; drops the packet if there is nothing left.
 bool Pipeline::may_answer_stranger(Instant now, Packet& packet) {
-  if (!strangers_.take(now, packet.source.address, policy_->strangers.per_source)) {
-    drop(packet, Drop::kChallengeSourceLimit);
+  const Drop refused = refuse_stranger(now, packet);
+  if (refused != Drop::kNone) drop(packet, refused);
+  return refused == Drop::kNone;
+}
+
+// Of a Binding to a listener with discovery: whether it gets all that it asks for. Drops the packet
+// if it doesn't, and a brief answer is none.
+bool Pipeline::may_answer_all(Instant now, Packet& packet, const StatelessResult& result) {
+  if (result.may_be_brief) return refuse_stranger(now, packet) == Drop::kNone;
+  if (result.rationed &&
+      !discoverers_.take(now, packet.source.address, policy_->discovery_per_source)) {
+    drop(packet, Drop::kDiscoverySourceLimit);
     return false;
   }
-  if (!all_strangers_.take(now, policy_->strangers.all)) {
-    drop(packet, Drop::kChallengeLimit);
-    return false;
-  }
-  return true;
+  return may_answer_stranger(now, packet);
 }
 
 // What says which shard a request is for, beside its five-tuple.
@@ -373,9 +396,9 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
       !has_integrity && !binding && message.message_class() == stun::Class::kRequest;
   if (surely_stranger && !may_answer_stranger(now, packet)) return;
   const auto known = allocation_of(packet.listener, packet.source);
-  std::array<std::uint8_t, kAnswerMax> bytes;
+  std::array<std::uint8_t, kPaddedAnswerMax> bytes;
   const Listener& listener = setup_.listeners[packet.listener];
-  const StatelessResult result =
+  StatelessResult result =
       policy_->stateless.answer(now, message, packet.source, listener, known.has_value(), bytes);
   switch (result.verdict) {
     case StatelessVerdict::kIgnoreMalformed:
@@ -389,9 +412,24 @@ void Pipeline::answer_or_admit(Instant now, Packet& packet, const stun::MessageV
     case StatelessVerdict::kAnswered:
       break;
   }
-  if (result.to_stranger && !surely_stranger && !may_answer_stranger(now, packet)) return;
-  answer(packet, std::span(bytes).first(result.size));
-  if (packet.verdict != Verdict::kTransmitBack) return;
+  if (result.to_stranger && !surely_stranger && !may_answer_all(now, packet, result)) {
+    if (!result.may_be_brief) return;
+    counters_.brief.add();
+    result.size = StatelessAnswers::answer_briefly(message, packet.source, bytes);
+  }
+  // A message of this host's has no path to be cut for.
+  if (result.padded && !setup_.ports[packet.port].messages_of) {
+    packet.path_mtu = std::min<std::uint16_t>(kPaddingMost, setup_.ports[packet.port].mtu);
+    if (packet.family == Family::kIpv4)
+      store_be16(packet.data + packet.l3 + ipv4::kId, ip_ids_.take());
+  }
+  if (answer(packet, std::span(bytes).first(result.size), result.way)) count_answer(result);
+}
+
+void Pipeline::count_answer(const StatelessResult& result) {
+  if (result.way.origin != 0) counters_.from_elsewhere.add();
+  if (result.way.to_port != 0) counters_.to_elsewhere.add();
+  if (result.padded) counters_.padded.add();
   switch (result.answer) {
     case StatelessAnswer::kBindingSuccess:
       return counters_.binding_success.add();

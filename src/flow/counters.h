@@ -34,6 +34,10 @@ struct alignas(64) WorkerCounters {
   std::array<Traffic, 2> peer_out;    // to peers
   Counter binding_success;
   Counter answered_400, answered_401, answered_420, answered_438;
+  // Of binding_success: from another address or port than was asked, to another port than asked,
+  // and with PADDING (RFC 5780, RFC 3489).
+  Counter from_elsewhere, to_elsewhere, padded;
+  Counter brief;  // likewise: without what RFC 5780 adds, as its source has had so many with it
   Counter cookies_sent, cookies_shown;  // of DTLS
   Counter to_engine;
   Counter to_kernel;

@@ -66,6 +66,8 @@ namespace turnpike::flow {
     "more challenges, errors and answers of RFC 3489 wanted by an address (IPv6: /64)")           \
   X(kChallengeLimit, "challenge_limit",                                                           \
     "more challenges and errors wanted from all sources together than a worker gives")            \
+  X(kDiscoverySourceLimit, "discovery_source_limit",                                              \
+    "more answers with PADDING or to RESPONSE-PORT wanted by an address (IPv6: /64)")             \
   X(kAnswerTooLong, "answer_too_long", "the answer would not fit an IP packet of 576 bytes")      \
   X(kRequestLimit, "request_limit",                                                               \
     "more requests of an allocation than a client has reason to send")                            \

@@ -47,6 +47,7 @@ bool fragment(const Packet& packet, std::size_t mtu, std::uint32_t id, FragmentS
     std::uint8_t* ip = frame.data() + ethernet::kSize;
     if (v4) {
       std::memcpy(ip, old_ip, ipv4::kMinSize);
+      ip[0] = 0x45;  // without options
       store_be16(ip + ipv4::kTotalLength, static_cast<std::uint16_t>(headers + size));
       store_be16(ip + ipv4::kFlagsFragment,
                  static_cast<std::uint16_t>(offset / 8 | (more ? ipv4::kMoreFragments : 0)));

@@ -139,6 +139,17 @@ void turn_round(Packet& packet, std::size_t payload_size) {
   packet.verdict = Verdict::kTransmitBack;
 }
 
+void redirect(Packet& packet, const Endpoint& source, std::uint16_t to_port) {
+  assert(source.address.family == packet.family);
+  const bool v4 = packet.family == Family::kIpv4;
+  std::uint8_t* ip = packet.data + packet.l3;
+  std::uint8_t* header = packet.data + packet.l4;
+  const auto address = source.address.view();
+  std::copy(address.begin(), address.end(), ip + (v4 ? ipv4::kDestination : ipv6::kDestination));
+  store_be16(header + udp::kDestinationPort, source.port);
+  if (to_port != 0) store_be16(header + udp::kSourcePort, to_port);
+}
+
 bool is_one_host(const Address& address) {
   if (address.is_unspecified()) return false;
   if (address.family == Family::kIpv4)

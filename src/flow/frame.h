@@ -35,6 +35,11 @@ bool udp_checksum_holds(const Packet& packet);
 // destination change places, Ethernet's too. `payload_size` bytes of payload are in place.
 void turn_round(Packet& packet, std::size_t payload_size);
 
+// What is answered leaves from `source`, of the packet's family, and, unless it is 0, goes to
+// `to_port` of the host that it came from: as if it had come that way. Before turn_round(), which
+// makes the checksums whole.
+void redirect(Packet& packet, const Endpoint& source, std::uint16_t to_port);
+
 // Whether an address can be one host's: nothing is sent to others in answer (RFC 1122 §3.2.1.3,
 // RFC 4443 §2.4 (e)).
 bool is_one_host(const Address& address);

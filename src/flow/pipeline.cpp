@@ -8,6 +8,14 @@
 #include "flow/frame.h"
 
 namespace turnpike::flow {
+namespace {
+
+bool discovers(const Setup& setup) {
+  return std::any_of(setup.listeners.begin(), setup.listeners.end(),
+                     [](const Listener& one) { return one.discovery.has_value(); });
+}
+
+}  // namespace
 
 Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& next_hops,
                    const WorkerPolicy& policy, const TokenSealer& tokens, WorkerCounters& counters,
@@ -27,6 +35,7 @@ Pipeline::Pipeline(const Setup& setup, const Tables& tables, NextHopResolver& ne
       tokens_(tokens),
       counters_(counters),
       strangers_(setup.strangers.sources, setup.strangers.key),
+      discoverers_(discovers(setup) ? setup.strangers.sources : 1, setup.strangers.key),
       ids_(setup.transaction_key, worker),
       icmp_receivers_(1024, setup.strangers.key),
       requests_(setup.requests,

@@ -93,7 +93,7 @@ class Pipeline {
   void classify_icmp(Packet& packet, std::size_t l4_size);
   void open_send(Packet& packet);
   void answer_classic(Instant now, Packet& packet);
-  void answer(Packet& packet, std::span<const std::uint8_t> bytes);
+  bool answer(Packet& packet, std::span<const std::uint8_t> bytes, const AnswerWay& way = {});
   bool is_answerable(const Packet& packet) const;
 
   // classify_dtls.cpp
@@ -101,7 +101,10 @@ class Pipeline {
   void answer_hello(Instant now, Packet& packet, const wire::ClientHello& hello);
   void answer_or_admit(Instant now, Packet& packet, const stun::MessageView& message);
   static stun::Attribute names_shard(stun::Method method);
+  Drop refuse_stranger(Instant now, const Packet& packet);
   bool may_answer_stranger(Instant now, Packet& packet);
+  bool may_answer_all(Instant now, Packet& packet, const StatelessResult& result);
+  void count_answer(const StatelessResult& result);
   void admit(Instant now, Packet& packet, const stun::MessageView& message,
              std::optional<AllocationSlot> known);
 
@@ -153,6 +156,7 @@ class Pipeline {
   WorkerCounters& counters_;
   SourceBuckets strangers_;
   TokenBucket all_strangers_;
+  SourceBuckets discoverers_;
   TransactionIds ids_;
   SourceBuckets icmp_receivers_;
   RequestLimits requests_;

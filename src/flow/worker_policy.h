@@ -20,13 +20,19 @@ namespace turnpike::flow {
 
 // How much each worker answers to those who haven't shown that they are where they say: challenges
 // and errors, which are larger than what asks for them (docs/protocol.md 9). A Binding's success is
-// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector. What a source has used
+// not counted: 60 bytes of IP for 48, it is worth nothing to a reflector. With all that RFC 5780
+// adds it is 96, and counted. What a source has used
 // comes back with requests from it that have a valid nonce, one for each that is admitted without
 // an allocation (RequestRates::per_source): challenges that nobody follows up are what counts.
 struct StrangerRates {
   TokenRate per_source{500, 2000};
   TokenRate all{50'000};
 };
+
+// How many answers with PADDING, or to another port than the request's (RESPONSE-PORT, RFC 5780),
+// each worker gives to one source, besides StrangerRates: the ones are long, the others may go to
+// somebody else behind the same NAT.
+inline constexpr TokenRate kDiscoveryPerSource{10, 50};
 
 // What the fast lane reads comes first, in one line.
 struct alignas(64) WorkerPolicy {
@@ -42,6 +48,7 @@ struct alignas(64) WorkerPolicy {
   policy::ClientRules clients;  // who is answered; the fast lane asks for bare Bindings alone
   StatelessAnswers stateless;
   StrangerRates strangers;
+  TokenRate discovery_per_source = kDiscoveryPerSource;
   RequestRates requests;
   // Our own errors: per worker, and of these to one receiver (IPv6: /64).
   std::uint32_t icmp_per_second = 100;

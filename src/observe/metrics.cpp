@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <sstream>
 #include <tuple>
 #include <utility>
@@ -126,22 +127,35 @@ void collect_ports(std::vector<MetricFamily>& out, const std::vector<PortHealth>
   }
 }
 
+// One family of workers' counters, told apart by a label.
+using WorkerMember = std::pair<const char*, Member<flow::WorkerCounters>>;
+void collect_by_label(std::vector<MetricFamily>& out, const MetricsSource& source, const char* name,
+                      const char* help, const char* label, std::span<const WorkerMember> members) {
+  FamilyWriter family(out, MetricType::Counter, name, help);
+  for (const auto& [value, member] : members) {
+    std::uint64_t sum = 0;
+    for (const flow::WorkerCounters* worker : source.workers)
+      sum += (worker->*member).get();
+    family.add({{label, value}}, sum);
+  }
+}
+
 void collect_answers(std::vector<MetricFamily>& out, const MetricsSource& source) {
   using Worker = flow::WorkerCounters;
-  static constexpr std::pair<const char*, Member<Worker>> kAnswers[] = {
-      {"binding_success", &Worker::binding_success},
-      {"400", &Worker::answered_400},
-      {"401", &Worker::answered_401},
-      {"420", &Worker::answered_420},
-      {"438", &Worker::answered_438}};
-  FamilyWriter family(out, MetricType::Counter, "stateless_answers_total",
-                      "Answers that workers gave by themselves, without any state");
-  for (const auto& [result, member] : kAnswers) {
-    std::uint64_t sum = 0;
-    for (const Worker* worker : source.workers)
-      sum += (worker->*member).get();
-    family.add({{"result", result}}, sum);
-  }
+  static constexpr WorkerMember kAnswers[] = {{"binding_success", &Worker::binding_success},
+                                              {"400", &Worker::answered_400},
+                                              {"401", &Worker::answered_401},
+                                              {"420", &Worker::answered_420},
+                                              {"438", &Worker::answered_438}};
+  collect_by_label(out, source, "stateless_answers_total",
+                   "Answers that workers gave by themselves, without state", "result", kAnswers);
+  static constexpr WorkerMember kDiscovery[] = {{"from_elsewhere", &Worker::from_elsewhere},
+                                                {"to_elsewhere", &Worker::to_elsewhere},
+                                                {"padded", &Worker::padded},
+                                                {"brief", &Worker::brief}};
+  collect_by_label(out, source, "nat_discovery_answers_total",
+                   "Bindings answered as RFC 5780 has it, or briefly where there were too many",
+                   "kind", kDiscovery);
 }
 
 void collect_rules(std::vector<MetricFamily>& out, const std::vector<RuleUse>& rules) {

@@ -47,6 +47,8 @@ constexpr Placement may_must(MethodSet may_set, MethodSet must_set) {
 constexpr std::array kRules{
     AttributeRule{Attribute::kMappedAddress, "MAPPED-ADDRESS", 8, 20, kNowhere, may(kBinding),
                   kNowhere},
+    AttributeRule{Attribute::kChangeRequest, "CHANGE-REQUEST", 4, 4, may(kBinding), kNowhere,
+                  kNowhere},
     AttributeRule{Attribute::kUsername, "USERNAME", 1, kTextMax, may(kAnswered), kNowhere,
                   kNowhere},
     AttributeRule{Attribute::kMessageIntegrity, "MESSAGE-INTEGRITY", 20, 20, may(kAll),
@@ -86,6 +88,9 @@ constexpr std::array kRules{
                   must(kBinding | kAllocate), kNowhere},
     AttributeRule{Attribute::kReservationToken, "RESERVATION-TOKEN", 8, 8, may(kAllocate),
                   may(kAllocate), kNowhere},
+    AttributeRule{Attribute::kPadding, "PADDING", 0, kAny, may(kBinding), may(kBinding), kNowhere},
+    AttributeRule{Attribute::kResponsePort, "RESPONSE-PORT", 2, 4, may(kBinding), kNowhere,
+                  kNowhere},
     AttributeRule{Attribute::kAdditionalAddressFamily, "ADDITIONAL-ADDRESS-FAMILY", 4, 4,
                   may(kAllocate), kNowhere, kNowhere},
     AttributeRule{Attribute::kAddressErrorCode, "ADDRESS-ERROR-CODE", 4, kTextMax + 4, kNowhere,
@@ -101,6 +106,10 @@ constexpr std::array kRules{
                   may(kAnswered)},
     AttributeRule{Attribute::kFingerprint, "FINGERPRINT", 4, 4, may(kAll), may(kAnswered),
                   may(kAnswered)},
+    AttributeRule{Attribute::kResponseOrigin, "RESPONSE-ORIGIN", 8, 20, kNowhere, may(kBinding),
+                  kNowhere},
+    AttributeRule{Attribute::kOtherAddress, "OTHER-ADDRESS", 8, 20, kNowhere, may(kBinding),
+                  kNowhere},
     AttributeRule{Attribute::kOrigin, "ORIGIN", 1, kTextMax, may(kAnswered), kNowhere, kNowhere},
     AttributeRule{Attribute::kMobilityTicket, "MOBILITY-TICKET", 0, kTextMax,
                   may(kAllocate | kRefresh), may(kAllocate | kRefresh), kNowhere},
@@ -168,14 +177,14 @@ const AttributeRule* find_attribute_rule(std::uint16_t type) {
   return place == kNoPlace ? nullptr : &kRules[place];
 }
 
-std::uint32_t must_have(Method method, Class message_class) {
+std::uint64_t must_have(Method method, Class message_class) {
   static constexpr auto kMust = [] {
-    std::array<std::array<std::uint32_t, kMethodBits>, 3> must{};
+    std::array<std::array<std::uint64_t, kMethodBits>, 3> must{};
     for (std::size_t i = 0; i < kRules.size(); ++i) {
       const Placement* columns[] = {&kRules[i].request, &kRules[i].success, &kRules[i].error};
       for (std::size_t column = 0; column < 3; ++column) {
         for (std::size_t bit = 0; bit < kMethodBits; ++bit)
-          must[column][bit] |= (columns[column]->must >> bit & 1U) << i;
+          must[column][bit] |= std::uint64_t{columns[column]->must >> bit & 1U} << i;
       }
     }
     return must;
@@ -203,7 +212,8 @@ bool is_known_method(std::uint16_t raw_method) {
 
 // Known but unexpected is understood: RFC 8489 §6.3 has such an attribute ignored, not refused.
 bool is_understood(std::uint16_t type, Method method) {
-  return bit_of(method) != kNone && find_attribute_rule(type) != nullptr;
+  return bit_of(method) != kNone && find_attribute_rule(type) != nullptr &&
+         !is_of_nat_discovery(type);
 }
 
 std::size_t unknown_attributes(const MessageView& message, std::span<std::uint16_t> out) {

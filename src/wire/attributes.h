@@ -54,6 +54,6 @@ inline std::uint8_t place_of(std::uint16_t type) {
 }
 
 // A bit, by place, for each attribute that must be in such a message.
-std::uint32_t must_have(Method method, Class message_class);
+std::uint64_t must_have(Method method, Class message_class);
 
 }  // namespace turnpike::stun

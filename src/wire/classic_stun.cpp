@@ -25,43 +25,51 @@ constexpr std::uint16_t kSharedSecretRequest = 0x0002;
 constexpr std::uint16_t kMappedAddress = 0x0001;
 constexpr std::uint16_t kResponseAddress = 0x0002;
 constexpr std::uint16_t kChangeRequest = 0x0003;
+constexpr std::uint16_t kSourceAddress = 0x0004;
+constexpr std::uint16_t kChangedAddress = 0x0005;
 constexpr std::uint16_t kErrorCode = 0x0009;
 constexpr std::uint16_t kUnknownAttributes = 0x000A;
 constexpr std::uint16_t kLastKnown = 0x000B;  // REFLECTED-FROM
-constexpr std::uint32_t kChangeFlags = 0x06;  // change IP, change port
 
 // A space at the end: the length of a phrase is a multiple of four here (RFC 3489 §11.2.9).
 constexpr std::string_view kUnknownPhrase = "Unknown Attribute   ";
 static_assert(kUnknownPhrase.size() % 4 == 0);
 
-// Whether the answer would have to come from another address, or go to one; or a attribute that
-// must be understood isn't. What RFC 3489 knows and has no meaning in a request is ignored.
-bool is_refused(std::uint16_t type, Bytes value) {
-  if (type == kResponseAddress) return true;
-  if (type == kChangeRequest)
-    return value.size() != 4 || (load_be32(value.data()) & kChangeFlags) != 0;
-  return (type == 0 || type > kLastKnown) && comprehension_required(type);
-}
+// What a request asks for.
+struct Asked {
+  bool can_change = false;  // set before it is read: there is another address
+  Origin origin = 0;
+  std::array<std::uint16_t, kAttributesMax> refused{};
+  std::size_t count = 0;  // of them
 
-struct Refused {
-  std::array<std::uint16_t, kAttributesMax> types{};
-  std::size_t count = 0;
+  void refuse(std::uint16_t type) {
+    const auto end = refused.begin() + static_cast<std::ptrdiff_t>(count);
+    if (std::find(refused.begin(), end, type) == end) refused[count++] = type;
+  }
 
-  void add(std::uint16_t type) {
-    const auto end = types.begin() + static_cast<std::ptrdiff_t>(count);
-    if (std::find(types.begin(), end, type) == end) types[count++] = type;
+  // The first of its kind counts. What RFC 3489 knows and has no meaning in a request is ignored.
+  void read(std::uint16_t type, Bytes value, bool first) {
+    if (type == kResponseAddress) return refuse(type);  // whoever asks would say where it goes
+    if (type == kChangeRequest && first) {
+      const Origin wanted = value.size() == 4 ? origin_of(load_be32(value.data())) : kChangeBoth;
+      if (value.size() != 4 || (wanted != 0 && !can_change)) return refuse(type);
+      origin = wanted;
+    }
+    if ((type == 0 || type > kLastKnown) && comprehension_required(type)) refuse(type);
   }
 };
 
 // False if an attribute reaches beyond the message, or there are too many.
-bool read_attributes(Bytes attributes, Refused& refused) {
+bool read_attributes(Bytes attributes, Asked& asked) {
   std::size_t counted = 0;
+  bool changes = false;
   while (!attributes.empty()) {
     if (attributes.size() < 4 || ++counted > kAttributesMax) return false;
     const std::uint16_t type = load_be16(attributes.data());
     const std::size_t size = load_be16(attributes.data() + 2);
     if (size % 4 != 0 || size > attributes.size() - 4) return false;
-    if (is_refused(type, attributes.subspan(4, size))) refused.add(type);
+    asked.read(type, attributes.subspan(4, size), !changes);
+    changes |= type == kChangeRequest;
     attributes = attributes.subspan(4 + size);
   }
   return true;
@@ -74,20 +82,33 @@ void write_header(std::uint8_t* out, std::uint16_t type, std::size_t size, Bytes
   std::memcpy(out + 4, request.data() + 4, 16);
 }
 
-std::size_t write_success(Bytes request, const Endpoint& client, std::uint8_t* out) {
-  const auto address = client.address.view();
-  write_header(out, kBindingResponse, 8 + address.size(), request);
-  std::uint8_t* at = out + kHeaderSize;
-  store_be16(at, kMappedAddress);
+std::uint8_t* write_address(std::uint8_t* at, std::uint16_t type, const Endpoint& endpoint) {
+  const auto address = endpoint.address.view();
+  store_be16(at, type);
   store_be16(at + 2, static_cast<std::uint16_t>(4 + address.size()));
-  store_be16(at + 4, static_cast<std::uint16_t>(client.address.family));
-  store_be16(at + 6, client.port);
+  store_be16(at + 4, static_cast<std::uint16_t>(endpoint.address.family));
+  store_be16(at + 6, endpoint.port);
   std::memcpy(at + 8, address.data(), address.size());
-  return kHeaderSize + 8 + address.size();
+  return at + 8 + address.size();
 }
 
-std::size_t write_refusal(Bytes request, const Refused& refused, std::uint8_t* out) {
-  const std::size_t listed = refused.count + refused.count % 2;
+std::size_t write_success(Bytes request, const Endpoint& client, const Listener& listener,
+                          Origin origin, std::uint8_t* out) {
+  std::uint8_t* at = write_address(out + kHeaderSize, kMappedAddress, client);
+  if (listener.discovery) {
+    const auto& origins = listener.discovery->origins;
+    at = write_address(at, kSourceAddress, origins[origin].external);
+    at = write_address(at, kChangedAddress, origins[kChangeBoth].external);
+  } else {
+    at = write_address(at, kSourceAddress, listener.public_endpoint());
+  }
+  const auto size = static_cast<std::size_t>(at - out);
+  write_header(out, kBindingResponse, size - kHeaderSize, request);
+  return size;
+}
+
+std::size_t write_refusal(Bytes request, const Asked& asked, std::uint8_t* out) {
+  const std::size_t listed = asked.count + asked.count % 2;
   const std::size_t size = 8 + kUnknownPhrase.size() + 4 + 2 * listed;
   write_header(out, kBindingError, size, request);
   std::uint8_t* at = out + kHeaderSize;
@@ -99,13 +120,14 @@ std::size_t write_refusal(Bytes request, const Refused& refused, std::uint8_t* o
   store_be16(at, kUnknownAttributes);
   store_be16(at + 2, static_cast<std::uint16_t>(2 * listed));
   for (std::size_t i = 0; i < listed; ++i)
-    store_be16(at + 4 + 2 * i, refused.types[std::min(i, refused.count - 1)]);
+    store_be16(at + 4 + 2 * i, asked.refused[std::min(i, asked.count - 1)]);
   return kHeaderSize + size;
 }
 
 }  // namespace
 
-ClassicResult answer_classic(Bytes bytes, const Endpoint& client, std::span<std::uint8_t> out) {
+ClassicResult answer_classic(Bytes bytes, const Endpoint& client, const Listener& listener,
+                             std::span<std::uint8_t> out) {
   if (bytes.size() < kHeaderSize || load_be32(bytes.data() + 4) == kMagicCookie) return {};
   const std::uint16_t type = load_be16(bytes.data());
   const std::size_t length = load_be16(bytes.data() + 2);
@@ -113,10 +135,12 @@ ClassicResult answer_classic(Bytes bytes, const Endpoint& client, std::span<std:
   if (kHeaderSize + length != bytes.size() || bytes.size() > kRequestMax)
     return {Classic::kMalformed, 0};
   if (type == kSharedSecretRequest) return {Classic::kSharedSecret, 0};
-  Refused refused;
-  if (!read_attributes(bytes.subspan(kHeaderSize), refused)) return {Classic::kMalformed, 0};
-  if (refused.count != 0) return {Classic::kUnknown, write_refusal(bytes, refused, out.data())};
-  return {Classic::kSuccess, write_success(bytes, client, out.data())};
+  Asked asked;
+  asked.can_change = listener.discovery.has_value();
+  if (!read_attributes(bytes.subspan(kHeaderSize), asked)) return {Classic::kMalformed, 0};
+  if (asked.count != 0) return {Classic::kUnknown, write_refusal(bytes, asked, out.data())};
+  return {Classic::kSuccess, write_success(bytes, client, listener, asked.origin, out.data()),
+          asked.origin};
 }
 
 }  // namespace turnpike::stun

@@ -19,6 +19,15 @@ const std::uint8_t kIntegrityPlace =
 const std::uint8_t kIntegritySha256Place =
     place_of(static_cast<std::uint16_t>(Attribute::kMessageIntegritySha256));
 
+// RFC 5780's, which are a listener's to know.
+const std::uint64_t kDiscoveryPlaces = [] {
+  std::uint64_t places = 0;
+  for (const Attribute type :
+       {Attribute::kChangeRequest, Attribute::kPadding, Attribute::kResponsePort})
+    places |= std::uint64_t{1} << place_of(static_cast<std::uint16_t>(type));
+  return places;
+}();
+
 constexpr std::size_t padded(std::size_t size) {
   return (size + 3) & ~std::size_t{3};
 }
@@ -97,12 +106,13 @@ ParseError MessageView::parse(Bytes bytes, MessageView& out) {
         view.has_unknown_ |= comprehension_required(raw_type);
       } else if (view.at_[place] == 0) {
         view.at_[place] = static_cast<std::uint16_t>(at);
-        view.present_ |= std::uint32_t{1} << place;
+        view.present_ |= std::uint64_t{1} << place;
       }
       sealed |= sha256 || type == Attribute::kMessageIntegrity;
     }
     at += kAttributeHeaderSize + padded(value_size);
   }
+  view.has_unknown_ |= (view.present_ & kDiscoveryPlaces) != 0;
   out = view;
   return ParseError::kNone;
 }
@@ -198,6 +208,13 @@ std::optional<std::uint16_t> MessageView::channel_number() const {
   const auto value = u32(Attribute::kChannelNumber);
   if (!value) return std::nullopt;
   return static_cast<std::uint16_t>(*value >> 16);
+}
+
+// RFC 5780 §7.5 calls the two bytes behind it padding: some count them in its length.
+std::optional<std::uint16_t> MessageView::response_port() const {
+  const auto value = sized_value(*this, Attribute::kResponsePort);
+  if (!value) return std::nullopt;
+  return load_be16(value->data());
 }
 
 std::optional<std::uint8_t> MessageView::requested_transport() const {

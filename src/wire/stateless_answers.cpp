@@ -57,8 +57,11 @@ StatelessResult close(MessageWriter& writer, const MessageView& request, Statele
                       bool to_stranger) {
   if (request.has_fingerprint()) writer.add_fingerprint();
   const std::size_t size = writer.finish().size();
-  if (size == 0) return {StatelessVerdict::kTooLong, StatelessAnswer::kNone, 0, to_stranger};
-  return {StatelessVerdict::kAnswered, answer, size, to_stranger};
+  if (size == 0) return {.verdict = StatelessVerdict::kTooLong, .to_stranger = to_stranger};
+  return {.verdict = StatelessVerdict::kAnswered,
+          .answer = answer,
+          .size = size,
+          .to_stranger = to_stranger};
 }
 
 // A cause is short: with it the answer is still smaller than a challenge.
@@ -67,21 +70,6 @@ StatelessResult refuse(const MessageView& request, std::uint16_t code, std::stri
   MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
   writer.add_error_code(code, cause);
   return close(writer, request, answer_of(code), to_stranger);
-}
-
-StatelessResult answer_binding(const MessageView& request, const Endpoint& client,
-                               std::span<std::uint8_t> out) {
-  std::array<std::uint16_t, kUnknownMax> unknown;
-  const std::size_t count = stun::unknown_attributes(request, unknown);
-  if (count != 0) {
-    MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
-    writer.add_error_code(420);
-    writer.add_unknown_attributes(std::span(unknown).first(count));
-    return close(writer, request, StatelessAnswer::k420, true);
-  }
-  MessageWriter writer(out, Class::kSuccess, request.method(), request.transaction_id());
-  writer.add_xor_address(Attribute::kXorMappedAddress, client);
-  return close(writer, request, StatelessAnswer::kBindingSuccess, false);
 }
 
 constexpr std::size_t kAmplificationMax = 3;
@@ -95,6 +83,90 @@ constexpr std::size_t attribute_size(std::size_t value_size) {
 // Of the headers around a STUN message.
 constexpr std::size_t ip_udp_size(Family family) {
   return (family == Family::kIpv4 ? 20 : 40) + 8;
+}
+
+// RFC 5780 §6: what a listener with discovery knows beyond others isn't unknown there.
+std::size_t unknown_to(const Listener& listener, const MessageView& request,
+                       std::span<std::uint16_t> out) {
+  const std::size_t count = stun::unknown_attributes(request, out);
+  if (!listener.discovery) return count;
+  const auto end = std::remove_if(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(count),
+                                  stun::is_of_nat_discovery);
+  return static_cast<std::size_t>(end - out.begin());
+}
+
+// What a Binding asks of a listener with discovery.
+struct DiscoveryRequest {
+  AnswerWay way;
+  bool asks = false;  // has an attribute of RFC 5780's
+  bool padded = false;
+  bool malformed = false;  // or has RESPONSE-PORT beside PADDING (RFC 5780 §7.5)
+};
+
+DiscoveryRequest read_discovery(const MessageView& request) {
+  DiscoveryRequest read;
+  if (!request.has_unknown()) return read;
+  if (request.has(Attribute::kChangeRequest)) {
+    const auto flags = request.u32(Attribute::kChangeRequest);
+    read.way.origin = origin_of(flags.value_or(0));
+    read.malformed |= !flags;
+    read.asks = true;
+  }
+  read.padded = request.has(Attribute::kPadding);
+  if (request.has(Attribute::kResponsePort)) {
+    read.way.to_port = request.response_port().value_or(0);
+    read.malformed |= read.way.to_port == 0 || read.padded;
+    read.asks = true;
+  }
+  read.asks |= read.padded;
+  return read;
+}
+
+// As far as three times the request goes, and the room.
+void add_padding(MessageWriter& writer, const MessageView& request, Family family,
+                 std::size_t room) {
+  const std::size_t around = ip_udp_size(family);
+  const std::size_t allowed =
+      std::min(kAmplificationMax * (around + request.bytes().size()) - around, room);
+  const std::size_t used = writer.size() + 4 + (request.has_fingerprint() ? kFingerprintSize : 0);
+  static constexpr std::array<std::uint8_t, kPaddingMost> kZeros{};
+  const std::size_t left = allowed > used ? (allowed - used) / 4 * 4 : 0;
+  writer.add(Attribute::kPadding, std::span(kZeros).first(std::min(left, kZeros.size())));
+}
+
+StatelessResult answer_binding(const MessageView& request, const Endpoint& client,
+                               const Listener& listener, std::span<std::uint8_t> room) {
+  const std::span<std::uint8_t> out = room.first(std::min(room.size(), kAnswerMax));
+  std::array<std::uint16_t, kUnknownMax> unknown;
+  const std::size_t count = unknown_to(listener, request, unknown);
+  if (count != 0) {
+    MessageWriter writer(out, Class::kError, request.method(), request.transaction_id());
+    writer.add_error_code(420);
+    writer.add_unknown_attributes(std::span(unknown).first(count));
+    return close(writer, request, StatelessAnswer::k420, true);
+  }
+  if (!listener.discovery) {
+    const std::size_t size = StatelessAnswers::answer_briefly(request, client, out);
+    return {.verdict = StatelessVerdict::kAnswered,
+            .answer = StatelessAnswer::kBindingSuccess,
+            .size = size};
+  }
+  const DiscoveryRequest asked = read_discovery(request);
+  if (asked.malformed) return refuse(request, 400, stun::reason_phrase(400), true, out);
+  const NatDiscovery& discovery = *listener.discovery;
+  MessageWriter writer(asked.padded ? room : out, Class::kSuccess, request.method(),
+                       request.transaction_id());
+  writer.add_xor_address(Attribute::kXorMappedAddress, client);
+  writer.add_address(Attribute::kMappedAddress, client);
+  writer.add_address(Attribute::kResponseOrigin, discovery.origins[asked.way.origin].external);
+  writer.add_address(Attribute::kOtherAddress, discovery.origins[kChangeBoth].external);
+  if (asked.padded) add_padding(writer, request, client.address.family, room.size());
+  StatelessResult result = close(writer, request, StatelessAnswer::kBindingSuccess, true);
+  result.way = asked.way;
+  result.padded = asked.padded;
+  result.rationed = asked.padded || asked.way.to_port != 0;
+  result.may_be_brief = !asked.asks;
+  return result;
 }
 
 StatelessResult challenge(std::uint16_t code, const MessageView& request, Family family,
@@ -119,6 +191,13 @@ std::size_t StatelessAnswers::challenge_size(std::size_t realm_size) {
          attribute_size(NonceKeeper::kSize) + kPasswordAlgorithmsSize + kFingerprintSize;
 }
 
+std::size_t StatelessAnswers::answer_briefly(const MessageView& request, const Endpoint& client,
+                                             std::span<std::uint8_t> out) {
+  MessageWriter writer(out, Class::kSuccess, request.method(), request.transaction_id());
+  writer.add_xor_address(Attribute::kXorMappedAddress, client);
+  return close(writer, request, StatelessAnswer::kBindingSuccess, false).size;
+}
+
 StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request,
                                          const Endpoint& client, const Listener& listener,
                                          bool known, std::span<std::uint8_t> room) const {
@@ -129,10 +208,10 @@ StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request
     return {};
   }
   if (request.message_class() == Class::kIndication && binding) {
-    return {StatelessVerdict::kIgnoreIndication, StatelessAnswer::kNone, 0, false};
+    return {.verdict = StatelessVerdict::kIgnoreIndication};
   }
   if (request.message_class() != Class::kRequest) return {};
-  if (binding) return answer_binding(request, client, out);
+  if (binding) return answer_binding(request, client, listener, room);
 
   const Endpoint& server = listener.endpoint;
   const Realm& realm = config_.realms[listener.realm];
@@ -162,7 +241,7 @@ StatelessResult StatelessAnswers::answer(Instant now, const MessageView& request
   if (realm.password_algorithms && !stun::algorithms_untampered(request, offered)) {
     return refuse(request, 400, "Password Algorithms Altered", false, out);
   }
-  return {StatelessVerdict::kAdmit, StatelessAnswer::kNone, 0, false};
+  return {.verdict = StatelessVerdict::kAdmit};
 }
 
 }  // namespace turnpike

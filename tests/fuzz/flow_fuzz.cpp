@@ -54,6 +54,21 @@ void run(FlowWorld& world, std::span<const std::uint8_t> frame, std::uint16_t ro
   judge(packet, buffer, sum_is_right);
 }
 
+// The listeners that do Binding alone have a second address and port.
+void discover(FlowWorld& world) {
+  for (Listener& listener : world.setup_.listeners) {
+    if (listener.endpoint.port != kStunOnlyPort) continue;
+    const bool v4 = listener.endpoint.address.family == Family::kIpv4;
+    listener.discovery.emplace();
+    for (const Origin origin : {Origin{0}, kChangePort, kChangeAddress, kChangeBoth}) {
+      Endpoint place = listener.endpoint;
+      if ((origin & kChangeAddress) != 0) place.address = v4 ? kRelay4 : kRelay6;
+      if ((origin & kChangePort) != 0) ++place.port;
+      listener.discovery->origins[origin] = {place, place};
+    }
+  }
+}
+
 struct Worlds {
   FlowWorld client4{Family::kIpv4, true, Address::v4(203, 0, 113, 200)};
   FlowWorld client6{Family::kIpv6, false};
@@ -66,6 +81,7 @@ struct Worlds {
           world->writer_->publish_permission(
               {allocation, relayed.public_address(), FlowWorld::kExpires});
       }
+      discover(*world);
     }
   }
 };
@@ -110,6 +126,7 @@ void as_payload(FlowWorld& world, std::span<const std::uint8_t> bytes, bool reas
   constexpr std::uint16_t kRoom = 128;
   const std::vector<std::vector<std::uint8_t>> frames{
       frame_of(from(world.client_, world.server_, bytes)),
+      frame_of(from(world.client_, {world.server_.address, kStunOnlyPort}, bytes)),
       frame_of(from({kPeer4, kPeerPort}, {kRelay4, kRelayPort4}, bytes)),
       frame_of(from({kPeer6, kPeerPort}, {kRelay6, kRelayPort6}, bytes)),
       icmp_frame(Family::kIpv4, bytes),

@@ -72,6 +72,7 @@ void read_everything(const MessageView& view) {
     require(!view.has(rule.type) || std::find(walked.begin(), walked.end(), type) != walked.end());
   }
   static_cast<void>(view.channel_number());
+  static_cast<void>(view.response_port());
   static_cast<void>(view.requested_transport());
   static_cast<void>(view.even_port_reserve());
   if (const auto code = view.error_code()) require(*code >= 300 && *code <= 699);
@@ -123,12 +124,35 @@ void check_placements(const MessageView& answer) {
   });
 }
 
-void ask(const MessageView& view, bool known) {
-  std::array<std::uint8_t, kAnswerMax> out;
+// One of four.
+const Listener& with_discovery() {
+  static const Listener listener = [] {
+    Listener one{kServer};
+    one.discovery.emplace();
+    for (const Origin origin : {Origin{0}, kChangePort, kChangeAddress, kChangeBoth}) {
+      Endpoint place = kServer;
+      if ((origin & kChangeAddress) != 0) ++place.address.bytes[3];
+      if ((origin & kChangePort) != 0) ++place.port;
+      one.discovery->origins[origin] = {place, place};
+    }
+    return one;
+  }();
+  return listener;
+}
+
+// No answer to a stranger is worth anything to a reflector.
+void check_size(std::size_t request, std::size_t answer) {
+  constexpr std::size_t kIpUdp = 28;
+  require(kIpUdp + answer <= 3 * (kIpUdp + request));
+}
+
+void ask(const MessageView& view, bool known, const Listener& listener) {
+  std::array<std::uint8_t, kPaddedAnswerMax> out;
   const StatelessResult result =
-      stateless_answers().answer(kNow, view, kClient, {kServer}, known, out);
+      stateless_answers().answer(kNow, view, kClient, listener, known, out);
   if (result.verdict == StatelessVerdict::kAnswered) {
-    require(result.size <= out.size());
+    require(result.size <= out.size() && (result.padded || result.size <= kAnswerMax));
+    check_size(view.bytes().size(), result.size);
     MessageView answer;
     require(MessageView::parse(Bytes(out).first(result.size), answer) == stun::ParseError::kNone);
     require(answer.transaction_id() == view.transaction_id());
@@ -152,29 +176,32 @@ void ask_with_a_real_nonce(const MessageView& view) {
   std::vector<std::uint8_t> bytes(view.bytes().begin(), view.bytes().end());
   std::copy_n(nonce.begin(), size, bytes.begin() + attribute->offset + 4);
   MessageView patched;
-  if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) ask(patched, true);
+  if (MessageView::parse(bytes, patched) == stun::ParseError::kNone) ask(patched, true, {kServer});
 }
 
-void ask_the_old_way(Bytes bytes) {
+void ask_the_old_way(Bytes bytes, const Listener& listener) {
   std::array<std::uint8_t, kAnswerMax> out;
   const stun::ClassicResult result =
-      stateless_answers().answer_classic(bytes, kClient, {kServer}, out);
+      stateless_answers().answer_classic(bytes, kClient, listener, out);
   require(result.size <= out.size());
   const bool answered =
       result.what == stun::Classic::kSuccess || result.what == stun::Classic::kUnknown;
   require(answered == (result.size != 0));
+  check_size(bytes.size(), result.size);
   if (answered) require(std::equal(out.begin() + 4, out.begin() + 20, bytes.begin() + 4));
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  ask_the_old_way({data, size});
+  ask_the_old_way({data, size}, {kServer});
+  ask_the_old_way({data, size}, with_discovery());
   MessageView view;
   if (MessageView::parse({data, size}, view) != stun::ParseError::kNone) return 0;
   read_everything(view);
   write_again(view);
-  ask(view, false);
+  ask(view, false, {kServer});
+  ask(view, false, with_discovery());
   ask_with_a_real_nonce(view);
   return 0;
 }

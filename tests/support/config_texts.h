@@ -70,6 +70,7 @@ inline std::vector<std::string> every_key() {
                                   "[tcp_relay]",
                                   "[[certificate]]",
                                   "[own_host]",
+                                  "[nat_discovery]",
                                   "[relay_ports]",
                                   "[auth]",
                                   "[[auth.users]]",

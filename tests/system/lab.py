@@ -292,7 +292,8 @@ class OwnedLab(Lab):
     def connect(self):
         pass  # the devices come with the relay
 
-    def start_relay(self, *flags, directory, workers=1, gateways=()):
+    def start_relay(self, *flags, directory, workers=1, gateways=(), more_north=(), more_config=""):
+        north = [f"{self.SERVER4}/24", f"{self.SERVER6}/64", *more_north]
         config = Path(directory) / "owned.toml"
         config.write_text(
             f"""
@@ -300,12 +301,12 @@ workers = {workers}
 idle_sleep_us = 50
 [[port]]
 device = "tap:north"
-addresses = ["{self.SERVER4}/24", "{self.SERVER6}/64"]
+addresses = {north}
 [[port]]
 device = "tap:south"
 addresses = ["{self.RELAY4}/24", "{self.RELAY6}/64"]
 gateway = {list(gateways)}
-"""
+{more_config}"""
         )
         relay = super().start_relay("--config", config, *flags, ports=())
         for host, name, addresses, gateways in (

@@ -71,11 +71,13 @@ def test_classic_binding_is_answered(lab, relay):
         answer = sock.recv(2000)
         port = struct.pack("!H", sock.getsockname()[1])
         assert answer == (
-            bytes.fromhex("0101000c")
+            bytes.fromhex("01010018")
             + identity
             + bytes.fromhex("000100080001")
             + port
             + bytes(map(int, lab.CLIENT4.split(".")))
+            + bytes.fromhex("0004000800010d96")
+            + bytes(map(int, lab.SERVER4.split(".")))
         )
     before = relay.total("turnpike_dropped_packets_total", reason="shared_secret")
     sock.sendto(struct.pack("!HH", 2, 0) + os.urandom(16), (lab.SERVER4, 3478))

@@ -20,7 +20,7 @@ TEST(AttributeTable, NamesEveryRuleOnceWithAPlace) {
       EXPECT_EQ(place->must & ~place->may, 0) << rule.name;
     }
   }
-  EXPECT_EQ(find_attribute_rule(0x0003), nullptr);
+  EXPECT_EQ(find_attribute_rule(0x0002), nullptr);
   EXPECT_EQ(find_attribute_rule(0xFFFF), nullptr);
 }
 
@@ -43,7 +43,7 @@ TEST(AttributeTable, SaysWhatEachTurnMessageMustCarry) {
 TEST(AttributeTable, KnownButUnexpectedIsUnderstood) {
   EXPECT_TRUE(is_understood(0x000D, Method::kBinding));
   EXPECT_TRUE(is_understood(0x0019, Method::kRefresh));
-  EXPECT_FALSE(is_understood(0x0003, Method::kBinding));   // CHANGE-REQUEST (docs/protocol.md 34)
+  EXPECT_FALSE(is_understood(0x0003, Method::kBinding));   // CHANGE-REQUEST: a listener's to know
   EXPECT_FALSE(is_understood(0x0024, Method::kBinding));   // ICE's PRIORITY
   EXPECT_FALSE(is_understood(0x001B, Method::kAllocate));  // ACCESS-TOKEN (docs/protocol.md 36)
   EXPECT_FALSE(is_known_method(0x002));                    // Shared Secret

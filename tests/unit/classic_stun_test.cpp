@@ -15,6 +15,7 @@ using test::Buffer;
 using test::hex;
 
 const Endpoint kClient{Address::v4(198, 51, 100, 7), 0x9C40};
+const Endpoint kServer{Address::v4(192, 0, 2, 1), 3478};
 
 constexpr std::string_view kId = "000102030405060708090a0b0c0d0e0f";
 
@@ -27,22 +28,26 @@ struct Answer {
   Buffer bytes;
 };
 
-Answer answer(const Buffer& bytes, const Endpoint& client = kClient) {
+Answer answer(const Buffer& bytes, const Endpoint& client = kClient,
+              const Endpoint& server = kServer) {
   std::array<std::uint8_t, 548> out{};
-  const ClassicResult result = answer_classic(bytes, client, out);
+  const ClassicResult result = answer_classic(bytes, client, {.endpoint = server}, out);
   return {result.what, {out.begin(), out.begin() + static_cast<std::ptrdiff_t>(result.size)}};
 }
 
 TEST(ClassicStun, BareBindingGetsItsMappedAddressAndItsWholeId) {
   const Answer got = answer(request("0001 0000"));
   EXPECT_EQ(got.what, Classic::kSuccess);
-  EXPECT_EQ(got.bytes, hex("0101 000c" + std::string(kId) + "0001 0008 0001 9c40 c6336407"));
+  EXPECT_EQ(got.bytes, hex("0101 0018" + std::string(kId) +
+                           "0001 0008 0001 9c40 c6336407 0004 0008 0001 0d96 c0000201"));
 }
 
 TEST(ClassicStun, AnswersIpv6Too) {
-  const Answer got = answer(request("0001 0000"), {*Address::parse("2001:db8::1"), 1});
-  EXPECT_EQ(got.bytes, hex("0101 0018" + std::string(kId) +
-                           "0001 0014 0002 0001 20010db8000000000000000000000001"));
+  const Answer got = answer(request("0001 0000"), {*Address::parse("2001:db8::1"), 1},
+                            {*Address::parse("2001:db8::2"), 3478});
+  EXPECT_EQ(got.bytes, hex("0101 0030" + std::string(kId) +
+                           "0001 0014 0002 0001 20010db8000000000000000000000001"
+                           "0004 0014 0002 0d96 20010db8000000000000000000000002"));
 }
 
 // Debian's `stun` begins with a CHANGE-REQUEST of no flag.

@@ -63,7 +63,7 @@ std::map<std::string, Change> all_changes() {
       of_other_users{{"other_realm.users", kLive}}, of_other_peers{{"other_realm.peers", kLive}},
       of_clients{{"clients", kLive}}, of_payload{{"payload", kLive}},
       of_identity{{"identity", kLive}}, of_streams{{"streams", kRestart}},
-      of_tcp_relay{{"tcp_relay", kRestart}};
+      of_tcp_relay{{"tcp_relay", kRestart}}, of_discovery{{"nat_discovery", kRestart}};
   const std::string list = testing::TempDir() + "difference-list";
   std::ofstream(list) << "10.0.0.0/8\n";
   const auto rule = [](const std::string& text) {
@@ -165,6 +165,13 @@ std::map<std::string, Change> all_changes() {
       {"streams.idle_s", {"streams.idle_s = 50", of_streams}},
       {"streams.client_authorities", {"streams.client_authorities = \"/ca.pem\"", of_streams}},
       {"own_host.udp", {"own_host.udp = false", {{"own_host", kRestart}}}},
+      {"nat_discovery.addresses",
+       {"nat_discovery.addresses = [\"192.0.2.1\", \"192.0.2.2\"]", of_discovery}},
+      {"nat_discovery.external",
+       {"nat_discovery = { addresses = [\"192.0.2.1\", \"192.0.2.2\"], "
+        "external = [\"203.0.113.1\", \"203.0.113.2\"] }",
+        of_discovery}},
+      {"nat_discovery.ports", {"nat_discovery.ports = [3478, 3480]", of_discovery}},
       {"relay_ports.min", {"relay_ports.min = 50000", {{"relay_ports", kRestart}}}},
       {"relay_ports.max", {"relay_ports.max = 60001", {{"relay_ports", kRestart}}}},
       {"auth.users", {"auth.users = [{ name = \"bob\", password = \"secret\" }]", of_users}},
@@ -238,7 +245,8 @@ std::map<std::string, Change> all_changes() {
        {"limits.requests_per_allocation_per_second", "limits.requests_per_allocation_burst",
         "limits.requests_per_source_per_second", "limits.requests_per_source_burst",
         "limits.challenges_per_source_per_second", "limits.challenges_per_source_burst",
-        "limits.challenges_per_second", "limits.lifetime_min_s", "limits.lifetime_max_s"})
+        "limits.challenges_per_second", "limits.discovery_per_source_per_second",
+        "limits.discovery_per_source_burst", "limits.lifetime_min_s", "limits.lifetime_max_s"})
     number(key, kLive);
   for (const std::string kind : {"bandwidth", "packet_rate"}) {
     for (const char* of : {"", "_per_realm", "_per_user", "_per_allocation"}) {
@@ -275,7 +283,7 @@ TEST(Difference, IsFoundOfEachKeyByItsNameAndNoOther) {
                                      "streams",     "own_host",      "certificate",
                                      "clients",     "payload",       "payload.rule",
                                      "identity",    "identity.rule", "identity.class",
-                                     "tcp_relay"};
+                                     "tcp_relay",   "nat_discovery"};
   std::size_t seen = 0;
   for (const std::string& key : every_key()) {
     if (tables.contains(key)) continue;

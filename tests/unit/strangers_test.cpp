@@ -327,7 +327,7 @@ TEST_F(Strangers, OfClassicStunAreAnswered) {
   const auto out = read(packet);
   ASSERT_TRUE(out);
   EXPECT_EQ(out->destination, (Endpoint{kClient4, 777}));
-  EXPECT_EQ(out->payload.size(), 32U);
+  EXPECT_EQ(out->payload.size(), 44U);
   EXPECT_EQ(get16(out->payload.data()), 0x0101);
   EXPECT_EQ(world_.counters_.binding_success.get(), 1U);
 }
