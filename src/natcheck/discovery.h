@@ -16,7 +16,7 @@ struct Discovery {
 };
 
 // Asks the server of `path` at `port`. `patience`: how long for what may be silent; there are at
-// most three such waits, and two seconds more for their pace. Throws std::system_error.
+// most four such waits, and two seconds more for their pace. Throws std::system_error.
 Discovery discover(const Path& path, std::uint16_t port, Clock::duration patience);
 
 }  // namespace turnpike::natcheck

@@ -1,5 +1,5 @@
-// A way is found by asking the kernel: a datagram socket that is bound to an interface connects
-// where that interface leads to, and then has the source address that goes with it.
+// A way is found by asking the kernel: for a route, and for the source address that goes with it,
+// which a datagram socket has once it is bound to the interface and connected.
 #include "natcheck/path.h"
 
 #include <ifaddrs.h>
@@ -16,6 +16,8 @@
 #include <optional>
 #include <stdexcept>
 #include <system_error>
+
+#include "natcheck/route.h"
 
 namespace turnpike::natcheck {
 namespace {
@@ -90,6 +92,7 @@ std::vector<Path> find_paths(const std::vector<Address>& servers, const std::str
     const std::size_t before = paths.size();
     for (const Address& server : servers) {
       if (wanted && wanted->family != server.family) continue;
+      if (!leads_to(interface.name, server)) continue;
       const auto source = source_to(server, interface.name);
       if (source) paths.push_back({interface.name, wanted ? *wanted : *source, server});
     }
