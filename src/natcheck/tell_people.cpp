@@ -9,6 +9,7 @@
 namespace turnpike::natcheck {
 namespace {
 
+constexpr std::size_t kIndent = 16, kWidth = 78;
 constexpr double kIceKeepalive_s = 15;  // RFC 8445 §11
 
 enum class Mood : std::uint8_t { kPlain, kGood, kSoSo, kBad };
@@ -106,29 +107,31 @@ class Teller {
   }
 
   void line(std::string_view title, std::string_view value, Mood mood = Mood::kPlain) {
-    std::string padded(title);
-    padded.resize(14, ' ');
-    text_ += "  " + padded + painted(value, mood) + "\n";
+    text_ += titled(title) + painted(value, mood) + "\n";
   }
 
-  // Folded at 78 characters, under the value it explains.
-  void note(std::string_view sentence) {
-    constexpr std::size_t kIndent = 16, kWidth = 78;
-    std::size_t column = 0;
+  static std::string titled(std::string_view title) {
+    std::string padded = "  " + std::string(title);
+    padded.resize(kIndent, ' ');
+    return padded;
+  }
+
+  // Under the value that it explains.
+  void note(std::string_view sentence) { fold(std::string(kIndent, ' '), sentence); }
+
+  // Behind what the first line begins with, folded at the width of a terminal.
+  void fold(std::string row, std::string_view sentence) {
     while (!sentence.empty()) {
       const std::size_t end = std::min(sentence.find(' '), sentence.size());
-      if (column == 0 || column + 1 + end > kWidth) {
-        text_ += (column == 0 ? "" : "\n") + std::string(kIndent, ' ');
-        column = kIndent;
-      } else {
-        text_ += ' ';
-        ++column;
+      if (row.size() > kIndent && row.size() + 1 + end > kWidth) {
+        text_ += row + "\n";
+        row.assign(kIndent, ' ');
       }
-      text_ += sentence.substr(0, end);
-      column += end;
+      if (row.size() > kIndent) row += ' ';
+      row += sentence.substr(0, end);
       sentence.remove_prefix(std::min(end + 1, sentence.size()));
     }
-    text_ += "\n";
+    text_ += row + "\n";
   }
 
   void tell_path(const PathReport& path, const Report& report) {
@@ -145,13 +148,8 @@ class Teller {
       tell_turn(way, turn);
     line("Relay needed", text_of(path.found.relay), mood_of(path.found.relay));
     note(advice_of(path.found.relay));
-    for (const std::string& doubt : doubts(path, report.lifetime_asked)) {
-      line("Can't tell", "");
-      text_.pop_back();
-      text_.erase(text_.find_last_not_of(' ') + 1);
-      text_ += "\n";
-      note(doubt);
-    }
+    for (const std::string& doubt : doubts(path, report.lifetime_asked))
+      fold(titled("Can't tell"), doubt);
   }
 
   void tell_udp(const Discovery& udp) {
