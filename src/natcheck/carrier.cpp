@@ -149,10 +149,12 @@ bool Carrier::send(stun::Bytes message, Clock::time_point deadline) {
 }
 
 std::optional<std::vector<std::uint8_t>> Carrier::receive(Clock::time_point deadline) {
-  for (;;) {
+  // Also where there is always something to read.
+  while (Clock::now() < deadline) {
     if (auto message = take_message()) return message;
     if (over_ || !read_some(deadline)) return std::nullopt;
   }
+  return std::nullopt;
 }
 
 std::optional<std::vector<std::uint8_t>> Carrier::take_message() {

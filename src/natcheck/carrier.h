@@ -32,7 +32,8 @@ struct TlsShown {
 
 class Carrier {
  public:
-  // Connects; takes at most `patience`. `error` says why there is none: a few words.
+  // Connects, and shakes hands; takes at most `patience`. `error` says in a few words why there is
+  // none. A certificate that isn't trusted is no reason: tls() tells of it.
   static std::unique_ptr<Carrier> open(Way way, const Path& path, std::uint16_t port,
                                        const TlsSettings& tls, Clock::duration patience,
                                        std::string& error);
@@ -41,7 +42,7 @@ class Carrier {
 
   Way way() const { return way_; }
   const TlsShown& tls() const { return shown_; }
-  // Without a certificate that is trusted all else is still told: this says only that it came.
+  // False: it couldn't be sent whole by `deadline`.
   bool send(stun::Bytes message, Clock::time_point deadline);
   // The next message, of STUN or ChannelData, without padding; nullopt: none by `deadline`, or
   // is_over().

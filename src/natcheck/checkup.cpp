@@ -39,7 +39,6 @@ StreamReport check_stream(Way way, const Path& path, std::uint16_t port, const T
   return report;
 }
 
-// The time of day is of no use for the rest.
 std::int64_t unix_now_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())

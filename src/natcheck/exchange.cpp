@@ -18,6 +18,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPace{100};        // between new questions
 constexpr milliseconds kFirstPause{250};  // before the second try; doubled after each
 constexpr std::size_t kDatagramMax = 65536;
+constexpr int kReadsMax = 64;  // in a row: a flood ends nothing
 
 class Asking {
  public:
@@ -117,7 +118,7 @@ class Asking {
 
   void read_all(int fd) {
     static thread_local std::array<std::uint8_t, kDatagramMax> room;
-    for (;;) {
+    for (int i = 0; i < kReadsMax; ++i) {
       sockaddr_storage from{};
       socklen_t size = sizeof from;
       const ssize_t got =
@@ -150,7 +151,7 @@ class Asking {
 
   // Which of the questions an ICMP error is about stands in the queue of the socket's errors.
   void read_errors(int fd) {
-    for (;;) {
+    for (int i = 0; i < kReadsMax; ++i) {
       sockaddr_storage about{};
       std::array<std::uint8_t, 512> control{};
       msghdr message{};
@@ -161,13 +162,13 @@ class Asking {
       if (recvmsg(fd, &message, MSG_ERRQUEUE) < 0) return;
       if (message.msg_namelen == 0) continue;
       const Endpoint to = endpoint_of(about);
-      for (std::size_t i = 0; i < questions_.size(); ++i) {
-        const Question& question = questions_[i];
+      for (std::size_t n = 0; n < questions_.size(); ++n) {
+        const Question& question = questions_[n];
         // Whose answer takes another way may have it nevertheless.
-        if (!plans_[i].over && question.outcome != Outcome::kNotAsked &&
+        if (!plans_[n].over && question.outcome != Outcome::kNotAsked &&
             question.from->get() == fd && question.to == to && question.options.padding == 0 &&
             !question.own_request)
-          end(i, Outcome::kUnreachable);
+          end(n, Outcome::kUnreachable);
       }
     }
   }

@@ -2,6 +2,7 @@
 // for a mistake of usage.
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -27,6 +28,7 @@ bool wants_colours() {
 
 int main(int argc, char** argv) {
   using namespace turnpike::natcheck;
+  std::signal(SIGPIPE, SIG_IGN);  // a server that hangs up is told of
   try {
     auto asked = read_options(argc, argv);
     hide_secrets(argc, argv);

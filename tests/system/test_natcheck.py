@@ -1,9 +1,12 @@
 """turnpike-natcheck names each NAT through coturn with two addresses, says what a server can't tell, and checks TURN."""
 
+import contextlib
 import json
 import os
 import pty
+import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -266,6 +269,40 @@ def test_server_that_is_not_there_is_told_soon(nats):
     assert status == NOT_REACHED and only_path(report)["udp"]["outcome"] in ("unreachable", "silent")
     status, _, err = end(begin(nats.site("port"), "no-such-name.invalid"), 60)
     assert status == NOT_REACHED and "no-such-name.invalid" in err
+
+
+def test_server_that_floods_is_left_in_time(nats):
+    stopped = threading.Event()
+    with nats.server.inside():
+        listener = socket.create_server((nats.SERVER4[0], 7478))
+    listener.settimeout(0.1)
+
+    def flood(sock):
+        with sock, contextlib.suppress(OSError):
+            sock.settimeout(1)
+            while not stopped.is_set():
+                sock.sendall((bytes.fromhex("001100002112a442") + bytes(12)) * 1000)
+
+    def serve():
+        while not stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                threads.append(threading.Thread(target=flood, args=(listener.accept()[0],)))
+                threads[-1].start()
+
+    threads = [threading.Thread(target=serve)]
+    threads[0].start()
+    try:
+        words = ("--user", "alice", "--password", PASSWORD, "--turn", "tcp", "--timeout", 1, "--tls-port", 9)
+        status, report = check(nats.site("port"), f"{nats.SERVER4[0]}:7478", *words)
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+        listener.close()
+    assert status == TURN_FAILS and report["seconds"] < 30
+    path = only_path(report)
+    assert path["tcp"]["connected"] and not path["tcp"]["answered"]
+    assert "no answer" in path["turn"][0]["error"]
 
 
 def test_each_interface_is_looked_from_or_the_chosen_one(nats):
