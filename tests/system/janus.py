@@ -74,7 +74,7 @@ class Janus:
             with contextlib.suppress(OSError):
                 return self.ask("/janus/info")["janus"] == "server_info"
 
-        wait_for(ready, 30, "Janus ready")
+        wait_for(ready, 20, "Janus ready")
 
     def answer(self, offer, relayed_only=False):
         """The answer of an echo test to an offer of SDP."""

@@ -47,13 +47,13 @@ def talk(lab, server, relayed_only=False, seconds=2):
     with call(lab.client, "chromium", query, content=FAR_END, answer=answer, longest_s=LONGEST_S) as page:
 
         def seen_and_heard():
-            assert "error" not in page.report
+            assert "error" not in page.report and page.report.get("state") != "failed"
             return page.report.get("frames", 0) >= 10 and page.report["audio"] >= 50
 
         try:
             wait_for(seen_and_heard, LONGEST_S - 30, "audio and video that came back")
             frames, until = page.report["frames"], time.monotonic() + seconds
-            wait_for(lambda: time.monotonic() > until and page.report["frames"] > frames, 20, "a call that goes on")
+            wait_for(lambda: time.monotonic() > until and page.report["frames"] > frames, 15, "a call that goes on")
             return page.report, server.info()
         except AssertionError as error:
             raise AssertionError(f"{error}\n{page.report}\n{page.output()}\n{server.output()[-3000:]}") from None

@@ -13,7 +13,7 @@ import pytest
 import turn_client as turn
 from certificates import authority, make_certificate
 from lab import PATIENCE_S, wait_for
-from test_streams import Streaming, ok
+from test_streams import Streaming, is_closed, ok
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "nginx"
 MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -147,3 +147,13 @@ def test_the_relay_is_there_and_knows_its_clients(lab, nginx, folder, how, famil
         assert client.receive_any() == ("channel", 0x4000, b"and back")
     ok(client.refresh(0))
     sock.close()
+
+
+def test_who_says_himself_whose_he_is_isnt_heard(lab, relay, nginx):
+    with lab.client.inside():
+        sock = socket.create_connection((lab.SERVER4, 443), timeout=max(10, PATIENCE_S))
+    client = Streaming(sock, None)
+    sock.sendall(f"PROXY TCP4 198.18.0.7 {lab.SERVER4} 4321 443\r\n".encode())
+    client.send_raw(turn.build(turn.BINDING, turn.REQUEST, bytes(12), []))
+    assert is_closed(client)
+    assert relay.total("turnpike_stream_ends_total", reason="not_stun") == 1
