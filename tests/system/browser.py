@@ -1,4 +1,4 @@
-"""A headless browser (Chromium or Firefox) with our page browser_call.html, which tells what it does.
+"""A headless browser (Chromium or Firefox) with a page of ours, browser_call.html or another, which tells what it does.
 
 The page comes from a server on the browser's own 127.0.0.1: so it may use the camera, which is a faked one.
 """
@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 CALL = Path(__file__).with_name("browser_call.html")
-# It ends after so long, whatever becomes of the test.
+# It ends after so long where nothing else is said, whatever becomes of the test.
 LONGEST_S = 60
 
 FIREFOX_PREFERENCES = {
@@ -81,19 +81,22 @@ class Page:
         return self.log.read_text(errors="replace")[-4000:]
 
 
-def serve(host, page):
+def serve(host, page, content, answer):
     """The server, in the namespace of `host`, at a port of its own."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             found = self.path.split("?")[0] == "/call"
-            body = CALL.read_bytes() if found else b""
+            body = content.read_bytes() if found else b""
             self.answer(200 if found else 404, body)
 
         def do_POST(self):
-            report = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/answer":
+                self.answer(200, answer(body.decode()).encode())
+                return
             if "error" not in page.report:  # the first one stays
-                page.report = report
+                page.report = json.loads(body)
             self.answer(204)
 
         def answer(self, status, body=b""):
@@ -110,12 +113,15 @@ def serve(host, page):
 
 
 @contextlib.contextmanager
-def call(host, name, query, trusted=None):
-    """A browser that calls itself, in the namespace of `host`, and trusts a certificate of PEM: gives its Page."""
+def call(host, name, query, trusted=None, content=CALL, answer=None, longest_s=LONGEST_S):
+    """A browser with the page `content`, in the namespace of `host`, that trusts a certificate of PEM: gives its Page.
+
+    `answer` makes of an offer that the page posts to /answer, SDP as text, what it is answered.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         home = Path(directory)
         page = Page(home)
-        server = serve(host, page)
+        server = serve(host, page, content, answer)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = BROWSERS[name](home, f"http://127.0.0.1:{server.server_port}/call?{query}")
         if trusted is not None:
@@ -124,7 +130,7 @@ def call(host, name, query, trusted=None):
             raise AssertionError(f"{command[0]} is not installed: deploy/install-deps --tests")
         with open(page.log, "w") as log:
             browser = host.start(
-                *["timeout", "--signal=KILL", LONGEST_S, *command],
+                *["timeout", "--signal=KILL", longest_s, *command],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
