@@ -37,6 +37,12 @@ inline void take_tags_off(flow::Packet& packet, FrameNotes& notes) {
   packet.tag_bytes = notes.tags.size;
 }
 
+// Those that were taken off.
+inline flow::VlanTags tags_of(const flow::Packet& packet) {
+  return packet.tag_bytes == 0 ? flow::VlanTags{}
+                               : notes_of(static_cast<const rte_mbuf*>(packet.cookie)).tags;
+}
+
 // Puts them on again, where they were.
 inline void put_tags_back(flow::Packet& packet, const FrameNotes& notes) {
   if (packet.tag_bytes == 0) return;

@@ -273,11 +273,8 @@ void Worker::dispose(Instant now, flow::Packet& packet) {
       return;
     case flow::Verdict::kTransmitBack:
       // An answer that is to come in fragments (PADDING, RFC 5780).
-      if (packet.length - packet.l3 > packet.path_mtu) [[unlikely]] {
-        const flow::VlanTags tags =
-            packet.tag_bytes == 0 ? flow::VlanTags{} : notes_of(mbuf_of(packet)).tags;
-        return transmitter_.transmit_by(packet.port, tags, packet);
-      }
+      if (packet.length - packet.l3 > packet.path_mtu) [[unlikely]]
+        return transmitter_.transmit_by(packet.port, tags_of(packet), packet);
       put_tags_back(packet, notes_of(mbuf_of(packet)));
       sync(packet);
       return transmitter_.enqueue(packet.port, mbuf_of(packet));
@@ -339,8 +336,7 @@ bool Worker::take_fragments(Instant now) {
 void Worker::put_together(Instant now, flow::Packet& packet, const flow::Fragment& fragment) {
   sync(packet);
   const std::uint16_t port = packet.port;  // the packet may be in the frame's own notes, which go
-  flow::VlanTags tags;
-  if (packet.tag_bytes != 0) tags = notes_of(mbuf_of(packet)).tags;
+  const flow::VlanTags tags = tags_of(packet);
   std::optional<AllocationSlot> owner;
   if (fragment.first()) owner = pipeline_->owner_of_fragment(now, packet);
   rte_mbuf* whole = reassembly_->add(now, packet, fragment, owner);
@@ -421,19 +417,17 @@ void Worker::to_kernel(flow::Packet& packet) {
   ExceptionPath* path = fabric_.exceptions[packet.port].get();
   told_kernel_ |= path != nullptr;
   counters_.to_kernel.add();
-  const FrameNotes& notes = notes_of(mbuf_of(packet));
   const bool plain = packet.family == Family::kIpv6 ||
                      packet.l4 - packet.l3 == static_cast<int>(wire::ipv4::kMinSize);
   if (path != nullptr && packet.reassembled && plain &&
       packet.length - packet.l3 > KernelPieces::kMtu) {
-    KernelPieces pieces(*path, config_.number,
-                        packet.tag_bytes == 0 ? flow::VlanTags{} : notes.tags);
+    KernelPieces pieces(*path, config_.number, tags_of(packet));
     if (!flow::fragment(packet, KernelPieces::kMtu, transmitter_.next_fragment_id(), pieces))
       count_drop(flow::Drop::kFragmentRejected);
     if (pieces.lost() != 0) count_drop(flow::Drop::kExceptionRingFull, pieces.lost());
     return rte_pktmbuf_free(mbuf_of(packet));
   }
-  put_tags_back(packet, notes);
+  put_tags_back(packet, notes_of(mbuf_of(packet)));
   if (path != nullptr && !path->to_kernel(config_.number, packet.data, packet.length)) {
     count_drop(flow::Drop::kExceptionRingFull);
   }

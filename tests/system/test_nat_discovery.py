@@ -18,7 +18,6 @@ PORTS = 3478, 3479
 SERVERS = {4: (Lab.SERVER4, "10.201.1.3"), 6: (Lab.SERVER6, "fd20:1::3")}
 CLIENTS = {4: Lab.CLIENT4, 6: Lab.CLIENT6}
 IP_UDP = {4: 28, 6: 48}
-# A test asks much from one address.
 TABLE = f"""
 [nat_discovery]
 addresses = ["{SERVERS[4][0]}", "{SERVERS[4][1]}", "{SERVERS[6][0]}", "{SERVERS[6][1]}"]
@@ -29,18 +28,17 @@ addresses = ["{SERVERS[4][0]}", "{SERVERS[4][1]}", "{SERVERS[6][0]}", "{SERVERS[
 def world(request, tmp_path_factory):
     """(lab, relay)"""
     directory = tmp_path_factory.mktemp("discovery")
-    if request.param == "owned":
-        lab = OwnedLab()
-        relay = lab.start_relay(
-            directory=directory, more_north=(SERVERS[4][1] + "/24", SERVERS[6][1] + "/64"), more_config=TABLE
-        )
-    else:
-        lab = Lab()
-        lab.relay.ip("addr", "add", SERVERS[4][1] + "/24", "dev", "north")
-        lab.relay.ip("addr", "add", SERVERS[6][1] + "/64", "dev", "north", "nodad")
-        (directory / "discovery.toml").write_text(TABLE)
-        relay = lab.start_relay("--config", directory / "discovery.toml", driver=request.param)
+    lab = OwnedLab() if request.param == "owned" else Lab()
     try:
+        if request.param == "owned":
+            relay = lab.start_relay(
+                directory=directory, more_north=(SERVERS[4][1] + "/24", SERVERS[6][1] + "/64"), more_config=TABLE
+            )
+        else:
+            lab.relay.ip("addr", "add", SERVERS[4][1] + "/24", "dev", "north")
+            lab.relay.ip("addr", "add", SERVERS[6][1] + "/64", "dev", "north", "nodad")
+            (directory / "discovery.toml").write_text(TABLE)
+            relay = lab.start_relay("--config", directory / "discovery.toml", driver=request.param)
         yield lab, relay
         assert relay.stop() == 0, relay.output()
     finally:

@@ -90,10 +90,10 @@ class FlowDiscovery : public testing::TestWithParam<std::tuple<Family, bool>> {
 INSTANTIATE_TEST_SUITE_P(Families, FlowDiscovery,
                          testing::Combine(testing::Values(Family::kIpv4, Family::kIpv6),
                                           testing::Bool()),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param) == Family::kIpv4 ? "Ipv4"
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param) == Family::kIpv4 ? "Ipv4"
                                                                                        : "Ipv6") +
-                                  (std::get<1>(info.param) ? "" : "General");
+                                  (std::get<1>(test.param) ? "" : "General");
                          });
 
 TEST_P(FlowDiscovery, AnswersLeaveFromWhereTheyAreAskedToLeave) {

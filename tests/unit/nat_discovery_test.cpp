@@ -96,8 +96,8 @@ class Discovery : public testing::TestWithParam<Family> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, Discovery, testing::Values(Family::kIpv4, Family::kIpv6),
-                         [](const auto& info) {
-                           return info.param == Family::kIpv4 ? "Ipv4" : "Ipv6";
+                         [](const auto& test) {
+                           return test.param == Family::kIpv4 ? "Ipv4" : "Ipv6";
                          });
 
 TEST_P(Discovery, ABareBindingIsToldBothAddresses) {
@@ -272,8 +272,8 @@ class ClassicDiscovery : public Discovery {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, ClassicDiscovery, testing::Values(Family::kIpv4, Family::kIpv6),
-                         [](const auto& info) {
-                           return info.param == Family::kIpv4 ? "Ipv4" : "Ipv6";
+                         [](const auto& test) {
+                           return test.param == Family::kIpv4 ? "Ipv4" : "Ipv6";
                          });
 
 TEST_P(ClassicDiscovery, MappedSourceAndChangedAddressAreTold) {
