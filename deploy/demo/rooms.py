@@ -150,7 +150,7 @@ class Rooms:
             self.note_empty(member.room, now)
 
     def note_empty(self, room, now):
-        if not any(one and one.socket for one in room.seats):
+        if room.empty_since is None and not any(one and one.socket for one in room.seats):
             room.empty_since = now
 
     def member(self, token, source, now):

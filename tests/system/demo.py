@@ -1,5 +1,5 @@
 """The demo in the lab: Turnpike and deploy/demo/server.py on the relay's host, which both the client and the peer know as
-turn.test, and a browser on each of the two. Between them is no way but through the relay."""
+turn.example.org, and a browser on each of the two. Between them is no way but through the relay."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from lab import wait_for
 
 DEMO = Path(__file__).resolve().parents[2] / "deploy" / "demo"
 SECRET = "a secret of the tests, long enough"
-NAME = "turn.test"
+NAME = "turn.example.org"
 URL = f"https://{NAME}/"
 TURN = [f"turn:{NAME}:3478", f"turn:{NAME}:3478?transport=tcp", f"turns:{NAME}:5349?transport=tcp"]
 # Where a reviewer looks.

@@ -2,31 +2,22 @@
 // changed, ICE is restarted with fresh credentials, again and again until the other one is heard. Either side may begin; where
 // both do at once, the polite one's offer gives way.
 
-import { look, total } from "./stats.js";
+import { gather, serversFor } from "./relay.js";
+import { look } from "./stats.js";
 
 const LOOK_MS = 500;
-// Sound alone comes fifty times a second, muted or not.
+// Each sends something at least as often as it looks.
 const SILENT_MS = 3000;
 const DISCONNECTED_MS = 1000;
-// A restart is given so long; less where it can come to nothing, for it has found no way to itself.
+// A restart is given so long before the next.
 const ATTEMPT_MS = 5000;
-const HOPELESS_MS = 1500;
 const FIRST_ATTEMPT_MS = 10000;
+const PROBE_MS = 4000;
 // The polite one lets the other begin.
 const POLITE_MS = 1500;
 
-// Of all the server's addresses those that the way chosen may use.
-export function serversFor(servers, way) {
-  const fits = {
-    udp: (url) => url.startsWith("turn:") && !url.includes("transport=tcp"),
-    tcp: (url) => url.startsWith("turn:") && url.includes("transport=tcp"),
-    tls: (url) => url.startsWith("turns:"),
-  }[way];
-  return fits ? servers.map((server) => ({ ...server, urls: server.urls.filter(fits) })).filter((one) => one.urls.length) : servers;
-}
-
 export class Call {
-  // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why)
+  // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), beyondRepair()
   constructor({ id, polite, way, media, remote, send, servers, on }) {
     Object.assign(this, { id, polite, way, media, remote, send, servers, on });
     this.queue = Promise.resolve();
@@ -52,7 +43,6 @@ export class Call {
     if (this.closed) return;
     const pc = (this.pc = new RTCPeerConnection(this.configuration));
     pc.onicecandidate = ({ candidate }) => {
-      if (candidate?.candidate) this.found++;
       this.tell("candidate", { candidate });
     };
     pc.onicecandidateerror = ({ url, errorCode, errorText, address }) => {
@@ -66,6 +56,7 @@ export class Call {
       pc.createDataChannel("text", { negotiated: true, id: 0 }),
       pc.createDataChannel("file", { negotiated: true, id: 1 }),
     );
+    this.beat = pc.createDataChannel("beat", { negotiated: true, id: 2, ordered: false, maxRetransmits: 0 });
     this.looking = setInterval(() => this.watch(), LOOK_MS);
     this.changed = () => setTimeout(() => this.suspect("the network has changed"), 300);
     addEventListener("online", this.changed);
@@ -89,7 +80,6 @@ export class Call {
   }
 
   async offer(options) {
-    this.found = 0;
     this.attemptAt = performance.now();
     this.round = `${this.polite ? "b" : "a"}${++this.rounds}`;
     if (this.pc.signalingState !== "stable") await this.pc.setLocalDescription({ type: "rollback" });
@@ -102,25 +92,36 @@ export class Call {
     try {
       this.configuration.iceServers = serversFor(await this.servers(), this.way);
       this.pc.setConfiguration(this.configuration);
+      return true;
     } catch (error) {
       console.warn("credentials:", error.message);
+      return false;
     }
   }
 
-  restart(why) {
-    this.attemptAt = performance.now();
-    this.restarts++;
+  // Begins only once the server answers and the relay gives an address: a restart that finds no way at all ends the
+  // connection's encryption in Firefox, for good.
+  async restart(why) {
+    if (this.attempting) return;
+    this.attempting = true;
     this.on.state(`Mending the call: ${why} …`);
-    return this.then(async () => {
-      await this.freshCredentials();
-      await this.offer({ iceRestart: true });
-    });
+    try {
+      if (!(await this.freshCredentials())) return;
+      const { iceServers, iceTransportPolicy } = this.configuration;
+      const probe = { ms: PROBE_MS, most: 1, errors: this.errors };
+      if (iceTransportPolicy === "relay" && !(await gather(iceServers, probe)).length) return;
+      // The other one may have begun in the meantime.
+      if (performance.now() - this.attemptAt < POLITE_MS) return;
+      this.restarts++;
+      await this.then(() => this.offer({ iceRestart: true }));
+    } finally {
+      this.attempting = false;
+    }
   }
 
   // Something has happened to the network: rather a restart too many than one too late.
   suspect(why) {
-    if (this.closed || !this.pc) return;
-    if (performance.now() - this.attemptAt > HOPELESS_MS) this.restart(why);
+    if (!this.closed && this.pc && performance.now() - this.attemptAt > POLITE_MS) this.restart(why);
   }
 
   hear(signal) {
@@ -137,7 +138,6 @@ export class Call {
       if (!this.polite) return;
       await this.pc.setLocalDescription({ type: "rollback" });
     }
-    this.found = 0;
     this.attemptAt = performance.now();
     this.round = null;
     await this.pc.setRemoteDescription({ type: "offer", sdp });
@@ -162,8 +162,9 @@ export class Call {
       const stats = await look(this.pc);
       if (this.closed) return;
       const now = performance.now();
-      if (total(stats) !== this.heardBytes) {
-        this.heardBytes = total(stats);
+      if (this.beat.readyState === "open") this.beat.send(".");
+      if (stats.received !== this.heardBytes) {
+        this.heardBytes = stats.received;
         this.heardAt = now;
       }
       this.mend(now);
@@ -179,29 +180,31 @@ export class Call {
     if (!up) this.heardAt = now;
     if (ice !== "disconnected") this.disconnectedAt = null;
     else this.disconnectedAt ??= now;
+    // Encryption has failed: no restart of ICE mends that.
+    if (up && this.pc.connectionState === "failed") return this.on.beyondRepair();
     let why = null;
     if (ice === "failed") why = "no way to the other person works";
-    else if (ice === "disconnected" && now - this.disconnectedAt > DISCONNECTED_MS) why = "the connection is lost";
-    else if (up && now - this.heardAt > SILENT_MS) why = "nothing comes any more";
-    else if (!up && this.wasUp && ice !== "disconnected") why = "the connection is lost";
-    else if (!up && !this.wasUp && now - this.attemptAt > FIRST_ATTEMPT_MS) why = "nobody has answered yet";
+    else if (ice === "disconnected") why = now - this.disconnectedAt > DISCONNECTED_MS ? "the connection is lost" : null;
+    else if (up) why = now - this.heardAt > SILENT_MS ? "nothing comes any more" : null;
+    else if (this.wasUp) why = "the connection is lost";
+    else if (now - this.attemptAt > FIRST_ATTEMPT_MS) why = "nobody has answered yet";
     if (!why) {
       this.brokenAt = null;
-      if (up) {
+      if (up && !this.attempting) {
         this.wasUp = true;
         this.on.state("");
       }
       return;
     }
     this.brokenAt ??= now;
-    const hopeless = this.pc.iceGatheringState === "complete" && !this.found;
-    const wait = this.restarts && this.attemptAt >= this.brokenAt ? (hopeless ? HOPELESS_MS : ATTEMPT_MS) : 0;
+    const wait = this.attemptAt > this.brokenAt ? ATTEMPT_MS : 0;
     if (now - this.attemptAt > wait && now - this.brokenAt >= (this.polite ? POLITE_MS : 0)) this.restart(why);
   }
 
   // The other one is back at the server, perhaps from another network.
   partnerIsBack() {
-    if (this.brokenAt || this.disconnectedAt || performance.now() - this.heardAt > 1500) this.suspect("the other person is back");
+    const quiet = performance.now() - this.heardAt > SILENT_MS / 2;
+    if (this.brokenAt || this.disconnectedAt || quiet) this.suspect("the other person is back");
   }
 
   close(why, tell = false) {

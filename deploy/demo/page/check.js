@@ -1,9 +1,9 @@
 // The relay alone: for each transport that this server offers, whether an address of the relay is had, and then a call of the
 // browser with itself through it, with what was lost, the round trip and the protocol. No camera is needed.
 
-import { serversFor } from "./call.js";
 import { $, explain, make, place } from "./dom.js";
-import { relayProtocol } from "./path.js";
+import { relayProtocolOf } from "./path.js";
+import { gather, relayOnly, serversFor } from "./relay.js";
 import { Signalling, makeRoom } from "./signalling.js";
 import { look } from "./stats.js";
 
@@ -40,35 +40,6 @@ async function fetchServers() {
     return await signalling.servers();
   } finally {
     signalling?.leave();
-  }
-}
-
-function relayOnly(iceServers, errors) {
-  const pc = new RTCPeerConnection({ iceServers, iceTransportPolicy: "relay", bundlePolicy: "max-bundle" });
-  pc.addEventListener("icecandidateerror", ({ url, errorCode, errorText, address }) =>
-    errors.push({ url, code: errorCode, text: errorText, address }),
-  );
-  return pc;
-}
-
-// The relay's addresses, and how long the first one took.
-async function gather(iceServers, errors) {
-  const pc = relayOnly(iceServers, errors);
-  try {
-    const began = performance.now();
-    const found = [];
-    const done = new Promise((resolve) => {
-      pc.onicecandidate = ({ candidate }) => {
-        if (candidate?.type === "relay") found.push({ ...candidate.toJSON(), address: candidate.address, port: candidate.port, after: performance.now() - began });
-        if (!candidate) resolve();
-      };
-    });
-    pc.createDataChannel("check");
-    await pc.setLocalDescription();
-    await within(GATHER_MS, "", done).catch(() => {});
-    return found;
-  } finally {
-    pc.close();
   }
 }
 
@@ -119,7 +90,7 @@ async function callItself(iceServers, errors, progress) {
     const stats = await look(a);
     const { frames } = await look(b);
     trips.sort((x, y) => x - y);
-    return { sent, back: trips.length, median: trips[trips.length >> 1], worst: trips.at(-1), frames, local: stats.local, remote: stats.remote };
+    return { sent, back: trips.length, median: trips[trips.length >> 1], worst: trips.at(-1), frames, local: stats.local };
   } finally {
     picture.stop();
     picture.stream.getTracks()[0].stop();
@@ -155,18 +126,20 @@ async function checkWay(way, servers) {
     return { ...result, offered: false };
   }
   try {
-    const found = await gather(chosen, result.errors);
+    const found = await gather(chosen, { ms: GATHER_MS, errors: result.errors });
     if (found.length) {
-      view.say(`The relay gave ${found.length === 1 ? "an address" : `${found.length} addresses`} after ${Math.round(found[0].after)} ms`, found.map(place).join(" "));
+      const what = found.length === 1 ? "an address" : `${found.length} addresses`;
+      view.say(`The relay gave ${what} after ${Math.round(found[0].after)} ms`, found.map(place).join(" "));
     } else {
       throw new Error("No address of the relay was had.");
     }
     const call = await callItself(chosen, result.errors, view.progress);
     const lost = call.sent - call.back;
-    Object.assign(result, call, { lost, relayProtocol: call.local?.relayProtocol, ok: call.back > 0 && call.frames > 0 });
+    const relayProtocol = relayProtocolOf(call.local);
+    Object.assign(result, call, { lost, relayProtocol, ok: call.back > 0 && call.frames > 0 });
     view.say(`${call.sent} packets there and back, ${lost} lost (${((100 * lost) / call.sent).toFixed(1)} %)`);
     view.say(`Round trip ${call.median.toFixed(1)} ms, at worst ${call.worst.toFixed(1)} ms`);
-    view.say(`${call.frames} pictures seen, through the relay by ${relayProtocol(call.local)}`);
+    view.say(`${call.frames} pictures seen, through the relay by ${relayProtocol}`);
     view.end(result.ok ? "works" : "half works", result.ok ? "in-use" : "trying");
   } catch (error) {
     view.say(error.message);

@@ -127,6 +127,11 @@ function newCall(id) {
       state: (text) => say(text),
       stats: (stats, from) => from === call && path.show(stats, from),
       channels: (text, file) => talk.use(text, file),
+      // A call of its own in place of this one: the other side takes it as it would any.
+      beyondRepair() {
+        call.close("");
+        newCall(crypto.randomUUID()).start();
+      },
       ended(why) {
         call = null;
         $("remote").srcObject = null;

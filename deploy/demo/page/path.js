@@ -11,10 +11,12 @@ const TYPES = {
   relay: "through the relay",
 };
 
-export const relayProtocol = (candidate) =>
-  ({ udp: "UDP", tcp: "TCP", tls: "TLS" })[
-    candidate?.relayProtocol ?? (candidate?.url?.startsWith("turns:") ? "tls" : /transport=(\w+)/.exec(candidate?.url)?.[1] ?? "udp")
-  ];
+// How the browser reaches the relay; the address that it was given says so where the browser doesn't.
+export function relayProtocolOf(candidate) {
+  const url = candidate?.url ?? "";
+  const byUrl = url.startsWith("turns:") ? "tls" : /transport=(\w+)/.exec(url)?.[1] ?? "udp";
+  return (candidate?.relayProtocol ?? byUrl).toUpperCase();
+}
 
 export class PathView {
   constructor() {
@@ -44,7 +46,7 @@ export class PathView {
     $("path-sentence").textContent = sentence(stats);
     $("path-picture").replaceChildren(...picture(stats));
     for (const side of ["local", "remote"]) $(`candidates-${side}`).replaceChildren(...rows(stats.candidates[side]));
-    $("errors").replaceChildren(...call.errors.map(errorLine));
+    $("errors").replaceChildren(...summed(call.errors).map(errorLine));
     $("restarts").textContent = call.restarts ? `ICE was restarted from here ${call.restarts} times.` : "";
     const now = performance.now();
     const before = this.before ?? { ...stats, at: now };
@@ -63,8 +65,8 @@ export class PathView {
 function sentence({ pair, local, remote }) {
   if (!pair || !local || !remote) return "Looking for a way to the other person …";
   const [ours, theirs] = [local.candidateType === "relay", remote.candidateType === "relay"];
-  if (ours && theirs) return `Through the relay on both sides. You reach it by ${relayProtocol(local)}.`;
-  if (ours) return `Through your relay, which you reach by ${relayProtocol(local)}.`;
+  if (ours && theirs) return `Through the relay on both sides. You reach it by ${relayProtocolOf(local)}.`;
+  if (ours) return `Through your relay, which you reach by ${relayProtocolOf(local)}.`;
   if (theirs) return "Through the other person's relay.";
   if (local.candidateType === "host" && remote.candidateType === "host") return "Directly: you are in one network.";
   return "Directly, through the routers between you. No relay is needed.";
@@ -77,9 +79,9 @@ function picture({ pair, local, remote }) {
   const hop = (text) => make("div", { classes: "hop" }, make("span", { text }));
   const [ours, theirs] = [local.candidateType === "relay", remote.candidateType === "relay"];
   const parts = [stop("You", "this browser", ours ? "" : place(local))];
-  if (ours) parts.push(hop(relayProtocol(local)), stop("Relay", "yours", place(local)));
+  if (ours) parts.push(hop(relayProtocolOf(local)), stop("Relay", "yours", place(local)));
   parts.push(hop((local.protocol ?? "udp").toUpperCase()));
-  if (theirs) parts.push(stop("Relay", "theirs", place(remote)), hop("…"));
+  if (theirs) parts.push(stop("Relay", "theirs", place(remote)), hop(""));
   parts.push(stop("They", "the other browser", theirs ? "" : place(remote)));
   return parts;
 }
@@ -95,9 +97,21 @@ function rows(candidates) {
         {},
         make("span", { classes: `tag ${one.state.replace(" ", "-")}`, text: one.state }),
         make("span", { text: TYPES[one.candidateType] ?? one.candidateType }),
-        make("small", { text: `${place(one)} ${one.candidateType === "relay" && one.url ? `by ${relayProtocol(one)}` : one.protocol ?? ""}` }),
+        make("small", { text: `${place(one)} ${how(one)}` }),
       ),
     );
+}
+
+const how = (one) => (one.candidateType === "relay" && one.url ? `by ${relayProtocolOf(one)}` : one.protocol ?? "");
+
+// A browser tells each failure for each of its addresses, and again after each restart.
+function summed(errors) {
+  const by = new Map();
+  for (const one of errors) {
+    const key = `${one.code} ${one.url}`;
+    by.set(key, { ...one, count: (by.get(key)?.count ?? 0) + 1 });
+  }
+  return [...by.values()];
 }
 
 function errorLine(error) {
@@ -106,6 +120,6 @@ function errorLine(error) {
     {},
     make("span", { classes: "tag no-answer", text: String(error.code) }),
     make("span", { text: explain(error) }),
-    make("small", { text: [error.url, error.address && `from ${error.address}`].filter(Boolean).join(" ") }),
+    make("small", { text: `${error.url ?? ""}${error.count > 1 ? `, ${error.count} times` : ""}` }),
   );
 }

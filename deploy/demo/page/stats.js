@@ -28,9 +28,6 @@ export async function look(pc) {
   };
 }
 
-// What grows as long as anything at all comes in.
-export const total = (stats) => stats.received + (stats.pair?.bytesReceived ?? 0) + (stats.pair?.responsesReceived ?? 0);
-
 function pairInUse(pairs, transports, byId) {
   for (const { selectedCandidatePairId } of transports) {
     if (byId.has(selectedCandidatePairId)) return byId.get(selectedCandidatePairId);
