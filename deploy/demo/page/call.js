@@ -7,7 +7,7 @@ import { look } from "./stats.js";
 
 const LOOK_MS = 500;
 // Each sends something at least as often as it looks.
-const SILENT_MS = 3000;
+const SILENT_MS = 2500;
 const DISCONNECTED_MS = 1000;
 // A restart is given so long before the next.
 const ATTEMPT_MS = 5000;
@@ -79,8 +79,13 @@ export class Call {
     this.send({ kind, call: this.id, ...more });
   }
 
-  async offer(options) {
+  attempted() {
     this.attemptAt = performance.now();
+    this.upSince = false;
+  }
+
+  async offer(options) {
+    this.attempted();
     this.round = `${this.polite ? "b" : "a"}${++this.rounds}`;
     if (this.pc.signalingState !== "stable") await this.pc.setLocalDescription({ type: "rollback" });
     await this.pc.setLocalDescription(await this.pc.createOffer(options));
@@ -106,17 +111,22 @@ export class Call {
     this.attempting = true;
     this.on.state(`Mending the call: ${why} …`);
     try {
-      if (!(await this.freshCredentials())) return;
-      const { iceServers, iceTransportPolicy } = this.configuration;
-      const probe = { ms: PROBE_MS, most: 1, errors: this.errors };
-      if (iceTransportPolicy === "relay" && !(await gather(iceServers, probe)).length) return;
-      // The other one may have begun in the meantime.
-      if (performance.now() - this.attemptAt < POLITE_MS) return;
-      this.restarts++;
-      await this.then(() => this.offer({ iceRestart: true }));
+      if (!(await this.freshCredentials()) || !(await this.reachable())) return;
+      await this.then(async () => {
+        // The other one may have begun in the meantime.
+        if (performance.now() - this.attemptAt < POLITE_MS) return;
+        this.restarts++;
+        await this.offer({ iceRestart: true });
+      });
     } finally {
       this.attempting = false;
     }
+  }
+
+  // Where only the relay will do, whether it gives an address.
+  async reachable() {
+    if (this.way === "all") return true;
+    return (await gather(this.configuration.iceServers, { ms: PROBE_MS, most: 1, errors: this.errors })).length > 0;
   }
 
   // Something has happened to the network: rather a restart too many than one too late.
@@ -132,13 +142,18 @@ export class Call {
   }
 
   async hearOffer({ round, sdp }) {
-    if (!this.pc) await this.open();
-    else await this.freshCredentials();
+    if (!this.pc) {
+      await this.open();
+    } else {
+      await this.freshCredentials();
+      // It is offered again.
+      if (!(await this.reachable())) return;
+    }
     if (this.pc.signalingState !== "stable") {
       if (!this.polite) return;
       await this.pc.setLocalDescription({ type: "rollback" });
     }
-    this.attemptAt = performance.now();
+    this.attempted();
     this.round = null;
     await this.pc.setRemoteDescription({ type: "offer", sdp });
     await this.pc.setLocalDescription();
@@ -189,15 +204,15 @@ export class Call {
     else if (this.wasUp) why = "the connection is lost";
     else if (now - this.attemptAt > FIRST_ATTEMPT_MS) why = "nobody has answered yet";
     if (!why) {
-      this.brokenAt = null;
-      if (up && !this.attempting) {
-        this.wasUp = true;
-        this.on.state("");
+      if (up) {
+        this.wasUp = this.upSince = true;
+        this.brokenAt = null;
+        if (!this.attempting) this.on.state("");
       }
       return;
     }
     this.brokenAt ??= now;
-    const wait = this.attemptAt > this.brokenAt ? ATTEMPT_MS : 0;
+    const wait = this.upSince ? 0 : ATTEMPT_MS;
     if (now - this.attemptAt > wait && now - this.brokenAt >= (this.polite ? POLITE_MS : 0)) this.restart(why);
   }
 

@@ -1,8 +1,8 @@
 // The way to the other person before there is a call: a WebSocket to the server that this page came from. It comes back by
 // itself when the network was away, and keeps our seat in the room by a token that this tab alone has.
 
-const PING_MS = 2000;
-const PONG_MS = 3000;
+const PING_MS = 1000;
+const PONG_MS = 2000;
 const AGAIN_MS = [200, 500, 1000, 2000];
 const FETCH_MS = 3000;
 
