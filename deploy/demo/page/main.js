@@ -15,6 +15,7 @@ let call = null;
 let first = false;
 let partner = "none";
 let serverReached = true;
+let seatLost = "";
 
 const CAMERA_ERRORS = {
   NotAllowedError: "The browser wasn't allowed to use camera and microphone.",
@@ -90,7 +91,7 @@ function joined(message) {
 function hearPartner(state) {
   partner = state;
   if (call && state === "here") call.partnerIsBack();
-  if (call && state === "none") call.close("The other person has left");
+  if (call?.brokenAt && state === "none") call.close("The other person has left.");
   show();
 }
 
@@ -99,15 +100,21 @@ function reached(yes) {
   show();
 }
 
+// The seat is lost: a call that goes on needs none, until it has to be mended.
 function refused(text) {
+  seatLost = text;
+  if (!call) giveUp();
+}
+
+function giveUp() {
   for (const track of media?.getTracks() ?? []) track.stop();
   media = null;
   $("local").srcObject = null;
   $("invite").hidden = true;
-  call?.close(text);
   history.replaceState(null, "", location.pathname);
   show();
-  say(text);
+  say(seatLost);
+  seatLost = "";
 }
 
 function newCall(id) {
@@ -139,6 +146,7 @@ function newCall(id) {
         path.clear();
         show();
         if (why) say(why);
+        if (seatLost) giveUp();
       },
     },
   });

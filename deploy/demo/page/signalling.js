@@ -5,6 +5,8 @@ const PING_MS = 1000;
 const PONG_MS = 2000;
 const AGAIN_MS = [200, 500, 1000, 2000];
 const FETCH_MS = 3000;
+// What the server may refuse without the room being lost.
+const PASSING = new Set(["bad_message", "unknown_type", "too_fast", "too_many_connections"]);
 
 async function post(path, token) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -69,9 +71,10 @@ export class Signalling {
       this.on.partner(message.partner);
     } else if (message.type === "signal") {
       this.on.signal(message.data);
+    } else if (message.type === "error" && PASSING.has(message.code)) {
+      console.warn(message.text);
     } else if (message.type === "error") {
-      const ended = !["bad_message", "unknown_type", "too_fast", "too_many_connections"].includes(message.code);
-      if (ended) this.leave();
+      this.leave();
       this.on.refused(message.text);
     }
   }
