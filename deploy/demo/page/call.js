@@ -17,7 +17,7 @@ const PROBE_MS = 4000;
 const POLITE_MS = 1500;
 
 export class Call {
-  // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), beyondRepair()
+  // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), trouble(), beyondRepair()
   constructor({ id, polite, way, media, remote, send, servers, on }) {
     Object.assign(this, { id, polite, way, media, remote, send, servers, on });
     this.queue = Promise.resolve();
@@ -212,6 +212,7 @@ export class Call {
       return;
     }
     this.brokenAt ??= now;
+    this.on.trouble();
     const wait = this.upSince ? 0 : ATTEMPT_MS;
     if (now - this.attemptAt > wait && now - this.brokenAt >= (this.polite ? POLITE_MS : 0)) this.restart(why);
   }

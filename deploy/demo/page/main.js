@@ -134,6 +134,7 @@ function newCall(id) {
       state: (text) => say(text),
       stats: (stats, from) => from === call && path.show(stats, from),
       channels: (text, file) => talk.use(text, file),
+      trouble: () => signalling.callHasTrouble(),
       // A call of its own in place of this one: the other side takes it as it would any.
       beyondRepair() {
         call.close("");

@@ -2,7 +2,9 @@
 // itself when the network was away, and keeps our seat in the room by a token that this tab alone has.
 
 const PING_MS = 1000;
-const PONG_MS = 2000;
+// So long without a word from the server the connection is thought to be cut; less where the call has trouble, too.
+const CUT_MS = 6000;
+const CUT_WITH_THE_CALL_MS = 2500;
 const AGAIN_MS = [200, 500, 1000, 2000];
 const FETCH_MS = 3000;
 // What the server may refuse without the room being lost.
@@ -44,10 +46,14 @@ export class Signalling {
   }
 
   // Whether the server still answers: a connection that a change of networks has cut says nothing by itself.
-  check() {
+  check(after = CUT_MS) {
     if (!this.room || !this.socket) return;
-    if (performance.now() - this.heard > PING_MS + PONG_MS) this.lost();
+    if (performance.now() - this.heard > after) this.lost();
     else if (this.socket.readyState === WebSocket.OPEN) this.put({ type: "ping" });
+  }
+
+  callHasTrouble() {
+    this.check(CUT_WITH_THE_CALL_MS);
   }
 
   lost() {
@@ -66,6 +72,8 @@ export class Signalling {
       this.tries = 0;
       this.token = message.token;
       this.on.state(true);
+      if (this.unsaid) this.send(this.unsaid);
+      this.unsaid = null;
       this.on.joined(message);
     } else if (message.type === "partner") {
       this.on.partner(message.partner);
@@ -80,11 +88,14 @@ export class Signalling {
   }
 
   put(message) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    const open = this.socket?.readyState === WebSocket.OPEN;
+    if (open) this.socket.send(JSON.stringify(message));
+    return open;
   }
 
+  // All else is said again by itself when we are back, but not that we have hung up.
   send(data) {
-    this.put({ type: "signal", data });
+    if (!this.put({ type: "signal", data }) && data.kind === "bye") this.unsaid = data;
   }
 
   // Short-lived credentials, for who is in a room: [{urls, username, credential}].
