@@ -31,7 +31,7 @@ const makeUrl = URL.createObjectURL;
 URL.createObjectURL = (blob) => { window.blobs.push(blob); return makeUrl.call(URL, blob); };
 """
 REPORT = """(async () => {
-  const pc = window.connections.filter((one) => one.connectionState !== "closed").at(-1);
+  const pc = window.connections.filter((one) => one.connectionState !== "closed" && one.getTransceivers().length).at(-1);
   if (!pc) return {};
   const stats = [...(await pc.getStats()).values()];
   const byId = (id) => stats.find((one) => one.id === id);
@@ -56,6 +56,8 @@ class Demo:
         self.certificate = make_certificate(folder, NAME)
         self.authority = authority(folder)[0]
         self.browsers = {}
+        # Allocations whose client can't end them any more: its address is gone. They end by their lifetime.
+        self.stranded = 0
         for host, address in ((lab.client, lab.SERVER4), (lab.peer, lab.RELAY4)):
             host.know(NAME, address)
             host.know(NAME + ".", address)  # as Chromium asks for relays
@@ -72,6 +74,7 @@ class Demo:
         text += f'[[certificate]]\nchain = "{chain}"\nkey = "{key}"\n'
         text += extra if "[auth]" in extra else f"[auth]\n{extra}"
         config.write_text(text.replace("[auth]", f'[auth]\nrest_secrets = ["{SECRET}"]'))
+        self.stranded = 0
         self.relay = self.lab.start_relay("--config", config, listen=[], relays=[self.lab.RELAY4])
         self.stack.callback(self.relay.kill)
         return self.relay
@@ -175,4 +178,4 @@ class Demo:
         pages[1].click("#hangup")
         for page in pages:
             wait_for(lambda: page.js("document.querySelector('#hangup').hidden"), 10, "the call's end")
-        wait_for(lambda: self.allocations() == 0, seconds, "no allocation after Hang up")
+        wait_for(lambda: self.allocations() <= self.stranded, seconds, "no allocation after Hang up")

@@ -219,7 +219,7 @@ export class Call {
 
   // The other one is back at the server, perhaps from another network.
   partnerIsBack() {
-    const quiet = performance.now() - this.heardAt > SILENT_MS / 2;
+    const quiet = this.wasUp && performance.now() - this.heardAt > SILENT_MS / 2;
     if (this.brokenAt || this.disconnectedAt || quiet) this.suspect("the other person is back");
   }
 
