@@ -57,6 +57,8 @@ export class Call {
       pc.createDataChannel("file", { negotiated: true, id: 1 }),
     );
     this.beat = pc.createDataChannel("beat", { negotiated: true, id: 2, ordered: false, maxRetransmits: 0 });
+    // Closed from the other side, where its "bye" doesn't get through.
+    this.beat.onclose = () => pc.connectionState !== "failed" && this.close("The other person has gone.");
     this.looking = setInterval(() => this.watch(), LOOK_MS);
     this.changed = () => setTimeout(() => this.suspect("the network has changed"), 300);
     addEventListener("online", this.changed);

@@ -102,17 +102,23 @@ function rows(candidates) {
     );
 }
 
-const how = (one) => (one.candidateType === "relay" && one.url ? `by ${relayProtocolOf(one)}` : one.protocol ?? "");
+function how(one) {
+  const reached = one.candidateType === "relay" && (one.url || one.relayProtocol);
+  return reached ? `by ${relayProtocolOf(one)}` : one.protocol ?? "";
+}
 
 // A browser tells each failure for each of its addresses, and again after each restart.
 function summed(errors) {
   const by = new Map();
   for (const one of errors) {
-    const key = `${one.code} ${one.url}`;
+    const key = `${one.code} ${one.url} ${familyOf(one)}`;
     by.set(key, { ...one, count: (by.get(key)?.count ?? 0) + 1 });
   }
   return [...by.values()];
 }
+
+// Of our own address that it was tried from: an IPv6 address reaches no server of IPv4 alone, and needs not.
+const familyOf = ({ address }) => (!address ? "" : address.includes(":") ? ", from our IPv6 address" : ", from our IPv4 address");
 
 function errorLine(error) {
   return make(
@@ -120,6 +126,6 @@ function errorLine(error) {
     {},
     make("span", { classes: "tag no-answer", text: String(error.code) }),
     make("span", { text: explain(error) }),
-    make("small", { text: `${error.url ?? ""}${error.count > 1 ? `, ${error.count} times` : ""}` }),
+    make("small", { text: `${error.url ?? ""}${familyOf(error)}${error.count > 1 ? `, ${error.count} times` : ""}` }),
   );
 }
