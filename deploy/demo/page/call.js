@@ -18,8 +18,8 @@ const POLITE_MS = 1500;
 
 export class Call {
   // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), trouble(), beyondRepair()
-  constructor({ id, polite, way, media, remote, send, servers, on }) {
-    Object.assign(this, { id, polite, way, media, remote, send, servers, on });
+  constructor({ id, replaces, polite, way, media, remote, send, servers, on }) {
+    Object.assign(this, { id, replaces, polite, way, media, remote, send, servers, on });
     this.queue = Promise.resolve();
     this.rounds = this.restarts = 0;
     this.round = null;
@@ -91,7 +91,7 @@ export class Call {
     this.round = `${this.polite ? "b" : "a"}${++this.rounds}`;
     if (this.pc.signalingState !== "stable") await this.pc.setLocalDescription({ type: "rollback" });
     await this.pc.setLocalDescription(await this.pc.createOffer(options));
-    this.tell("offer", { round: this.round, sdp: this.pc.localDescription.sdp, way: this.way });
+    this.tell("offer", { replaces: this.replaces, round: this.round, sdp: this.pc.localDescription.sdp });
   }
 
   // Old credentials may do where the server can't be asked now.

@@ -16,6 +16,8 @@ let first = false;
 let partner = "none";
 let serverReached = true;
 let seatLost = "";
+// Calls that were hung up here: what is still under way of them doesn't bring them back.
+const over = new Set();
 
 const CAMERA_ERRORS = {
   NotAllowedError: "The browser wasn't allowed to use camera and microphone.",
@@ -117,13 +119,14 @@ function giveUp() {
   seatLost = "";
 }
 
-function newCall(id) {
+function newCall(id, replaces) {
   const remote = new MediaStream();
   $("remote").srcObject = remote;
   path.clear();
   say("Calling …");
   call = new Call({
     id,
+    replaces,
     polite: !first,
     way: $("way").value,
     media,
@@ -137,8 +140,9 @@ function newCall(id) {
       trouble: () => signalling.callHasTrouble(),
       // A call of its own in place of this one: the other side takes it as it would any.
       beyondRepair() {
+        const { id } = call;
         call.close("");
-        newCall(crypto.randomUUID()).start();
+        newCall(crypto.randomUUID(), id).start();
       },
       ended(why) {
         call = null;
@@ -172,6 +176,10 @@ async function keepAwake() {
 
 function hear(signal) {
   if (!media) return;
+  if (signal.kind === "offer" && (over.has(signal.call) || over.has(signal.replaces))) {
+    signalling.send({ kind: "bye", call: signal.call });
+    return;
+  }
   if (signal.kind === "offer" && signal.call !== call?.id) {
     // Both have called at once: the polite one's call gives way.
     if (call && !call.wasUp && first) return;
@@ -189,7 +197,10 @@ function mute(kind, button) {
 
 $("start").onclick = start;
 $("call").onclick = () => newCall(crypto.randomUUID()).start();
-$("hangup").onclick = () => call?.close("You have hung up.", true);
+$("hangup").onclick = () => {
+  over.add(call.id);
+  call.close("You have hung up.", true);
+};
 $("mute-audio").onclick = () => mute("audio", $("mute-audio"));
 $("mute-video").onclick = () => mute("video", $("mute-video"));
 $("copy").onclick = async () => {
