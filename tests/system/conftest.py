@@ -1,4 +1,5 @@
-"""What tests of the whole program are given: a network of their own, with or without an owned port."""
+"""What tests of the whole program are given: a network of their own, with or without an owned port; and tables that are
+printed when all have run."""
 
 import os
 
@@ -42,3 +43,40 @@ def owned_lab():
     network = OwnedLab()
     yield network
     network.close()
+
+
+class Table:
+    """Cells by row and column, in the order in which they come."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def cell(self, row, column, text):
+        self.rows.setdefault(row, {})[column] = text
+
+    def lines(self):
+        columns = list(dict.fromkeys(column for cells in self.rows.values() for column in cells))
+        grid = [["", *columns]]
+        grid += [[row, *(cells.get(column, "") for column in columns)] for row, cells in self.rows.items()]
+        widths = [max(map(len, words)) for words in zip(*grid)]
+        return ["  ".join(word.ljust(width) for word, width in zip(words, widths)).rstrip() for words in grid]
+
+
+TABLES = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.stash[TABLES] = {}
+
+
+@pytest.fixture
+def table(request):
+    """table(TITLE): one that is printed after the last test, whatever the outcome."""
+    return lambda title: request.config.stash[TABLES].setdefault(title, Table())
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for title, one in config.stash[TABLES].items():
+        terminalreporter.section(title)
+        for line in one.lines():
+            terminalreporter.write_line(line)

@@ -1,7 +1,9 @@
-"""libnice as an ICE agent that can be reached through its relay alone. It speaks with a test as ice_agent.py does: tells
-its description in a line of JSON, reads the other's, answers what it is sent with the same, and says how much that was.
+"""libnice as an ICE agent. It speaks with a test as ice_agent.py does: tells its description in a line of JSON, reads the
+other's, answers what it is sent with the same, and says how much that was and by which pair of candidates.
 
-    nice_ice_agent.py LOCAL SERVER MESSAGES
+    nice_ice_agent.py LOCAL SERVER MESSAGES RELAY|ALL
+
+RELAY: it can be reached through its relay alone.
 """
 
 import ctypes
@@ -26,6 +28,7 @@ LIBNICE.nice_agent_attach_recv.argtypes = [
     RECEIVED,
     ctypes.c_void_p,
 ]
+NAMES = {"server_reflexive": "srflx", "peer_reflexive": "prflx", "relayed": "relay"}
 LIBNICE.nice_agent_send.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p]
 
 
@@ -33,11 +36,21 @@ def tell(what):
     print(json.dumps(what), flush=True)
 
 
+def end(candidate):
+    kind = candidate.type.value_nick
+    return [NAMES.get(kind, kind), candidate.addr.dup_string()]
+
+
 def main():
-    local, server, messages = sys.argv[1:]
+    local, server, messages, policy = sys.argv[1:]
     context = GLib.MainContext.default()
     agent = Nice.Agent.new(context, Nice.Compatibility.RFC5245)
-    for name, value in (("upnp", False), ("ice-tcp", False), ("force-relay", True), ("controlling-mode", False)):
+    properties = {"upnp": False, "ice-tcp": False, "controlling-mode": False}
+    if policy == "RELAY":
+        properties["force-relay"] = True
+    else:
+        properties |= {"stun-server": server, "stun-server-port": 3478}
+    for name, value in properties.items():
         agent.set_property(name, value)
     address = Nice.Address()
     assert address.set_from_string(local)
@@ -45,15 +58,28 @@ def main():
     stream, pointer = agent.add_stream(1), hash(agent)
     assert agent.set_relay_info(stream, 1, server, 3478, "alice", "secret", Nice.RelayType.UDP)
     loop = GLib.MainLoop.new(context, False)
-    echoed = 0
+    echoed, pair = 0, None
+    early = []  # what came before there was a way back
 
-    def received(_agent, _stream, _component, size, data, _user):
+    def echo(data):
         nonlocal echoed
-        LIBNICE.nice_agent_send(pointer, stream, 1, size, ctypes.string_at(data, size))
+        LIBNICE.nice_agent_send(pointer, stream, 1, len(data), data)
         echoed += 1
         if echoed == int(messages):
-            tell({"echoed": echoed})
+            tell({"echoed": echoed, "pair": pair})
             GLib.timeout_add(200, loop.quit)
+
+    def selected(_agent, _stream, _component, *ends):
+        nonlocal pair
+        pair = [end(one) for one in ends]
+        while early:
+            echo(early.pop(0))
+
+    agent.connect("new-selected-pair-full", selected)
+
+    def received(_agent, _stream, _component, size, data, _user):
+        data = ctypes.string_at(data, size)
+        echo(data) if pair else early.append(data)
 
     callback = RECEIVED(received)
     LIBNICE.nice_agent_attach_recv(pointer, stream, 1, None, callback, None)

@@ -43,12 +43,18 @@ def relay(request, lab, tmp_path_factory):
     assert relay.stop() == 0, relay.output()
 
 
+def introduce(a, b):
+    """They begin to check; returns what each has said of itself."""
+    first, second = a.line(), b.line()
+    b.tell(first)
+    a.tell(second)
+    return first, second
+
+
 def meet(a, b, leave=False):
     try:
-        first, second = a.line(), b.line()
-        b.tell(first)
-        a.tell(second)
-        assert [a.line(), b.line()] == [{"echoed": 50}, {"echoed": 50}]
+        first, second = introduce(a, b)
+        assert [one.line()["echoed"] for one in (a, b)] == [50, 50]
         for one in (a, b) if leave else ():
             assert one.process.wait(20) == 0, one.process.stderr.read()
         return first, second
@@ -71,7 +77,7 @@ def test_both_agents_behind_the_relay(lab, relay):
 def test_libnice_behind_the_relay(lab, relay):
     """It gives its allocation back as well."""
     before = relay.total("turnpike_allocations")
-    nice = Agent(lab.client, lab.CLIENT4, lab.SERVER4, 50, program=NICE_AGENT)
+    nice = Agent(lab.client, lab.CLIENT4, lab.SERVER4, 50, "RELAY", program=NICE_AGENT)
     _, described = meet(Agent(lab.peer, "controlling", "-", "ALL"), nice, leave=True)
     assert described["candidates"] and all("typ relay" in one for one in described["candidates"]), described
     assert relay.total("turnpike_allocations") <= before

@@ -467,8 +467,8 @@ def test_descriptors_used_up_are_told_once(fresh_lab, start):
 def test_aioice_agents_that_meet_through_the_relay_alone(lab, relay, transport):
     with trusting(relay):
         meet(
-            Agent(lab.client, "controlling", lab.SERVER4, "RELAY", transport),
-            Agent(lab.peer, "controlled", lab.SERVER4, "RELAY", transport),
+            Agent(lab.client, "controlling", lab.SERVER4, "RELAY", "--transport", transport),
+            Agent(lab.peer, "controlled", lab.SERVER4, "RELAY", "--transport", transport),
         )
 
 
