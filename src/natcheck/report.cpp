@@ -34,7 +34,7 @@ std::string other_address_doubt(const Observations& seen) {
   if (!seen.other)
     return "mapping and filtering: the server has no second address (no OTHER-ADDRESS, RFC 5780); "
            "ask one that has";
-  if (seen.other->address == seen.local.address || !seen.mapped_by_a2p1 || !seen.mapped_by_a2p2)
+  if (!seen.mapped_by_a2p1 || !seen.mapped_by_a2p2)
     return "mapping and filtering: the server's other address, " + seen.other->to_string() +
            ", doesn't answer, or isn't another";
   return "";
