@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,8 +119,9 @@ class Demo:
         return self.relay.total("turnpike_allocations")
 
     @contextlib.contextmanager
-    def call(self, names, way="relay"):
-        """Start on both, Call on the first: the two pages, seeing and hearing each other; hung up in the end."""
+    def call(self, names, way="relay", strands=False):
+        """Start on both, Call on the first: the two pages, seeing and hearing each other; hung up in the end. `strands`
+        where a client's address goes meanwhile: it can't end the allocation that it had by it."""
         with ThreadPoolExecutor(2) as pool:
             pages = [*pool.map(self.browser, (self.lab.client, self.lab.peer), names)]
         with self.explained(pages):
@@ -135,8 +137,15 @@ class Demo:
         try:
             with self.explained(pages):
                 yield pages
-                self.hang_up(pages)
+                if not strands:
+                    self.hang_up(pages)
         finally:
+            for page in pages:
+                if strands and not page.js("document.querySelector('#hangup').hidden"):
+                    page.click("#hangup")
+            if strands:
+                time.sleep(3)
+                self.stranded = self.allocations()
             for page in pages:
                 page.open("about:blank")
 

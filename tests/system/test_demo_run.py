@@ -57,7 +57,10 @@ def allocations(host):
 
 
 def test_two_browsers_on_this_machine(lab, tmp_path):
-    home = lab.add("home")
+    home, world = lab.add("home"), lab.add("world")
+    # As any machine has: without a default route Firefox looks for no address of its own.
+    lab.join(home, "eth0", ["10.201.60.2/24"], world, "eth0", ["10.201.60.1/24"])
+    home.ip("route", "add", "default", "via", "10.201.60.1")
     with contextlib.ExitStack() as stack:
         printed = stack.enter_context(running(home, tmp_path))
         (link,) = re.findall(r"A call for two: +(http://localhost:8080/)", printed)
