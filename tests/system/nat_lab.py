@@ -194,7 +194,8 @@ class NatLab:
 
     def start_relay(self, *flags, driver="af_xdp", listen=None, relays=None):
         """A turnpike on the server, by default at port 3478 of all its addresses, that relays between sites."""
-        listen = listen or [*(f"{a}:3478" for a in self.SERVER4), *(f"[{a}]:3478" for a in self.SERVER6)]
+        if listen is None:
+            listen = [*(f"{a}:3478" for a in self.SERVER4), *(f"[{a}]:3478" for a in self.SERVER6)]
         peers = ("203.0.113.0/24", "198.51.0.0/16", "2001:db8::/32")
         allowed = [word for prefix in peers for word in ("--allow-peer", prefix)]
         relay = Relay(self, [*allowed, *flags], driver, ["eth0"], listen, relays or [self.SERVER4[0], self.SERVER6[0]])

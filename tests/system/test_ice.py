@@ -43,17 +43,11 @@ def relay(request, lab, tmp_path_factory):
     assert relay.stop() == 0, relay.output()
 
 
-def introduce(a, b):
-    """They begin to check; returns what each has said of itself."""
-    first, second = a.line(), b.line()
-    b.tell(first)
-    a.tell(second)
-    return first, second
-
-
 def meet(a, b, leave=False):
     try:
-        first, second = introduce(a, b)
+        first, second = a.line(), b.line()
+        b.tell(first)
+        a.tell(second)
         assert [one.line()["echoed"] for one in (a, b)] == [50, 50]
         for one in (a, b) if leave else ():
             assert one.process.wait(20) == 0, one.process.stderr.read()
