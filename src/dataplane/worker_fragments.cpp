@@ -1,4 +1,5 @@
 // What a worker does with fragments: each datagram is put together by one of them.
+#include "dataplane/vlan_tags.h"
 #include "dataplane/worker.h"
 
 namespace turnpike::dataplane {
