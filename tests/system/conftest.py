@@ -8,12 +8,6 @@ import pytest
 from lab import Lab, OwnedLab
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "long: minutes long, so only where asked for, by TURNPIKE_LONG=1, and then alone"
-    )
-
-
 def pytest_collection_modifyitems(config, items):
     asked_for = bool(os.environ.get("TURNPIKE_LONG"))
     others = [one for one in items if bool(one.get_closest_marker("long")) != asked_for]

@@ -9,7 +9,13 @@ import pytest
 from demo import PICTURES, SECRET, URL, Demo
 from lab import wait_for
 
-PAIRS = [("chromium", "firefox"), ("chromium", "chromium"), ("firefox", "firefox")]
+# What is `long` here costs some tenths of a minute each, on two cores some more: a machine that lands changes runs the others.
+LONG = pytest.mark.long
+PAIRS = [
+    ("chromium", "firefox"),
+    pytest.param(("chromium", "chromium"), marks=LONG),
+    pytest.param(("firefox", "firefox"), marks=LONG),
+]
 # Ten seconds are what is promised; a machine that others load too may take as long again.
 BACK_S = 2 * 10
 SIZES = {"telephone": (390, 844), "desktop": (1280, 900)}
@@ -37,6 +43,7 @@ def test_a_call_through_the_relay(demo, names, way):
             assert said == f"Through the relay on both sides. You reach it by {way.upper()}.", said
 
 
+@LONG
 def test_the_best_way_is_through_one_relay(demo):
     """Who is behind nothing needs none, but can't reach the other's own address."""
     with demo.call(("chromium", "firefox"), "all") as pages:
@@ -51,6 +58,7 @@ def test_hang_up_and_call_again(demo):
         demo.wait_for_media(pages, 30)
 
 
+@LONG
 def test_mute(demo):
     with demo.call(("chromium", "firefox")) as pages:
         for kind in ("audio", "video"):
@@ -62,7 +70,9 @@ def test_mute(demo):
         demo.wait_for_media(pages, 20)
 
 
-@pytest.mark.parametrize("names", [("chromium", "firefox"), ("firefox", "chromium")], ids="-".join)
+@pytest.mark.parametrize(
+    "names", [("chromium", "firefox"), pytest.param(("firefox", "chromium"), marks=LONG)], ids="-".join
+)
 def test_text_and_a_file(demo, names):
     with demo.call(names) as pages:
         for page, words in zip(pages, ("<b>Hello</b> & good day", "Good day, too")):
@@ -103,6 +113,7 @@ def test_the_relay_is_started_again(demo):
         assert all(report["types"] == ["relay", "relay"] for report in demo.reports(pages))
 
 
+@LONG
 @pytest.mark.parametrize("whose", ["client", "peer"])
 def test_a_network_changes(demo, lab, whose):
     """Of who has Chromium, or Firefox: another address, and nothing from or to the old one."""
@@ -129,6 +140,7 @@ def move(host, old, new, gateway):
     host.ip("route", "replace", "default", "via", gateway)
 
 
+@LONG
 @pytest.mark.parametrize("name", ["chromium", "firefox"])
 def test_the_relay_alone_is_checked(demo, lab, name):
     page = demo.browser(lab.client, name)
@@ -146,6 +158,7 @@ def test_the_relay_alone_is_checked(demo, lab, name):
     page.open("about:blank")
 
 
+@LONG
 def test_the_check_says_what_does_not_work(demo, lab):
     page = demo.browser(lab.client, "chromium")
     # Nobody gets to TLS.
@@ -164,6 +177,7 @@ def test_the_check_says_what_does_not_work(demo, lab):
         page.open("about:blank")
 
 
+@LONG
 @pytest.mark.parametrize("name", ["chromium", "firefox"])
 def test_how_it_looks(demo, name):
     """Keeps pictures: before a call, waiting for one, and in one with everything unfolded."""
