@@ -205,12 +205,12 @@ def test_huge_messages_and_floods_end_the_connection_alone(server):
     say(b, type="signal", data={"text": "x" * 100_000})
     assert closed(b) == 1009
     assert hear(a) == {"type": "partner", "partner": "away"}
-    c, told = join(server, server.make_room())
-    with contextlib.suppress(OSError, websocket.WebSocketException):
-        for _ in range(2000):
-            say(c, type="signal", data={})
+    c, _ = join(server, server.make_room())
     heard = []
     with contextlib.suppress(OSError, websocket.WebSocketException, ValueError):
+        # A few too many. More would meet a closed connection, whose reset takes the last answer with it.
+        for _ in range(340):
+            say(c, type="signal", data={})
         while True:
             heard.append(hear(c))
     assert heard[-1].get("code") == "too_fast", heard[-1]
