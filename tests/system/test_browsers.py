@@ -47,7 +47,7 @@ def talk(lab, relay, name):
     query = urlencode({"turn": f"turn:{lab.SERVER4}:3478", "user": relay.USER, "password": relay.PASSWORD})
     with call(lab.client, name, query) as page:
         try:
-            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 30, "a connection")
+            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 60, "a connection")
             until = time.monotonic() + CALL_S
             wait_for(lambda: time.monotonic() > until and both_hear_and_see(page), 25, "a call that goes on")
             for end in page.report.values():

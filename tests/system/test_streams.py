@@ -491,7 +491,7 @@ def test_browsers_call_through_the_relay_alone(lab, relay, name, transport):
     before = relay.total("turnpike_stream_messages_total")
     with call(lab.client, name, query, relay.authority) as page:
         try:
-            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 30, "a connection")
+            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 60, "a connection")
             wait_for(lambda: both_hear_and_see(page), 25, "a call that goes on")
             for end in page.report.values():
                 assert end["state"] == "connected" and end["pair"] == ["relay", "relay"]
