@@ -206,8 +206,11 @@ class Server:
             if member.socket is not socket:
                 return
             try:
-                if not self.obey(socket, member, parse(message.data)):
-                    return
+                try:
+                    if not self.obey(socket, member, parse(message.data)):
+                        return
+                except RecursionError:  # what can just be read can't be passed on in one level more
+                    raise Refused("bad_message", "Messages have few levels") from None
             except Refused as refused:
                 mistakes += 1
                 if mistakes >= MISTAKES:

@@ -186,6 +186,26 @@ def test_bad_first_messages(server, text):
     assert closed(one) == 1008
 
 
+def test_what_is_too_deep_to_be_passed_on_is_refused(fresh_server):
+    """At one depth a message can just be read, and not be written any more."""
+    room = fresh_server.make_room()
+    a, _ = join(fresh_server, room)
+    b, told = join(fresh_server, room)
+    hear(a)
+    for levels in range(1000, 900, -1):
+        b.send('{"type": "signal", "data": ' + '{"a": ' * levels + "1" + "}" * levels + "}")
+        say(b, type="ping")
+        if hear(b)["type"] == "pong":  # nothing was wrong with it
+            break
+        b.close()
+        b, told = join(fresh_server, room, told["token"])
+    else:
+        raise AssertionError("none was passed on")
+    while not (heard := a.recv()).startswith('{"type": "signal"'):
+        assert json.loads(heard)["type"] == "partner"
+    assert "Traceback" not in fresh_server.log.read_text()
+
+
 def test_unknown_messages_are_answered_and_then_no_more(server):
     one, _ = join(server, server.make_room())
     for text in ('{"type": "explode"}', "{", '{"type": "signal", "data": "text"}', '{"type": "join"}'):
