@@ -155,10 +155,10 @@ def test_handshakes_in_masses(lab, relay, calls, how):
     done = int(process.communicate(timeout=30)[0])
     wait_for(alone, 10, "nobody but the call")
     shown, accepted, turned_away, over = (now - then for now, then in zip(counts(), before))
-    assert 50 < done <= accepted + turned_away <= shown, "each by name"
+    assert 20 < done <= accepted + turned_away <= shown, "each by name"
     assert over == accepted
     assert how == "half" or turned_away == 0
     assert share <= 0.001
-    assert memory_kib(relay) - memory < 6 * 1024
+    assert memory_kib(relay) - memory < 16 * 1024  # as many as one source may have at once, and no more
     for client, _, _ in calls:
         ok(client.refresh())

@@ -33,7 +33,8 @@ PER_SECOND = 1500
 def relay(lab, tmp_path_factory):
     folder = tmp_path_factory.mktemp("attacks")
     # The worker has a core for itself, as it should; all else is on the other.
-    limits = "[streams]\nconnections = 12000\nconnections_per_source = 0\nhandshake_s = 4\n" + FAST
+    # Descriptors for both must fit into what an ordinary limit leaves.
+    limits = "[streams]\nconnections = 12000\nconnections_per_source = 0\nhandshake_s = 4\n" + FAST + "sockets = 1000\n"
     config = folder / "relay.toml"
     config.write_text(
         "worker_cores = [0]\n" * (len(CORES) > 1)
@@ -50,15 +51,23 @@ def resident_kib(relay):
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
 
 
+def redirected(lab):
+    """How many frames XDP has given to the relay. Before it, a veth's 256 places are shared with the attack's TCP: that
+    cable's losses are not the relay's."""
+    return int(re.search(r"rx_queue_0_xdp_redirect: (\d+)", lab.relay.exec("ethtool", "-S", "north").stdout)[1])
+
+
 class Media:
     """One client's, to a peer, at a steady rate."""
 
     def __init__(self, lab):
+        self.lab = lab
         self.client, self.peer = call(lab)
         assert media_flows(self.client, self.peer, 10) == 10
         self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.peer.settimeout(0.5)
         self.arrived, self.over = 0, False
+        self.before = redirected(lab)
         self.thread = threading.Thread(target=self.count)
         self.thread.start()
         port = self.client.sock.getsockname()[1]
@@ -91,12 +100,13 @@ class Media:
                     return
 
     def lost(self):
-        """The part of what was sent that did not arrive."""
+        """The part of what came to the relay that did not arrive."""
         sent = int(self.sender.communicate(timeout=60)[0])
         self.over = True
         self.thread.join()
-        assert sent > PER_SECOND * SECONDS / 2
-        return 1 - self.arrived / sent
+        came = redirected(self.lab) - self.before
+        assert PER_SECOND * SECONDS / 2 < came <= sent
+        return 1 - self.arrived / came
 
 
 def served(lab, security):
@@ -127,14 +137,31 @@ ATTACKS = {
 }
 
 
+@pytest.fixture
+def attacked(lab, relay):
+    """attacked(ATTACK, SECONDS, *BEFORE-IT) begins one. Whatever comes of a test, it is over, and leaves none to the next."""
+    begun = []
+
+    def begin(attack, seconds, *before):
+        begun.append(
+            lab.client.start(
+                *(*before, sys.executable, ATTACKER, attack, lab.SERVER4, 3478, 5349, seconds), stdout=subprocess.PIPE
+            )
+        )
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.kill()
+    wait_for(lambda: relay.total("turnpike_stream_connections") == 0, 30, "all connections end")
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_media_and_others_beside(lab, relay, attack):
+def test_media_and_others_beside(lab, relay, attack, attacked):
     metric, labels = ATTACKS[attack]
     before, memory = relay.total(metric, **labels), resident_kib(relay)
     media = Media(lab)
-    attacker = lab.client.start(
-        *ON_THE_OTHER, sys.executable, ATTACKER, attack, lab.SERVER4, 3478, 5349, SECONDS, stdout=subprocess.PIPE
-    )
+    attacker = attacked(attack, SECONDS, *ON_THE_OTHER)
     waits, most = [], 0
     while attacker.poll() is None:
         waits += [served(lab, False), served(lab, True)]
@@ -151,11 +178,10 @@ def test_media_and_others_beside(lab, relay, attack):
     assert waits[len(waits) // 2] < 1 and waits[-1] < 5, "others wait"
     assert most - memory < 200 * 1024, "memory for each connection is bounded"
     wait_for(lambda: relay.total(metric, **labels) > before, 10, f"{metric} {labels} says what has happened")
-    wait_for(lambda: relay.total("turnpike_stream_connections") == 0, 30, "all connections end")
 
 
-def test_a_hundred_handshakes_beside_one_that_is_stalled(lab, relay):
-    attacker = lab.client.start(sys.executable, ATTACKER, "stalled", lab.SERVER4, 3478, 5349, 3, stdout=subprocess.PIPE)
+def test_a_hundred_handshakes_beside_one_that_is_stalled(lab, relay, attacked):
+    attacker = attacked("stalled", 3)
     wait_for(lambda: relay.total("turnpike_stream_accepted_total") > 0, 5, "it is there")
     waits = sorted(served(lab, True) for _ in range(100))
     assert waits[50] < 0.5, waits
@@ -166,6 +192,7 @@ def test_a_hundred_handshakes_beside_one_that_is_stalled(lab, relay):
 def test_who_is_killed_leaves_nothing(lab, relay):
     """In each state that a connection has."""
     base = len(list(Path(f"/proc/{relay.process.pid}/fd").iterdir()))
+    others = relay.total("turnpike_allocations")  # media's before it, by UDP
     peer = lab.peer.start("turnutils_peer", "-L", lab.PEER4, "-p", "3480")
     wait_for(lambda: ":3480" in lab.peer.exec("ss", "-Huln").stdout, 5, "turnutils_peer listening")
     accepting = listen(lab)
@@ -174,11 +201,11 @@ def test_who_is_killed_leaves_nothing(lab, relay):
             *("/usr/bin/python3", KILLED, lab.SERVER4, lab.PEER4, 3480, accepting.getsockname()[1], NOBODY),
             stdout=subprocess.PIPE,
         )
-        assert relay.total("turnpike_allocations") == 0
         there = int(client.stdout.readline())
-        assert 0 < relay.total("turnpike_allocations") <= there  # who doesn't read for long is ended
+        assert 0 < relay.total("turnpike_allocations") - others <= there  # who doesn't read for long is ended
         client.kill()
-        for what in ("allocations", "stream_connections", "peer_connections", "peer_relays"):
+        wait_for(lambda: relay.total("turnpike_allocations") <= others, 30, "no allocations are left")
+        for what in ("stream_connections", "peer_connections", "peer_relays"):
             wait_for(lambda: relay.total(f"turnpike_{what}") == 0, 30, f"no {what} are left")
         wait_for(lambda: len(list(Path(f"/proc/{relay.process.pid}/fd").iterdir())) <= base, 30, "nor a descriptor")
     peer.kill()
