@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+# Where a test's subject isn't what a port is driven by: the second is for who asks (tests/run long).
+DRIVERS = ["af_xdp", pytest.param("af_packet", marks=pytest.mark.twice)]
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 BINARY = os.environ.get("TURNPIKE", str(Path(__file__).resolve().parents[2] / "build" / "src" / "turnpike"))

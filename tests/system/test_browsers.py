@@ -31,7 +31,7 @@ def start_relay(lab, tmp_path):
         yield start
 
 
-@pytest.mark.parametrize("packets", [8, 1])
+@pytest.mark.parametrize("packets", [8, pytest.param(1, marks=pytest.mark.twice)])
 @pytest.mark.parametrize("name", BROWSERS)
 def test_no_rule_touches_a_browsers_call(lab, start_relay, name, packets):
     relay = start_relay(packets)

@@ -8,8 +8,8 @@ import pytest
 import turn_client as turn
 from certificates import authority, make_certificate
 from dtls_client import Dtls, DtlsClient
-from lab import wait_for
-from test_streams import uclient
+from lab import DRIVERS, wait_for
+from test_streams import uclient_by_both_families
 from turn_client import TurnClient
 
 
@@ -23,7 +23,7 @@ def listeners(lab, certificates, extra=""):
     return text
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
+@pytest.fixture(scope="module", params=DRIVERS)
 def relay(request, lab, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dtls")
     config = folder / "dtls.toml"
@@ -45,8 +45,7 @@ def relay(request, lab, tmp_path_factory):
     "how", [["-S"], ["-S", "-p", "5349"], ["-S", "-s"], ["-S", "-D"], ["-S", "-y"], []], ids=" ".join
 )
 def test_uclient(lab, relay, how):
-    uclient(lab, *how)
-    uclient(lab, *how, "-x", server=lab.SERVER6, peer=lab.PEER6)
+    uclient_by_both_families(lab, *how)
 
 
 def ok(answer):

@@ -12,12 +12,12 @@ from certificates import make_certificate
 from dtls_client import DtlsClient
 from flood import __file__ as FLOOD
 from handshakes import __file__ as HANDSHAKES
-from lab import wait_for
+from lab import DRIVERS, wait_for
 from test_dtls import hello_of_a_stranger, listeners, ok
 from turn_client import TurnClient
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
+@pytest.fixture(scope="module", params=DRIVERS)
 def relay(request, lab, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dtls-flood")
     config = folder / "dtls.toml"

@@ -8,11 +8,11 @@ import pytest
 
 from certificates import KEY, authority, make_certificate, openssl
 from dtls_client import DtlsClient
-from lab import wait_for
+from lab import DRIVERS, wait_for
 from test_dtls import listeners, ok
 
 
-@pytest.fixture(params=["af_xdp", "af_packet"])
+@pytest.fixture(params=DRIVERS)
 def start(request, fresh_lab, tmp_path):
     """start(certificates, more): a relay of its own."""
 

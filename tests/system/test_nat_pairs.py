@@ -12,7 +12,7 @@ from certificates import authority, make_certificate
 from lab import wait_for
 from nat_lab import NAT_KINDS, NatLab, prove
 from test_ice import NICE_AGENT, Agent
-from test_streams import trusting
+from test_stream_agents import trusting
 
 RELAYED = {("port", "symmetric"), ("symmetric", "port"), ("symmetric", "symmetric")}
 # In which a direct way shows, with tries half a second, 1 s, 2 s and 4 s after one another.

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from lab import DRIVERS
 from nat_lab import BEHAVIOUR, KINDS, NatLab, prove
 from test_natcheck import LIFETIME_S, NAMES, begin, check, end, only_path, pytestmark  # noqa: F401
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
+@pytest.fixture(scope="module", params=DRIVERS)
 def nats(request, tmp_path_factory):
     lab = NatLab()
     try:

@@ -11,12 +11,12 @@ import pytest
 import turn_client as turn
 from certificates import authority, make_certificate
 from lab import wait_for
+from test_stream_agents import test_aioice_agents_that_meet_through_the_relay_alone
 from test_streams import (
     Streaming,
     listeners,
     ok,
     test_a_proxys_clients_are_known_by_their_own_addresses,
-    test_aioice_agents_that_meet_through_the_relay_alone,
     test_certificates_are_read_again,
     test_connections_are_limited_by_source_and_in_all,
     test_messages_cut_anywhere_and_put_together,

@@ -11,17 +11,14 @@ import ssl
 import struct
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 
 import turn_client as turn
-from browser import BROWSERS, call
 from certificates import authority, make_certificate
-from lab import wait_for
-from test_browsers import both_hear_and_see
-from test_ice import Agent, meet
+from lab import DRIVERS, wait_for
 from turn_client import TurnClient
 
 
@@ -36,7 +33,7 @@ def listeners(lab, certificates=(), extra=""):
     return text
 
 
-@pytest.fixture(scope="module", params=["af_xdp", "af_packet"])
+@pytest.fixture(scope="module", params=DRIVERS)
 def relay(request, lab, tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams")
     config = folder / "streams.toml"
@@ -69,6 +66,13 @@ def uclient(lab, *flags, server=None, peer=None):
     assert int(sent[-1]) == int(received[-1]) > 0 and int(lost[1]) == 0, output[-3000:]
 
 
+def uclient_by_both_families(lab, *flags):
+    with ThreadPoolExecutor(2) as pool:
+        v4 = pool.submit(uclient, lab, *flags)
+        uclient(lab, *flags, "-x", server=lab.SERVER6, peer=lab.PEER6)
+        v4.result()
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -83,8 +87,7 @@ def uclient(lab, *flags, server=None, peer=None):
     ids=" ".join,
 )
 def test_uclient(lab, relay, how):
-    uclient(lab, *how)
-    uclient(lab, *how, "-x", server=lab.SERVER6, peer=lab.PEER6)
+    uclient_by_both_families(lab, *how)
 
 
 class Streaming(TurnClient):
@@ -461,40 +464,3 @@ def test_descriptors_used_up_are_told_once(fresh_lab, start):
         client.sock.close()
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))  # for the metrics' own
     assert relay.total("turnpike_stream_no_descriptor_total") > 2
-
-
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
-def test_aioice_agents_that_meet_through_the_relay_alone(lab, relay, transport):
-    with trusting(relay):
-        meet(
-            Agent(lab.client, "controlling", lab.SERVER4, "RELAY", "--transport", transport),
-            Agent(lab.peer, "controlled", lab.SERVER4, "RELAY", "--transport", transport),
-        )
-
-
-@contextlib.contextmanager
-def trusting(relay):
-    """Programs that are started now trust who issued it."""
-    os.environ["SSL_CERT_FILE"] = str(relay.authority)
-    try:
-        yield
-    finally:
-        del os.environ["SSL_CERT_FILE"]
-
-
-@pytest.mark.parametrize("transport", ["tcp", "tls"])
-@pytest.mark.parametrize("name", BROWSERS)
-def test_browsers_call_through_the_relay_alone(lab, relay, name, transport):
-    lab.client.know("turn.example.org", lab.SERVER4)  # Firefox wants a name for TLS
-    url = f"turn{'s' * (transport == 'tls')}:turn.example.org:{5349 if transport == 'tls' else 3478}?transport=tcp"
-    query = urlencode({"turn": url, "user": relay.USER, "password": relay.PASSWORD})
-    before = relay.total("turnpike_stream_messages_total")
-    with call(lab.client, name, query, relay.authority) as page:
-        try:
-            wait_for(lambda: page.report.get("a", {}).get("state") == "connected", 60, "a connection")
-            wait_for(lambda: both_hear_and_see(page), 25, "a call that goes on")
-            for end in page.report.values():
-                assert end["state"] == "connected" and end["pair"] == ["relay", "relay"]
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{page.report}\n{page.output()}\n{relay.output()}") from None
-    assert relay.total("turnpike_stream_messages_total") > before + 200

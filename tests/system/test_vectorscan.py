@@ -35,6 +35,7 @@ def vectorscan(tmp_path_factory):
     shutil.rmtree(place)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_patterns_match_alike(vectorscan, tmp_path):
     build = tmp_path / "build"

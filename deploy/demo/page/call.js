@@ -7,14 +7,14 @@ import { look } from "./stats.js";
 
 const LOOK_MS = 500;
 // Each sends something at least as often as it looks.
-const SILENT_MS = 2500;
-const DISCONNECTED_MS = 1000;
+const SILENT_MS = 1500;
+const DISCONNECTED_MS = 500;
 // A restart is given so long before the next.
 const ATTEMPT_MS = 5000;
 const FIRST_ATTEMPT_MS = 10000;
 const PROBE_MS = 4000;
 // The polite one lets the other begin.
-const POLITE_MS = 1500;
+const POLITE_MS = 1000;
 
 export class Call {
   // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), trouble(), beyondRepair()

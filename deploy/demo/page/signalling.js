@@ -4,7 +4,7 @@
 const PING_MS = 1000;
 // So long without a word from the server the connection is thought to be cut; less where the call has trouble, too.
 const CUT_MS = 6000;
-const CUT_WITH_THE_CALL_MS = 2500;
+const CUT_WITH_THE_CALL_MS = 2000;
 const AGAIN_MS = [200, 500, 1000, 2000];
 const FETCH_MS = 3000;
 // What the server may refuse without the room being lost.
