@@ -2,6 +2,7 @@
 // carries, and what is said then arrives whole, once and to its own, or not at all.
 #include <rapidcheck.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -78,15 +79,24 @@ class Network {
   std::vector<Datagram> held_;
 };
 
+// Those that don't arrive whole and at once.
+std::ptrdiff_t lost(const std::vector<unsigned>& script) {
+  return std::count_if(script.begin(), script.end(),
+                       [](unsigned one) { return one % 8 < 2 || one % 8 == 4 || one % 8 == 5; });
+}
+
 void lossy_networks_keep_nobody_out() {
   DtlsWorld world(context());
   const auto client = world.make_client();
   DTLS_set_timer_cb(client->ssl(), soon);
-  // As long as a client that tries twelve times has hope.
   const auto script = rc::gen::resize(
       rc::kNominalSize,
-      rc::gen::container<std::vector<unsigned>>(16, rc::gen::inRange<unsigned>(0, 8000)));
-  Network there(*script, true), back(*script, false);
+      rc::gen::container<std::vector<unsigned>>(10, rc::gen::inRange<unsigned>(0, 8000)));
+  const auto out = *script, in = *script;
+  // OpenSSL's client tries twelve times and gives up; some, on a machine that others use too,
+  // before an answer has come.
+  RC_PRE(lost(out) + lost(in) <= 9);
+  Network there(out, true), back(in, false);
   const auto begin = std::chrono::steady_clock::now();
   const auto carry = [&] {
     for (const Datagram& one : there.carry(client->outgoing))
