@@ -82,7 +82,7 @@ ExceptionPath::~ExceptionPath() {
 
 bool ExceptionPath::to_kernel(unsigned worker, const std::uint8_t* frame, std::size_t size) {
   // Asked first: a flood of what isn't ours must not cost a copy each.
-  if (rte_ring_full(up_[worker].get()) != 0) return false;
+  if (room_left(up_[worker].get()) == 0) return false;
   rte_mbuf* copy = rte_pktmbuf_alloc(pool_);
   if (copy == nullptr) return false;
   char* room = rte_pktmbuf_append(copy, static_cast<std::uint16_t>(size));
@@ -121,7 +121,7 @@ bool ExceptionPath::has_work() const {
 }
 
 bool ExceptionPath::has_room() const {
-  return rte_ring_full(down_.get()) == 0;
+  return room_left(down_.get()) != 0;
 }
 
 bool ExceptionPath::move() {

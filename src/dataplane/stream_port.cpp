@@ -58,7 +58,7 @@ unsigned StreamPort::receive(std::uint16_t worker, rte_mbuf** out, unsigned most
 }
 
 unsigned StreamPort::room_in(const Lane& lane) {
-  return std::min(rte_ring_free_count(lane.outgoing.get()), kMostOut - lane.out);
+  return std::min(room_left(lane.outgoing.get()), kMostOut - lane.out);
 }
 
 void StreamPort::lend(rte_mempool* pool, rte_ring* ring, unsigned most, unsigned& lent) {
