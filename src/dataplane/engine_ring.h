@@ -45,7 +45,8 @@ Ring make_ring(const char* purpose, unsigned a, unsigned b, unsigned size,
 inline bool has_none(const rte_ring* ring) {
   return __atomic_load_n(&ring->prod.tail, __ATOMIC_RELAXED) == ring->cons.tail;
 }
-// For its one producer: at least so many fit. rte_ring_free_count() and rte_ring_full() read so too.
+// For its one producer: at least so many fit. rte_ring_free_count() and rte_ring_full() read so
+// too.
 inline unsigned room_left(const rte_ring* ring) {
   return ring->capacity - (ring->prod.tail - __atomic_load_n(&ring->cons.tail, __ATOMIC_RELAXED));
 }
