@@ -145,7 +145,10 @@ class Server:
         source, token = self.rooms.source(request.remote), request.headers.get("Authorization", "")
         member = self.rooms.member(token.removeprefix("Bearer "), source, time.monotonic())
         given = credentials(self.secret, member.name, time.time())
-        return web.json_response({"iceServers": [{"urls": self.turn_urls, **given}], "ttl": CREDENTIALS_S})
+        answer = web.json_response({"iceServers": [{"urls": self.turn_urls, **given}], "ttl": CREDENTIALS_S})
+        # Who has another network asks by the connection of the old one, where it is kept, and waits for nothing.
+        answer.force_close()
+        return answer
 
     async def signal(self, request):
         own_origin(request)
@@ -291,7 +294,8 @@ async def serve(options, secret):
     if options.certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*options.certificate.split(",", 1))
-    runner = web.AppRunner(Server(secret, options.turn).application(), access_log=None)
+    # The page's own files come in one go; what is idle is not for later (as in turn() above).
+    runner = web.AppRunner(Server(secret, options.turn).application(), access_log=None, keepalive_timeout=2)
     await runner.setup()
     for listen in options.listen:
         host, _, port = listen.rpartition(":")

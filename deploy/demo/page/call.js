@@ -12,9 +12,11 @@ const DISCONNECTED_MS = 500;
 // A restart is given so long before the next.
 const ATTEMPT_MS = 5000;
 const FIRST_ATTEMPT_MS = 10000;
+// Where the server gives no credentials, it is asked again.
+const ASK_AGAIN_MS = 500;
 const PROBE_MS = 4000;
 // The polite one lets the other begin.
-const POLITE_MS = 1000;
+const POLITE_MS = 2000;
 
 export class Call {
   // on: state(text), stats(what stats.js looks at), channels(text, file), ended(why), trouble(), beyondRepair()
@@ -34,10 +36,22 @@ export class Call {
     return this.queue;
   }
 
+  // A network that has just changed may need a moment.
+  async firstCredentials() {
+    while (!this.closed) {
+      try {
+        return serversFor(await this.servers(), this.way);
+      } catch (error) {
+        this.on.state(`The server gives no credentials: ${error.message} …`);
+        await new Promise((resolve) => setTimeout(resolve, ASK_AGAIN_MS));
+      }
+    }
+  }
+
   async open() {
     this.configuration = {
       iceTransportPolicy: this.way === "all" ? "all" : "relay",
-      iceServers: serversFor(await this.servers(), this.way),
+      iceServers: await this.firstCredentials(),
       bundlePolicy: "max-bundle",
     };
     if (this.closed) return;
@@ -197,14 +211,16 @@ export class Call {
     if (!up) this.heardAt = now;
     if (ice !== "disconnected") this.disconnectedAt = null;
     else this.disconnectedAt ??= now;
-    // Encryption has failed: no restart of ICE mends that.
-    if (up && this.pc.connectionState === "failed") return this.on.beyondRepair();
+    // Encryption has failed, in Firefox also where its address has gone: no restart of ICE mends that.
+    if (ice !== "failed" && this.pc.connectionState === "failed") return this.on.beyondRepair();
+    // What has ended the call before this one may have cut the way to the server, too.
+    if (this.replaces && !this.wasUp) this.on.trouble();
     let why = null;
     if (ice === "failed") why = "no way to the other person works";
     else if (ice === "disconnected") why = now - this.disconnectedAt > DISCONNECTED_MS ? "the connection is lost" : null;
     else if (up) why = now - this.heardAt > SILENT_MS ? "nothing comes any more" : null;
     else if (this.wasUp) why = "the connection is lost";
-    else if (now - this.attemptAt > FIRST_ATTEMPT_MS) why = "nobody has answered yet";
+    else if (now - this.attemptAt > (this.replaces ? ATTEMPT_MS : FIRST_ATTEMPT_MS)) why = "nobody has answered yet";
     if (!why) {
       if (up) {
         this.wasUp = this.upSince = true;
@@ -222,7 +238,10 @@ export class Call {
   // The other one is back at the server, perhaps from another network.
   partnerIsBack() {
     const quiet = this.wasUp && performance.now() - this.heardAt > SILENT_MS / 2;
-    if (this.brokenAt || this.disconnectedAt || quiet) this.suspect("the other person is back");
+    if (!this.brokenAt && !this.disconnectedAt && !quiet) return;
+    const mend = () => this.suspect("the other person is back");
+    if (this.polite) setTimeout(() => (this.brokenAt || this.disconnectedAt) && mend(), POLITE_MS);
+    else mend();
   }
 
   close(why, tell = false) {
