@@ -1,6 +1,6 @@
 """A call that lasts: every nonce, permission, channel and allocation of it has to be refreshed, and nobody must notice. Browsers' own
 timers for permissions and channels can't be changed, so the one of eleven minutes is the real one; in the short one allocations and
-nonces live for seconds. Both run where they are asked for (`tests/run long`)."""
+nonces live for seconds. The long one runs where it is asked for (`tests/run long`)."""
 
 import contextlib
 import time
@@ -40,7 +40,6 @@ def total(counters, *parts):
     return sum(value for series, value in counters.items() if all(part in series for part in parts))
 
 
-@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_nonces_and_allocations_of_seconds(lab, tmp_path):
     counters = lasts(lab, tmp_path, ALLOCATION_S + 15, SHORT)
