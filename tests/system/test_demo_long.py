@@ -55,6 +55,11 @@ def test_nonces_and_allocations_of_seconds(lab, tmp_path):
 @pytest.mark.timeout(1000)
 def test_eleven_minutes(lab, tmp_path):
     counters = lasts(lab, tmp_path, 11 * 60, "")
-    for method, least in (("refresh", 2), ("create_permission", 4), ("channel_bind", 4)):
-        assert total(counters, "turnpike_requests_total", f'method="{method}"', 'result="success"') >= least, method
+    # Firefox has an allocation of an hour and never binds a channel; Chromium has ten minutes of either.
+    done = {
+        method: total(counters, "turnpike_requests_total", f'method="{method}"', 'result="success"')
+        for method in ("refresh", "create_permission", "channel_bind")
+    }
+    print(done)
+    assert done["refresh"] >= 1 and done["create_permission"] >= 4 and done["channel_bind"] >= 2, done
     assert total(counters, "turnpike_dropped_packets_total", 'reason="no_permission"') == 0
