@@ -62,4 +62,5 @@ def test_eleven_minutes(lab, tmp_path):
     }
     print(done)
     assert done["refresh"] >= 1 and done["create_permission"] >= 4 and done["channel_bind"] >= 2, done
-    assert total(counters, "turnpike_dropped_packets_total", 'reason="no_permission"') == 0
+    # The first checks come before their permission; a permission that has run out loses fifty packets a second.
+    assert total(counters, "turnpike_dropped_packets_total", 'reason="no_permission"') < 20
