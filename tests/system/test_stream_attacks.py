@@ -68,7 +68,9 @@ class Media:
         assert media_flows(client, peer, 10) == 10
         port = client.sock.getsockname()[1]
         client.sock.close()
-        counting = "table inet media { counter arrived { }; chain into { type filter hook prerouting priority 0; "
+        # One that a failed test has left would count on.
+        counting = "table inet media; delete table inet media; "
+        counting += "table inet media { counter arrived { }; chain into { type filter hook prerouting priority 0; "
         counting += f"udp dport {peer.getsockname()[1]} counter name arrived drop; }}; }}"
         lab.peer.exec("nft", counting)
         self.before = came_in(lab)
